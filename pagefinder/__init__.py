@@ -1,4 +1,4 @@
-"""pagefinder: fine-tune an embedder and a reranker that find the right document page for a question."""
+"""Fine-tune an embedder and a reranker that find the right document page for a question."""
 
 from pagefinder import torchvision_free
 

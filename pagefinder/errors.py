@@ -4,6 +4,6 @@
 class InputError(Exception):
     """Something the user gave cannot be used.
 
-    The message is one line that names the thing, the value received and the mend; stages print it without a
-    traceback and exit with status 1.
+    The message is one line that names the thing, the value received and the mend; stages print it
+    without a traceback and exit with status 1.
     """

@@ -1,11 +1,12 @@
 """Open Qwen-VL-like models where torchvision is not installed.
 
-Their processors hold a video processor, and transformers refuses to build one without torchvision, although
-nothing here shows a video. torchvision has no build for every torch (a CPU-only one least of all), so where it is
-missing the video processor is left out of the processor's attributes; where it is present nothing is touched.
+Their processors hold a video processor, and transformers refuses to build one without torchvision,
+although nothing here shows a video. torchvision has no build for every torch (a CPU-only one least
+of all), so where it is missing the video processor is left out of the processor's attributes;
+where it is present nothing is touched.
 
-The patch waits for `transformers.processing_utils` to be imported by somebody else, so that `import pagefinder`
-costs milliseconds and stages that need no model never import torch.
+The patch waits for `transformers.processing_utils` to be imported by somebody else, so that
+`import pagefinder` costs milliseconds and stages that need no model never import torch.
 """
 
 import importlib.abc

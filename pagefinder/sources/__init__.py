@@ -1,0 +1,1 @@
+"""Where pages and queries come from: one module per source."""

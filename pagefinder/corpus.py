@@ -1,0 +1,143 @@
+"""The three tables that every stage after `prepare` reads: pages, queries and qrels.
+
+pages.arrow is an uncompressed Arrow stream: `datasets.Dataset.from_file` and `pyarrow` map it into
+memory without a copy, so memory stays flat however many pages there are, and any page is one seek
+away. The small tables are Parquet.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+PAGES, QUERIES, QRELS = "pages.arrow", "queries.parquet", "qrels.parquet"
+SPLITS = ("train", "dev", "eval")
+
+PAGE_SCHEMA = pa.schema(
+    [
+        pa.field("page_id", pa.string(), nullable=False),
+        pa.field("document_id", pa.string()),
+        pa.field("page_number", pa.int32()),  # counted from 1, as a reader does
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("kind", pa.string()),
+        pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("pixel_hash", pa.string()),  # perceptual hash of the stored pixels, 16 hex digits
+        pa.field("text", pa.string()),
+    ]
+)
+QUERY_SCHEMA = pa.schema(
+    [
+        pa.field("query_id", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("origin", pa.string()),
+    ]
+)
+QREL_SCHEMA = pa.schema(
+    [
+        pa.field("query_id", pa.string(), nullable=False),
+        pa.field("page_id", pa.string(), nullable=False),
+        pa.field(
+            "relevance", pa.int32(), nullable=False
+        ),  # 0: a negative that the source itself gives
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus folder, opened lazily; picklable, so loader processes open it for themselves."""
+
+    folder: Path
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All columns of pages.arrow, memory-mapped."""
+        with pa.memory_map(str(self.folder / PAGES)) as source:
+            return pa.ipc.open_stream(source).read_all()
+
+    @cached_property
+    def pages(self) -> pd.DataFrame:
+        """Pages without their pixels, in table order; the index is the row number."""
+        frame: pd.DataFrame = self.table.drop_columns(["image"]).to_pandas()
+        return frame
+
+    @cached_property
+    def queries(self) -> pd.DataFrame:
+        """Queries in table order."""
+        return pd.read_parquet(self.folder / QUERIES)
+
+    @cached_property
+    def qrels(self) -> pd.DataFrame:
+        """Judgements: query_id, page_id, relevance."""
+        return pd.read_parquet(self.folder / QRELS)
+
+    @cached_property
+    def page_row(self) -> dict[str, int]:
+        """Row number of every page id."""
+        return {page_id: row for row, page_id in enumerate(self.pages["page_id"])}
+
+    @cached_property
+    def query_row(self) -> dict[str, int]:
+        """Row number of every query id."""
+        return {query_id: row for row, query_id in enumerate(self.queries["query_id"])}
+
+    def page_rows(self, split: str) -> np.ndarray:
+        """Row numbers of the pages of a split."""
+        return np.flatnonzero((self.pages["split"] == split).to_numpy())
+
+    def query_rows(self, split: str) -> np.ndarray:
+        """Row numbers of the queries of a split."""
+        return np.flatnonzero((self.queries["split"] == split).to_numpy())
+
+    def positives(self, split: str) -> dict[str, dict[str, int]]:
+        """query_id -> {page_id: relevance > 0} for the queries of a split, in table order."""
+        wanted = self.queries.loc[self.queries["split"] == split, ["query_id"]]
+        rows = wanted.merge(self.qrels[self.qrels["relevance"] > 0], on="query_id")
+        result: dict[str, dict[str, int]] = {}
+        for query_id, page_id, relevance in rows.itertuples(index=False):
+            result.setdefault(query_id, {})[page_id] = int(relevance)
+        return result
+
+    def image(self, row: int) -> Image.Image:
+        """The page of a row as an RGB image at the pixel budget."""
+        image = Image.open(io.BytesIO(self.image_bytes(row)))
+        image.load()
+        return image.convert("RGB") if image.mode != "RGB" else image
+
+    def image_bytes(self, row: int) -> bytes:
+        """The PNG of a row."""
+        data: bytes = self.table["image"][int(row)]["bytes"].as_py()
+        return data
+
+    def images(self, rows: Sequence[int] | np.ndarray) -> list[Image.Image]:
+        """The pages of several rows."""
+        return [self.image(int(row)) for row in rows]
+
+    def __getstate__(self) -> dict[str, Path]:
+        return {"folder": self.folder}
+
+
+def write_table(
+    rows: pd.DataFrame | list[dict[str, object]], schema: pa.Schema, path: Path
+) -> None:
+    """Write a small table as Parquet with exactly the columns of its schema.
+
+    Statistics and the writer's pandas metadata are left out: the bytes then depend on the rows
+    alone.
+    """
+    if isinstance(rows, pd.DataFrame):
+        table = pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False)
+        table = table.replace_schema_metadata(None)
+    else:
+        table = pa.Table.from_pylist(rows, schema=schema)
+    pq.write_table(table, path, compression="zstd")

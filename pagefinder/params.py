@@ -1,0 +1,361 @@
+"""params.yaml as frozen, checked models: the only place that knows which knobs exist.
+
+DVC passes no arguments to stages, so each one reads params.yaml itself through `load`. Names and
+ranges are checked before anything is loaded; what a knob is for stands next to its value in
+params.yaml.
+"""
+
+import functools
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from pagefinder.errors import InputError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(pydantic.BaseModel):
+    """A block of params.yaml: unknown keys are errors, values never change."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class Prepare(Section):
+    """Knobs of `prepare`."""
+
+    dev_share: Annotated[float, Field(gt=0, lt=1)]
+    max_quarantined: Share
+    near_duplicate_distance: Annotated[int, Field(ge=0, le=64)]
+    near_duplicate_pixels: Annotated[float, Field(ge=0, le=255)]
+
+
+class Loss(Section):
+    """Knobs of the embedder's loss."""
+
+    temperature: Annotated[float, Field(gt=0)]
+    matryoshka_dims_per_step: Annotated[int, Field(ge=-1)]
+
+
+class Veto(Section):
+    """A cross-encoder that drops negatives it takes for answers."""
+
+    model: str
+    revision: str
+    max_score: Share
+
+
+class Mine(Section):
+    """Rules of hard-negative mining, in the order in which they apply."""
+
+    negatives: Count
+    range_min: Count
+    range_max: Positive
+    relative_margin: Share
+    max_score: Annotated[float, Field(ge=-1, le=1)]
+    same_document_pages: Count
+    sampling: Literal["top", "random", "weighted"]
+    given: Literal["use", "mix", "ignore"]
+    veto: Veto
+
+
+class Evaluate(Section):
+    """Knobs of evaluation; none of them changes a model."""
+
+    tolerance: Share
+    distractors: Literal["none", "all"]
+    bootstrap: Positive
+    rescore: Positive
+    text_baseline: bool
+    pixel_budgets: tuple[Positive, ...]
+
+
+class Generated(Section):
+    """Size of the embedded default."""
+
+    companies: Annotated[int, Field(ge=2)]
+    years: Annotated[int, Field(ge=2)]
+
+
+class Hub(Section):
+    """A dataset of the Hub, or a local folder or file that `load_dataset` opens."""
+
+    path: str
+    revision: str
+    train: str
+    eval: str
+    query: str
+    image: str
+    negatives: str
+    allow_urls: bool
+
+
+class Table(Section):
+    """Rows with a query, a page image and negatives."""
+
+    query: str
+    image: str
+    negatives: str
+    eval: str
+    eval_share: Share
+    allow_urls: bool
+
+
+class Pdf(Section):
+    """A folder of PDF files."""
+
+    eval_share: Share
+    dpi: Annotated[int, Field(ge=36, le=600)]
+
+
+class Data(Section):
+    """Where pages and queries come from."""
+
+    source: Literal["generated", "hub", "table", "pdf"]
+    generated: Generated
+    hub: Hub
+    table: Table
+    pdf: Pdf
+
+
+class Pixels(Section):
+    """The pixel budget of a page: bounds of its area and the multiple its sides are rounded to."""
+
+    min: Positive
+    max: Positive
+    multiple: Positive
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> "Pixels":
+        if self.max < max(self.min, self.multiple**2):
+            raise ValueError(f"max {self.max} is below min {self.min} or one {self.multiple}² tile")
+        return self
+
+
+class Compute(Section):
+    """What the models run on."""
+
+    device: str
+    precision: Literal["fp32", "bf16", "auto"]
+    attention: Literal["sdpa", "eager", "flash_attention_2", "auto"]
+    threads: Count
+    processes: Positive
+    workers: Count
+    encode_batch: Positive
+
+
+class Base(Section):
+    """The embedder that fine-tuning starts from."""
+
+    model: str
+    revision: str
+    pooling: Literal["", "lasttoken", "mean"]
+    query_prompt: str
+    page_prompt: str
+
+
+class Training(Section):
+    """What both trainings share."""
+
+    learning_rate: Rate
+    warmup: Share
+    epochs: Annotated[float, Field(ge=0)]
+    batch: Positive
+    evaluations: Positive
+    lora_rank: Count
+    freeze: tuple[str, ...]
+    learning_rates: dict[str, Rate]
+    gradient_checkpointing: bool
+
+
+class Embedder(Training):
+    """Fine-tuning of the embedder."""
+
+    dims: tuple[Positive, ...]
+    mini_batch: Literal["auto"] | Count
+
+    @pydantic.field_validator("dims")
+    @classmethod
+    def _descending(cls, dims: tuple[int, ...]) -> tuple[int, ...]:
+        if not dims or list(dims) != sorted(set(dims), reverse=True):
+            raise ValueError("name each dimension once, the largest first, e.g. [192, 96, 48, 24]")
+        return dims
+
+
+class Reranker(Training):
+    """Fine-tuning of the reranker, and the depths it is measured at."""
+
+    model: str
+    revision: str
+    head: Literal["logit", "dense"]
+    instruction: str
+    negatives: Positive
+    depths: tuple[Positive, ...]
+    train_depth: Positive
+
+    @pydantic.field_validator("depths")
+    @classmethod
+    def _ascending(cls, depths: tuple[int, ...]) -> tuple[int, ...]:
+        if not depths or list(depths) != sorted(set(depths)):
+            raise ValueError("name each depth once, the smallest first, e.g. [10, 20, 30]")
+        return depths
+
+
+class CompareModel(Section):
+    """Another embedder to score beside base and tuned."""
+
+    model: str
+    revision: str = ""
+    query_prompt: str = ""
+    page_prompt: str = ""
+    max_pixels: Positive | None = None
+
+
+class Profile(Section):
+    """Everything that differs between a laptop and a GPU machine."""
+
+    data: Data
+    pixels: Pixels
+    compute: Compute
+    base: Base
+    embedder: Embedder
+    reranker: Reranker
+
+
+class File(Section):
+    """params.yaml as it stands in the file."""
+
+    profile: str
+    seed: Count
+    input: str
+    checkpoints: str
+    prepare: Prepare
+    loss: Loss
+    mine: Mine
+    evaluate: Evaluate
+    compare: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")], ...]
+    compare_models: dict[str, CompareModel]
+    profiles: dict[str, Profile]
+
+
+class Params(Section):
+    """The shared knobs and those of the chosen profile, side by side, as stages use them."""
+
+    profile: str
+    seed: int
+    input: str
+    checkpoints: str
+    prepare: Prepare
+    loss: Loss
+    mine: Mine
+    evaluate: Evaluate
+    compare: dict[str, CompareModel]
+    data: Data
+    pixels: Pixels
+    compute: Compute
+    base: Base
+    embedder: Embedder
+    reranker: Reranker
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 with the number 3e-05 read as a number, as `dvc exp run -S` writes it."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def load(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        InputError: naming the key, the value and the mend.
+    """
+    return parse(read(path), path.name)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The raw content of params.yaml, unchecked."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: run from the project's root") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds {content!r}, not a mapping of params")
+    return content
+
+
+def parse(content: dict[str, Any], name: str = "params.yaml") -> Params:
+    """Check params given as a dictionary of the same form as params.yaml."""
+    try:
+        file = File.model_validate(content)
+    except pydantic.ValidationError as error:
+        raise InputError(f"{name}: {_explain(error)}") from error
+    if file.profile not in file.profiles:
+        known = ", ".join(file.profiles)
+        raise InputError(f"{name}: profile is {file.profile!r}; the profiles there are {known}")
+    missing = [name for name in file.compare if name not in file.compare_models]
+    if missing:
+        raise InputError(
+            f"{name}: compare names {missing[0]!r}, which compare_models does not describe"
+        )
+    shared = {
+        key: getattr(file, key)
+        for key in (
+            "profile",
+            "seed",
+            "input",
+            "checkpoints",
+            "prepare",
+            "loss",
+            "mine",
+            "evaluate",
+        )
+    }
+    chosen = file.profiles[file.profile]
+    return Params(
+        **shared,
+        compare={name: file.compare_models[name] for name in file.compare},
+        **{key: getattr(chosen, key) for key in Profile.model_fields},
+    )
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    """The first problem on one line: key, what is wrong, value, mend."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        allowed = _keys_at(first["loc"][:-1])
+        return f"{key} is no param (value {first['input']!r}); known here: {', '.join(allowed)}"
+    if first["type"] == "missing":
+        return f"{key} is missing: add it, as in the committed params.yaml"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key} is {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
+    """Names of the keys that exist where a wrong one was found."""
+
+    def step(model: Any, part: int | str) -> Any:  # noqa: ANN401  # types are walked, whatever they are
+        if isinstance(model, type) and issubclass(model, Section) and part in model.model_fields:
+            return model.model_fields[str(part)].annotation
+        arguments = getattr(model, "__args__", ())
+        return arguments[-1] if arguments else model
+
+    model = functools.reduce(step, loc, File)
+    return (
+        list(model.model_fields) if isinstance(model, type) and issubclass(model, Section) else []
+    )
