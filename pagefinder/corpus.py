@@ -1,4 +1,4 @@
-"""The three tables that every stage after `prepare` reads: pages, queries and qrels.
+"""The tables that every stage after `prepare` reads: pages, queries, qrels and near-duplicates.
 
 pages.arrow is an uncompressed Arrow stream: `datasets.Dataset.from_file` and `pyarrow` map it into
 memory without a copy, so memory stays flat however many pages there are, and any page is one seek
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 PAGES, QUERIES, QRELS = "pages.arrow", "queries.parquet", "qrels.parquet"
+NEAR_DUPLICATES = "near_duplicates.parquet"
 SPLITS = ("train", "dev", "eval")
 
 PAGE_SCHEMA = pa.schema(
@@ -51,6 +52,13 @@ QREL_SCHEMA = pa.schema(
         ),  # 0: a negative that the source itself gives
     ]
 )
+# Pages that are as good as one page: neither may be mined as a negative of the other's queries.
+NEAR_DUPLICATE_SCHEMA = pa.schema(
+    [
+        pa.field("page_id", pa.string(), nullable=False),
+        pa.field("other_id", pa.string(), nullable=False),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,11 @@ class Corpus:
     def qrels(self) -> pd.DataFrame:
         """Judgements: query_id, page_id, relevance."""
         return pd.read_parquet(self.folder / QRELS)
+
+    @cached_property
+    def near_duplicates(self) -> pd.DataFrame:
+        """Pairs page_id, other_id of pages that hardly differ; every pair stands in both orders."""
+        return pd.read_parquet(self.folder / NEAR_DUPLICATES)
 
     @cached_property
     def page_row(self) -> dict[str, int]:
