@@ -1,0 +1,138 @@
+"""Exact nearest pages by blocks: bounded memory, and the same answer at any block size."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+# Pages fetched beyond k, so that a tie or a rounding at the boundary is nearly always inside.
+SPARE = 32
+# A float32 sum of d products of unit vectors errs by less than LAMBDA * sqrt(d) * 2**-24: Higham
+# and Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 2019.
+LAMBDA = 6
+# Bytes of float64 vectors that one step of the second pass holds.
+RESCORE_BYTES = 2**26
+
+
+def nearest(
+    queries: np.ndarray,
+    pages: np.ndarray,
+    k: int,
+    *,
+    rows: np.ndarray | None = None,
+    tie_break: np.ndarray | None = None,
+    device: str = "cpu",
+    block: int = 4096,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the k pages with the highest dot product for every query, exactly.
+
+    A first pass multiplies blocks in float32 and keeps a few pages more than k; a second pass
+    sums those few again in float64 and rounds to float32. Order, boundary and scores therefore
+    depend neither on the block size nor on the device, which a matmul's own scores do.
+
+    Args:
+        queries: float32 [q, d].
+        pages: float32 [n, d]; a memory map is read block by block, never whole.
+        k: Pages wanted per query; above n all n come back.
+        rows: Row numbers of `pages` to search among; all rows by default.
+        tie_break: int [n]; of pages whose float32 scores are equal, the lower value comes first.
+            By default the lower row.
+        device: Where the first pass runs, as torch names it; "auto" is the GPU where there is one.
+        block: Pages, and queries, scored at once: block² float32 scores are held.
+
+    Returns:
+        Scores, float32 [q, min(k, n)], descending, and the row numbers in `pages`, int64.
+
+    Raises:
+        ValueError: where the widths differ, k is negative or a vector is not finite.
+    """
+    if queries.ndim != 2 or pages.ndim != 2 or queries.shape[1] != pages.shape[1]:
+        raise ValueError(f"queries {queries.shape} and pages {pages.shape} are not of one width")
+    if k < 0 or block < 1:
+        raise ValueError(f"k is {k} and block {block}: at least 0 and 1")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    rows = np.arange(len(pages)) if rows is None else np.asarray(rows, dtype=np.int64)
+    k = min(k, len(rows))
+    if not len(queries) or not k:
+        return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+    wide = min(k + SPARE, len(rows))
+    rough, places, longest = _rough(queries, pages, rows, wide, device, block)
+    if not np.isfinite(rough).all():
+        raise ValueError("a query or page vector holds NaN or infinity: encode again")
+    slack = LAMBDA * math.sqrt(pages.shape[1]) * 2**-24 * longest
+    tie_break = np.arange(len(pages)) if tie_break is None else tie_break
+    scores = np.empty((len(queries), k), np.float32)
+    found = np.empty((len(queries), k), np.int64)
+    # Every page left out scores at most rough[:, -1] + slack, every one of the k at least
+    # rough[:, k - 1] - slack: with both slacks between them, and one for rounding, the k are here.
+    settled = (rough[:, k - 1] - rough[:, -1] > 3 * slack) | (wide == len(rows))
+    step = max(1, RESCORE_BYTES // (8 * wide * pages.shape[1]))
+    ready = np.flatnonzero(settled)
+    for part in (ready[start : start + step] for start in range(0, len(ready), step)):
+        near = rows[places[part]]
+        exact = _dot(queries[part][:, None], pages[near])
+        order = np.lexsort((tie_break[near], -exact))[:, :k]
+        scores[part] = np.take_along_axis(exact, order, axis=1)
+        found[part] = np.take_along_axis(near, order, axis=1)
+    for query in np.flatnonzero(~settled):
+        # Rare: more than SPARE pages tie at the boundary, so this query looks at every page again.
+        bound = float(rough[query, k - 1]) - 2 * slack
+        near, exact = _above(queries[query], pages, rows, bound, block)
+        order = np.lexsort((tie_break[near], -exact))[:k]
+        scores[query], found[query] = exact[order], near[order]
+    return scores, found
+
+
+def _rough(
+    queries: np.ndarray, pages: np.ndarray, rows: np.ndarray, k: int, device: str, block: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Top k by float32 matmul: scores, places in `rows`, and the product of the longest norms."""
+    scores = torch.full((len(queries), k), -math.inf)
+    places = torch.zeros((len(queries), k), dtype=torch.int64)
+    long_query = long_page = 0.0
+    starts = range(0, len(queries), block)
+    for first, some in _blocks(pages, rows, block):
+        right = torch.from_numpy(some).to(device)
+        long_page = max(long_page, float(torch.linalg.vector_norm(right, dim=1).max()))
+        for start in starts:
+            part = slice(start, start + block)
+            left = torch.from_numpy(np.array(queries[part], dtype=np.float32)).to(device)
+            long_query = max(long_query, float(torch.linalg.vector_norm(left, dim=1).max()))
+            best, where = torch.topk(left @ right.T, min(k, len(some)), dim=1)
+            both = torch.cat([scores[part], best.cpu()], dim=1)
+            index = torch.cat([places[part], where.cpu() + first], dim=1)
+            scores[part], chosen = torch.topk(both, k, dim=1)
+            places[part] = index.gather(1, chosen)
+    return scores.numpy(), places.numpy(), long_query * long_page
+
+
+def _blocks(pages: np.ndarray, rows: np.ndarray, block: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Copies of at most `block` of the wanted rows, with the place of the first in `rows`."""
+    for first in range(0, len(rows), block):
+        some = rows[first : first + block]
+        if some[-1] - some[0] + 1 == len(some) and (np.diff(some) == 1).all():
+            # One slice of a memory map is read in one go; picking rows is not.
+            yield first, np.array(pages[some[0] : some[-1] + 1], dtype=np.float32)
+        else:
+            yield first, np.asarray(pages[some], dtype=np.float32)
+
+
+def _above(
+    query: np.ndarray, pages: np.ndarray, rows: np.ndarray, bound: float, block: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows whose exact score reaches the bound, and those scores."""
+    near, exact = [], []
+    for first, some in _blocks(pages, rows, min(block, 1024)):
+        score = _dot(query[None], some)
+        keep = score >= bound
+        near.append(rows[first : first + len(some)][keep])
+        exact.append(score[keep])
+    return np.concatenate(near), np.concatenate(exact)
+
+
+def _dot(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Dot products over the last axis, summed pair by pair in float64, as float32."""
+    exact: np.ndarray = np.vecdot(left.astype(np.float64), right.astype(np.float64))
+    return exact.astype(np.float32)

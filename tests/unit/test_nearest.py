@@ -1,0 +1,108 @@
+"""Exact search: ties, boundaries, blocks and memory maps."""
+
+import numpy as np
+import pytest
+
+from pagefinder.nearest import nearest
+
+
+def unit(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
+    vectors = rng.standard_normal((count, width)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def slow(queries, pages, k, tie_break=None):
+    """The definition, one pair at a time, with math.fsum instead of any matmul."""
+    import math
+
+    tie_break = range(len(pages)) if tie_break is None else tie_break
+    scores, rows = [], []
+    for query in queries.astype(float):
+        exact = [
+            float(
+                np.float32(math.fsum(float(a) * float(b) for a, b in zip(query, page, strict=True)))
+            )
+            for page in pages
+        ]
+        best = sorted(range(len(pages)), key=lambda row: (-exact[row], tie_break[row]))[:k]
+        rows.append(best)
+        scores.append([exact[row] for row in best])
+    return np.array(scores, np.float32), np.array(rows, np.int64)
+
+
+def test_hand_computed() -> None:
+    pages = np.array([[1, 0], [0, 1], [0.6, 0.8], [-1, 0]], np.float32)
+    scores, rows = nearest(np.array([[1, 0]], np.float32), pages, 3)
+    assert rows.tolist() == [[0, 2, 1]]
+    assert scores.tolist() == [[1.0, np.float32(0.6), 0.0]]
+    assert scores.dtype == np.float32
+    assert rows.dtype == np.int64
+
+
+@pytest.mark.parametrize("block", [1, 3, 7, 64, 1000])
+@pytest.mark.parametrize("k", [1, 5, 60, 150])
+def test_equals_the_definition_at_any_block(block: int, k: int) -> None:
+    rng = np.random.default_rng(0)
+    pages = unit(rng, 150, 33)
+    pages[40:90] = pages[3]  # fifty ties, in the middle of which k = 5 and 60 may cut
+    queries = np.concatenate([unit(rng, 6, 33), pages[3:4]])
+    tie_break = rng.permutation(len(pages))
+    scores, rows = nearest(queries, pages, k, block=block, tie_break=tie_break)
+    expected_scores, expected_rows = slow(queries, pages, k, tie_break)
+    assert np.array_equal(rows, expected_rows)
+    assert np.array_equal(scores, expected_scores)
+
+
+def test_more_ties_than_spare_places_are_cut_by_the_tie_break() -> None:
+    rng = np.random.default_rng(1)
+    pages = np.repeat(unit(rng, 2, 16), 500, axis=0)
+    tie_break = np.arange(len(pages))[::-1].copy()
+    _, rows = nearest(pages[:1], pages, 4, tie_break=tie_break, block=100)
+    assert rows.tolist() == [[499, 498, 497, 496]]
+    _, rows = nearest(pages[:1], pages, 4, block=100)
+    assert rows.tolist() == [[0, 1, 2, 3]]
+
+
+def test_pages_apart_by_less_than_a_matmul_errs_keep_their_exact_order() -> None:
+    rng = np.random.default_rng(2)
+    base = unit(rng, 1, 512)[0]
+    pages = np.tile(base, (300, 1))
+    pages[:, 0] += rng.permutation(300).astype(np.float32) * np.float32(2e-8)
+    scores, rows = nearest(base[None], pages, 5, block=37)
+    expected_scores, expected_rows = slow(base[None], pages, 5)
+    assert np.array_equal(rows, expected_rows)
+    assert np.array_equal(scores, expected_scores)
+
+
+def test_only_the_wanted_rows_are_searched_and_a_memory_map_will_do(tmp_path) -> None:
+    rng = np.random.default_rng(3)
+    np.save(tmp_path / "pages.npy", unit(rng, 60, 8))
+    pages = np.load(tmp_path / "pages.npy", mmap_mode="r")
+    queries = unit(rng, 4, 8)
+    rows = np.array([2, 3, 4, 20, 41, 59])
+    scores, found = nearest(queries, pages, 3, rows=rows, block=4)
+    expected_scores, expected = slow(queries, np.array(pages[rows]), 3)
+    assert np.array_equal(found, rows[expected])
+    assert np.array_equal(scores, expected_scores)
+
+
+def test_k_above_the_number_of_pages_gives_all_of_them() -> None:
+    rng = np.random.default_rng(4)
+    scores, rows = nearest(unit(rng, 2, 4), unit(rng, 3, 4), 10)
+    assert scores.shape == rows.shape == (2, 3)
+    assert sorted(rows[0].tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("queries", "pages", "k"), [(0, 3, 2), (2, 0, 2), (2, 3, 0)])
+def test_nothing_to_find(queries: int, pages: int, k: int) -> None:
+    scores, rows = nearest(np.zeros((queries, 4), np.float32), np.zeros((pages, 4), np.float32), k)
+    assert scores.shape == rows.shape == (queries, min(k, pages))
+
+
+def test_what_cannot_be_ranked_is_named() -> None:
+    pages = np.ones((3, 4), np.float32)
+    with pytest.raises(ValueError, match="not of one width"):
+        nearest(np.ones((1, 5), np.float32), pages, 1)
+    pages[1, 2] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        nearest(np.ones((1, 4), np.float32), pages, 1)
