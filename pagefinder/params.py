@@ -60,10 +60,20 @@ class Mine(Section):
     range_max: Positive
     relative_margin: Share
     max_score: Annotated[float, Field(ge=-1, le=1)]
-    same_document_pages: Count
+    near_duplicates: bool
+    same_document_pages: Annotated[int, Field(ge=-1)]
     sampling: Literal["top", "random", "weighted"]
     given: Literal["use", "mix", "ignore"]
     veto: Veto
+
+    @pydantic.model_validator(mode="after")
+    def _wide_enough(self) -> "Mine":
+        if self.range_min + self.negatives > self.range_max:
+            raise ValueError(
+                f"range_max {self.range_max} is below range_min {self.range_min} plus negatives "
+                f"{self.negatives}: widen the window"
+            )
+        return self
 
 
 class Evaluate(Section):
@@ -179,6 +189,7 @@ class Embedder(Training):
     """Fine-tuning of the embedder."""
 
     dims: tuple[Positive, ...]
+    dev_pages: Positive
     mini_batch: Literal["auto"] | Count
 
     @pydantic.field_validator("dims")
@@ -197,6 +208,8 @@ class Reranker(Training):
     head: Literal["logit", "dense"]
     instruction: str
     negatives: Positive
+    dev_queries: Positive
+    fusion_queries: Positive
     depths: tuple[Positive, ...]
     train_depth: Positive
 
@@ -215,6 +228,7 @@ class CompareModel(Section):
     revision: str = ""
     query_prompt: str = ""
     page_prompt: str = ""
+    pooling: Literal["", "lasttoken", "mean"] = ""
     max_pixels: Positive | None = None
 
 

@@ -142,3 +142,12 @@ def _word(name: str) -> str:
     if not name or len(name.split()) != 1 or name != name.strip():
         raise InputError(f"id {name!r} holds white space: TREC files need ids of one word")
     return name
+
+
+def documents_of(corpus: Corpus, qrels: Qrels) -> list[str]:
+    """The document of each query's first right page, or that page where it has none."""
+    known = dict(zip(corpus.pages["page_id"], corpus.pages["document_id"], strict=True))
+    first = [
+        next(page for page, relevance in pages.items() if relevance) for pages in qrels.values()
+    ]
+    return [known.get(page) or page for page in first]

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -9,7 +10,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -128,3 +129,28 @@ def _rounded(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_rounded(item) for item in value]
     return round(value, 6) if isinstance(value, float) else value
+
+
+def checkpoints(name: str, knobs: object, inputs: Iterable[Path], root: Path) -> Path:
+    """The folder where a stage may go on from: .work/NAME-DIGEST, outside DVC.
+
+    The digest covers the knobs, the content of every input (data, code, requirements.lock), so that
+    another variant never picks up a stale checkpoint.
+    """
+    digest = hashlib.blake2b(repr(knobs).encode(), digest_size=8)
+    for path in inputs:
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file() and "__pycache__" not in file.parts:
+                digest.update(file.relative_to(root).as_posix().encode())
+                with file.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "blake2b").digest())
+    return root / WORK / f"{name}-{digest.hexdigest()}"
+
+
+def discard(folder: Path) -> None:
+    """Remove a stage's checkpoints once its output is written, and say what they took."""
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    if folder.exists():
+        log.info("removing %s: %.0f MiB of checkpoints", folder.name, size / 2**20)
+    remove(folder)

@@ -1,0 +1,46 @@
+PYTHON ?= python3
+BIN := .venv/bin
+# DVC runs `python -m stages.X`: the environment's python comes first on the path.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_DISABLE_TELEMETRY := 1
+export PYTHONHASHSEED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test test-slow cuda readme clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+repro: .venv/ready  ## Install and run the pipeline; print scores, times and where the report is
+	@touch .work/started
+	dvc repro
+	@python -m stages.summary
+
+test: .venv/ready  ## Install, check style and types, run the unit and pipeline tests
+	ruff check .
+	ruff format --check .
+	mypy
+	pytest -q
+
+test-slow: .venv/ready  ## Also the tests that take longer than 20 seconds each
+	pytest -q -m "slow or not slow" tests
+
+cuda: .venv/ready  ## Build flash-attn for the installed torch; without it SDPA is used
+	@pip install torchvision || echo "torchvision not installed: pages are resized by Pillow instead"
+	@pip install --no-build-isolation "flash-attn>=2.8" \
+	  || echo "flash-attn not built: training and encoding go on with SDPA attention"
+
+readme: .venv/ready  ## Write the results and the stage table into README.md
+	@python -m stages.readme
+
+clean:  ## Remove stage outputs and scratch space; the DVC cache and .venv stay
+	rm -rf .work data/source data/corpus data/embeddings data/runs data/per_query data/audit \
+	  data/*.parquet models/embedder models/reranker models/release metrics/report
+
+.venv/ready: requirements.lock pyproject.toml
+	@mkdir -p .work
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -r requirements.lock
+	$(BIN)/pip install -q --no-deps -e .
+	@touch $@

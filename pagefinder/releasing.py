@@ -1,0 +1,101 @@
+"""Release models as folders that plain Sentence Transformers opens, cards written from metrics."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+# Everything a person needs to run; model cards of earlier tools and training leftovers stay behind.
+LEFT_BEHIND = shutil.ignore_patterns("README.md", "*.bin", "trainer_state.json", "checkpoint-*")
+
+CONFIG = "config_sentence_transformers.json"
+
+
+def release_embedder(source: Path, target: Path, dimension: int, card: str) -> None:
+    """Copy the embedder with its recommended dimension as `truncate_dim`, and write its card."""
+    shutil.copytree(source, target, ignore=LEFT_BEHIND)
+    config = json.loads((target / CONFIG).read_text(encoding="utf-8"))
+    config["truncate_dim"] = dimension
+    (target / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (target / "README.md").write_text(card, encoding="utf-8")
+
+
+def release_reranker(source: Path, target: Path, card: str) -> None:
+    """Copy the reranker and write its card."""
+    shutil.copytree(source, target, ignore=LEFT_BEHIND)
+    (target / "README.md").write_text(card, encoding="utf-8")
+
+
+def embedder_card(base: str, embedder: dict[str, Any], dimensions: dict[str, Any]) -> str:
+    """The embedder's model card: what it is, how to use it, what it scored."""
+    recommended = dimensions["recommended"]
+    rows = "\n".join(
+        f"| {name} | {scores['base']['ndcg@10']:.4f} | {scores['tuned']['ndcg@10']:.4f} |"
+        for name, scores in dimensions["dims"].items()
+    )
+    return f"""---
+library_name: sentence-transformers
+pipeline_tag: sentence-similarity
+base_model: {base}
+tags:
+- sentence-transformers
+- visual-document-retrieval
+---
+# Page embedder
+
+Puts a question and the image of a document page into one vector space. Fine-tuned from `{base}`
+with an in-batch contrastive loss and mined hard negatives inside a Matryoshka loss.
+
+```python
+import pagefinder  # only where torchvision is not installed
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder")  # {recommended["dimension"]} dimensions
+pages = model.encode_document(["page1.png", "page2.png"])
+queries = model.encode_query(["How did revenue develop?"])
+print(model.similarity(queries, pages))
+```
+
+NDCG@10 on the held-out pages: {embedder["tuned"]["ndcg@10"]:.4f}, before fine-tuning
+{embedder["base"]["ndcg@10"]:.4f}. Vectors may be cut to any of these dimensions; the folder is set
+to {recommended["dimension"]}, the smallest within the tolerance on the development split.
+
+| dimensions | base | fine-tuned |
+|---|---|---|
+{rows}
+"""
+
+
+def reranker_card(base: str, instruction: str, reranker: dict[str, Any]) -> str:
+    """The reranker's model card."""
+    rows = "\n".join(
+        f"| {depth} | {scores['embedder']['ndcg@10']:.4f} | {scores['tuned']['ndcg@10']:.4f} |"
+        for depth, scores in reranker["depth"].items()
+    )
+    return f"""---
+library_name: sentence-transformers
+pipeline_tag: text-ranking
+base_model: {base}
+tags:
+- sentence-transformers
+- visual-document-retrieval
+---
+# Page reranker
+
+Scores a question together with the image of a document page. Fine-tuned from `{base}` by binary
+cross-entropy on the pages that its first stage confuses. Instruction: "{instruction}"
+
+```python
+import pagefinder  # only where torchvision is not installed
+from sentence_transformers import CrossEncoder
+
+model = CrossEncoder("path/to/this/folder")
+print(model.rank("How did revenue develop?", ["page1.png", "page2.png"]))
+```
+
+NDCG@10 on the held-out pages:
+
+| pages reranked | embedder alone | reranked |
+|---|---|---|
+{rows}
+"""

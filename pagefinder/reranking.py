@@ -1,0 +1,243 @@
+"""Rerank first-stage candidates with a cross-encoder, and fuse its scores with the first stage's.
+
+Candidates are a table with query_id, page_id, rank (from 1) and score, the first stage's cosine.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sentence_transformers import CrossEncoder
+from tqdm import tqdm
+
+from pagefinder.corpus import Corpus
+from pagefinder.models import Hardware
+from pagefinder.params import Reranker
+from pagefinder.ranking import (
+    Qrels,
+    Run,
+    documents_of,
+    judgements,
+    mean_metrics,
+    metrics_per_query,
+)
+from pagefinder.statistics import gain
+
+log = logging.getLogger(__name__)
+
+# Pairs scored at a time: their pages are decoded once and then let go.
+CHUNK = 1024
+# Weights of the reranker's logit beside the first stage's cosine, tried on dev; both are
+# standardised, so that 0.5 weighs them alike.
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+def score_pairs(
+    model: CrossEncoder, corpus: Corpus, candidates: pd.DataFrame, hardware: Hardware, batch: int
+) -> np.ndarray:
+    """Logits of query-page pairs, float32 [len(candidates)], in their order.
+
+    Pairs are walked page by page, so that a page is decoded once however many queries it is paired
+    with. A cross-encoder preprocesses inside `predict`, once per pair.
+    """
+    texts = corpus.queries.set_index("query_id")["text"]
+    rows = candidates["page_id"].map(corpus.page_row).to_numpy()
+    order = np.argsort(rows, kind="stable")
+    query_ids = candidates["query_id"].to_numpy()
+    logits = np.empty(len(candidates), dtype=np.float32)
+    with tqdm(total=len(candidates), desc="pairs", unit="pair", disable=None) as progress:
+        for start in range(0, len(order), CHUNK):
+            chunk = order[start : start + CHUNK]
+            images = {row: corpus.image(row) for row in dict.fromkeys(rows[chunk].tolist())}
+            pairs = [(texts[query_ids[pair]], images[rows[pair]]) for pair in chunk]
+            with hardware.precision():
+                scores = model.predict(
+                    pairs,
+                    batch_size=batch,
+                    activation_fn=torch.nn.Identity(),
+                    convert_to_tensor=True,
+                    show_progress_bar=False,
+                )
+            logits[chunk] = scores.float().cpu().numpy()
+            progress.update(len(chunk))
+    return logits
+
+
+def reranked(candidates: pd.DataFrame, scores: np.ndarray, depth: int) -> Run:
+    """The run in which each query's first `depth` candidates are ordered by `scores`.
+
+    Candidates further down follow in the first stage's order, below all of the reranked ones.
+    """
+    frame = candidates[["query_id", "page_id", "rank"]].copy()
+    inside = (frame["rank"] <= depth).to_numpy()
+    # Below every reranked page, and falling with the rank.
+    floor = float(scores[inside].min()) if inside.any() else 0.0
+    frame["value"] = np.where(inside, scores, floor - frame["rank"].to_numpy())
+    grouped = frame.groupby("query_id", sort=False)
+    return Run(
+        query_ids=[str(query_id) for query_id in grouped.groups],
+        page_ids=[group.tolist() for _, group in grouped["page_id"]],
+        scores=[group.tolist() for _, group in grouped["value"]],
+    )
+
+
+def fused(candidates: pd.DataFrame, logits: np.ndarray, weight: float) -> np.ndarray:
+    """Weighted sum of logit and first-stage score, both standardised within each query."""
+    return weight * _standardised(candidates, logits) + (1 - weight) * _standardised(
+        candidates, candidates["score"].to_numpy()
+    )
+
+
+def _standardised(candidates: pd.DataFrame, values: np.ndarray) -> np.ndarray:
+    series = pd.Series(np.asarray(values, np.float64), index=candidates.index)
+    grouped = series.groupby(candidates["query_id"])
+    spread = grouped.transform("std", ddof=0).to_numpy()
+    centred = (series - grouped.transform("mean")).to_numpy()
+    # A query with one candidate, or with equal scores, has no spread and nothing to reorder.
+    return np.asarray(np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0))
+
+
+def choose_weight(dev: pd.DataFrame, logits: np.ndarray, qrels: Qrels, depth: int) -> float:
+    """The fusion weight with the best NDCG@10 on dev; of equals, the smaller."""
+    if not qrels:
+        return 1.0
+    scored = {
+        weight: mean_metrics(reranked(dev, fused(dev, logits, weight), depth), qrels)["ndcg@10"]
+        for weight in WEIGHTS
+    }
+    best = max(WEIGHTS, key=lambda weight: (round(scored[weight], 9), -weight))
+    log.info("fusion weight %.1f: dev NDCG@10 %.4f, pure %.4f", best, scored[best], scored[1.0])
+    return best
+
+
+@dataclass(frozen=True)
+class Result:
+    """What evaluate_reranker writes: metrics, the curve by depth, a row per query, the runs."""
+
+    metrics: dict[str, Any]
+    curve: pd.DataFrame
+    per_query: pd.DataFrame
+    runs: dict[str, Run]
+
+
+def evaluate(
+    base: CrossEncoder,
+    tuned: CrossEncoder,
+    corpus: Corpus,
+    candidates: pd.DataFrame,
+    knobs: Reranker,
+    hardware: Hardware,
+    batch: int,
+    *,
+    resamples: int,
+    seed: int,
+) -> Result:
+    """Score embedder alone, base and tuned reranker, and fused scores at every depth.
+
+    The base reranker is scored down to the middle depth only, the one that is compared in the
+    report. The fusion weight is chosen on `fusion_queries` dev queries at that depth.
+    """
+    middle, deepest = knobs.depths[len(knobs.depths) // 2], max(knobs.depths)
+    dev = _of_split(candidates, "dev", middle, knobs.fusion_queries)
+    right = judgements(corpus, "dev")
+    weight = choose_weight(
+        dev,
+        score_pairs(tuned, corpus, dev, hardware, batch),
+        {query_id: right[query_id] for query_id in dev["query_id"].unique()},
+        middle,
+    )
+    found = _of_split(candidates, "eval", deepest)
+    logits = score_pairs(tuned, corpus, found, hardware, batch)
+    inside = (found["rank"] <= middle).to_numpy()
+    base_logits = np.full(len(found), np.nan, dtype=np.float32)
+    base_logits[inside] = score_pairs(base, corpus, found[inside], hardware, batch)
+    systems = {
+        "embedder": found["score"].to_numpy(),
+        "base": base_logits,
+        "tuned": logits,
+        "fused": fused(found, logits, weight),
+    }
+    runs = {
+        (name, depth): reranked(found, scores, depth)
+        for name, scores in systems.items()
+        for depth in knobs.depths
+        if name != "base" or depth <= middle
+    }
+    qrels = judgements(corpus, "eval")
+    scored = {key: metrics_per_query(answers, qrels) for key, answers in runs.items()}
+    metrics = _metrics(scored, corpus, qrels, middle, resamples=resamples, seed=seed)
+    _log_outcome(metrics, middle)
+    return Result(
+        metrics | {"fusion_weight": weight},
+        pd.DataFrame(
+            [
+                [depth, name, round(float(t["ndcg@10"].mean()), 6)]
+                for (name, depth), t in scored.items()
+            ],
+            columns=["depth", "model", "ndcg@10"],
+        ),
+        pd.concat(
+            [scored[name, middle][["ndcg@10", "rank"]].add_prefix(f"{name}_") for name in systems],
+            axis=1,
+        ).reset_index(),
+        {name: runs[name, middle if name == "base" else deepest] for name in systems},
+    )
+
+
+def _of_split(candidates: pd.DataFrame, split: str, depth: int, queries: int = 0) -> pd.DataFrame:
+    """Candidates of a split down to a depth, of its first `queries` queries (0: all)."""
+    chosen = candidates[(candidates["split"] == split) & (candidates["rank"] <= depth)]
+    if queries:
+        chosen = chosen[chosen["query_id"].isin(chosen["query_id"].unique()[:queries])]
+    return chosen.reset_index(drop=True)
+
+
+def _metrics(
+    scored: dict[tuple[str, int], pd.DataFrame],
+    corpus: Corpus,
+    qrels: Qrels,
+    middle: int,
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    depths = sorted({depth for _, depth in scored})
+    documents = documents_of(corpus, qrels)
+
+    def ndcg(name: str, depth: int) -> np.ndarray:
+        return scored[name, depth]["ndcg@10"].to_numpy()
+
+    return {
+        "depth": {
+            depth: {
+                name: {"ndcg@10": float(ndcg(name, depth).mean())}
+                for name, at in scored
+                if at == depth
+            }
+            for depth in depths
+        },
+        "gain": gain(
+            ndcg("embedder", middle),
+            ndcg("tuned", middle),
+            documents,
+            resamples=resamples,
+            seed=seed,
+        ),
+        "recall@10": float(scored["tuned", middle]["recall@10"].mean()),
+        "first_stage_missed": int((scored["embedder", depths[-1]]["rank"] == 0).sum()),
+    }
+
+
+def _log_outcome(metrics: dict[str, Any], middle: int) -> None:
+    at = metrics["depth"][middle]
+    log.info(
+        "NDCG@10 reranking %d pages %.4f, embedder alone %.4f, gain %+.4f; base reranker %.4f",
+        middle,
+        at["tuned"]["ndcg@10"],
+        at["embedder"]["ndcg@10"],
+        metrics["gain"]["ndcg@10"],
+        at["base"]["ndcg@10"],
+    )

@@ -1,0 +1,36 @@
+"""Encode the corpus with another model to compare with: `python -m stages.encode_compare NAME`."""
+
+import sys
+from pathlib import Path
+
+from pagefinder import encoding, models, work
+from pagefinder.corpus import Corpus
+from pagefinder.errors import InputError
+from pagefinder.params import Base, Params
+from stages import COMPARE_VECTORS, CORPUS, run
+
+
+def main(params: Params, root: Path = Path(), name: str = "") -> None:
+    """Write data/compare/NAME/{pages,queries}.npy."""
+    name = name or (sys.argv[1] if len(sys.argv) > 1 else "")
+    if name not in params.compare:
+        raise InputError(f"{name!r} is not among compare: {', '.join(params.compare) or 'nothing'}")
+    other = params.compare[name]
+    hardware = models.settle(params.compute)
+    pixels = params.pixels.model_copy(update={"max": other.max_pixels or params.pixels.max})
+    base = Base(
+        model=other.model,
+        revision=other.revision,
+        pooling=other.pooling,
+        query_prompt=other.query_prompt,
+        page_prompt=other.page_prompt,
+    )
+    model = models.open_embedder(base, pixels, hardware, root)
+    with work.output(root / COMPARE_VECTORS / name, root) as folder:
+        encoding.encode_corpus(
+            model, Corpus(root / CORPUS), pixels, hardware, params.compute.encode_batch, folder
+        )
+
+
+if __name__ == "__main__":
+    run(main)

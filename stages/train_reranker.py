@@ -1,0 +1,48 @@
+"""Fine-tune the reranker on pairs of train queries and candidate pages."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pagefinder import models, training, work
+from pagefinder.corpus import Corpus
+from pagefinder.params import Params
+from stages import CANDIDATES, CORPUS, PLOTS, RERANKER, run
+
+CODE = [
+    Path("stages/train_reranker.py"),
+    Path("pagefinder/training.py"),
+    Path("pagefinder/models.py"),
+]
+
+
+def main(params: Params, root: Path = Path()) -> None:
+    """Write models/reranker and metrics/plots/reranker_training.csv."""
+    hardware = models.settle(params.compute)
+    model = models.open_reranker(params.reranker, params.pixels, hardware, root)
+    corpus = Corpus(root / CORPUS)
+    candidates = pd.read_parquet(root / CANDIDATES)
+    knobs = (params.seed, params.pixels, params.compute, params.reranker)
+    inputs = [CORPUS, CANDIDATES, Path(params.checkpoints), *CODE, Path("requirements.lock")]
+    checkpoints = work.checkpoints("train_reranker", knobs, [root / path for path in inputs], root)
+    curves = pd.DataFrame(columns=training.CURVE_COLUMNS)
+    if params.reranker.epochs:
+        curves = training.train_reranker(
+            model,
+            corpus,
+            candidates,
+            params.reranker,
+            params.compute,
+            hardware,
+            params.seed,
+            checkpoints,
+        )
+    with work.output(root / PLOTS / "reranker_training.csv", root) as path:
+        curves.to_csv(path, index=False)
+    with work.output(root / RERANKER, root) as folder:
+        models.save(model, folder)
+    work.discard(checkpoints)
+
+
+if __name__ == "__main__":
+    run(main)
