@@ -1,10 +1,15 @@
 """Exact nearest pages by blocks: bounded memory, and the same answer at any block size."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+
+from pagefinder.corpus import Corpus
+from pagefinder.errors import InputError
 
 # Pages fetched beyond k, so that a tie or a rounding at the boundary is nearly always inside.
 SPARE = 32
@@ -13,6 +18,32 @@ SPARE = 32
 LAMBDA = 6
 # Bytes of float64 vectors that one step of the second pass holds.
 RESCORE_BYTES = 2**26
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Stored unit vectors, float32, rows in table order; pages may be memory-mapped."""
+
+    queries: np.ndarray
+    pages: np.ndarray
+
+
+def open_vectors(folder: Path, corpus: Corpus) -> Vectors:
+    """Open the vectors that an encode stage wrote, pages memory-mapped.
+
+    Raises:
+        InputError: they are not those of this corpus.
+    """
+    vectors = Vectors(np.load(folder / "queries.npy"), np.load(folder / "pages.npy", mmap_mode="r"))
+    for name, found, wanted in (
+        ("queries", len(vectors.queries), len(corpus.queries)),
+        ("pages", len(vectors.pages), len(corpus.pages)),
+    ):
+        if found != wanted:
+            raise InputError(
+                f"{folder}/{name}.npy holds {found} vectors for {wanted} {name}: encode again"
+            )
+    return vectors
 
 
 def nearest(
@@ -83,6 +114,25 @@ def nearest(
         order = np.lexsort((tie_break[near], -exact))[:k]
         scores[query], found[query] = exact[order], near[order]
     return scores, found
+
+
+def pair_scores(
+    queries: np.ndarray, pages: np.ndarray, query_rows: np.ndarray, page_rows: np.ndarray
+) -> np.ndarray:
+    """Scores of single pairs, float32 [pairs], equal to those that `nearest` gives them."""
+    step = max(1, RESCORE_BYTES // (8 * queries.shape[1]))
+    parts = [slice(start, start + step) for start in range(0, len(query_rows), step)]
+    scores = [_dot(queries[query_rows[part]], pages[page_rows[part]]) for part in parts]
+    return np.concatenate([np.empty(0, np.float32), *scores])
+
+
+def trec_order(page_ids: Sequence[str]) -> np.ndarray:
+    """The `tie_break` of trec_eval, which puts the lexicographically last of equal pages first."""
+    place = np.empty(len(page_ids), np.int64)
+    place[sorted(range(len(page_ids)), key=lambda row: page_ids[row], reverse=True)] = np.arange(
+        len(page_ids)
+    )
+    return place
 
 
 def _rough(

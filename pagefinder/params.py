@@ -49,6 +49,7 @@ class Veto(Section):
 
     model: str
     revision: str
+    instruction: str
     max_score: Share
 
 
@@ -84,6 +85,7 @@ class Evaluate(Section):
     bootstrap: Positive
     rescore: Positive
     text_baseline: bool
+    text_embedder: bool
     pixel_budgets: tuple[Positive, ...]
 
 

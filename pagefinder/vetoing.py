@@ -1,0 +1,50 @@
+"""The cross-encoder that mining may ask whether a page answers a question after all."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from pagefinder.corpus import Corpus
+from pagefinder.mining import Judge
+from pagefinder.params import Params
+
+
+def open_judge(params: Params, corpus: Corpus, root: Path) -> Judge | None:
+    """Open the model that `mine.veto` names; None where it names none.
+
+    Raises:
+        InputError: no such model.
+    """
+    veto = params.mine.veto
+    if not veto.model:
+        return None
+    # This imports Sentence Transformers, which takes seconds that mining without a veto can save.
+    from pagefinder import models
+
+    hardware = models.settle(params.compute)
+    named = {"model": veto.model, "revision": veto.revision, "instruction": veto.instruction}
+    knobs = params.reranker.model_copy(update={**named, "head": "logit"})
+    model = models.open_reranker(knobs, params.pixels, hardware, root)
+    models.check_budget(model, corpus.image(0), params.pixels)
+    texts = corpus.queries["text"].to_numpy()
+    batch = params.compute.encode_batch
+
+    def judge(pairs: pd.DataFrame) -> np.ndarray:
+        answers = []
+        for start in tqdm(range(0, len(pairs), batch), desc="veto", unit="batch", disable=None):
+            some = pairs[start : start + batch]
+            asked = list(
+                zip(
+                    texts[some["query"].to_numpy()],
+                    corpus.images(some["page"].to_numpy()),
+                    strict=True,
+                )
+            )
+            with hardware.precision():
+                # predict() applies the sigmoid itself.
+                answers.append(model.predict(asked, batch_size=batch, show_progress_bar=False))
+        return np.concatenate(answers).astype(np.float64)
+
+    return judge

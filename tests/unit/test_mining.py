@@ -1,0 +1,452 @@
+"""Mining: every rule against hand-computed pairs, the library's own miner, the two stages."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from corpora import write_corpus
+
+from pagefinder import auditing, candidates, params
+from pagefinder.excluding import judged, settle_rules
+from pagefinder.mining import KEPT, SPARE, choose, mine, wanted_by_query
+from pagefinder.nearest import Vectors, open_vectors
+from stages import AUDIT, BASE_VECTORS, CANDIDATES, CORPUS, METRICS, NEGATIVES, TUNED_VECTORS
+from stages.candidates import main as make_candidates
+from stages.mine import main as make_negatives
+
+ROOT = Path(__file__).parents[2]
+
+
+def rules(**changed):
+    plain = {
+        "negatives": 2,
+        "near_duplicates": True,
+        "same_document_pages": 0,
+        "range_min": 0,
+        "range_max": 50,
+        "relative_margin": 0.0,
+        "max_score": 1.0,
+        "veto": {"model": "", "revision": "", "instruction": "", "max_score": 0.5},
+        "sampling": "top",
+        "given": "mix",
+    }
+    return params.Mine.model_validate(plain | changed)
+
+
+# One query along the first axis; page i has this cosine with it.
+COSINES = [0.8, 0.95, 0.79, 0.77, 0.76, 0.75, 0.6, 0.5, 0.9, -0.1]
+#          right twin  near  far  over  just below  plain   dev  against
+
+
+def scored(cosines) -> np.ndarray:
+    cosines = np.array(cosines, np.float64)
+    return np.stack([cosines, np.sqrt(1 - cosines**2)], axis=1).astype(np.float32)
+
+
+def hand_made(tmp_path: Path, qrels=(("q", "p0", 1),), near_duplicates=(("p0", "p1"),)):
+    pages = [
+        {"page_id": f"p{row}", "split": "dev" if row == 8 else "train"}
+        for row in range(len(COSINES))
+    ]
+    pages[0] |= {"document_id": "d", "page_number": 5}
+    pages[2] |= {"document_id": "d", "page_number": 7}
+    pages[3] |= {"document_id": "d", "page_number": 8}
+    pages[4] |= {"document_id": "e", "page_number": 6}
+    corpus = write_corpus(
+        tmp_path / "corpus", pages, [{"query_id": "q"}], list(qrels), near_duplicates
+    )
+    return corpus, Vectors(np.array([[1, 0]], np.float32), scored(COSINES))
+
+
+def rule_by_page(corpus, vectors, settings, **keywords) -> dict[str, str]:
+    known = judged(corpus, "train")
+    wanted = wanted_by_query(known, settings.negatives)
+    pairs = mine(corpus, vectors, settings, known, wanted, seed=1, **keywords)
+    return {f"p{page}": rule for page, rule in zip(pairs["page"], pairs["rule"], strict=True)}
+
+
+def test_each_rule_drops_what_it_names_and_the_first_one_counts(tmp_path) -> None:
+    corpus, vectors = hand_made(tmp_path)
+    found = rule_by_page(
+        corpus,
+        vectors,
+        rules(same_document_pages=2, relative_margin=0.05, max_score=0.55, range_max=6),
+    )
+    assert found == {
+        "p1": "near_duplicate",  # 0.95, and above the margin too, but the first rule counts
+        "p0": "positive",
+        "p2": "same_document",  # two pages on; p3 is three pages on, p4 in another document
+        "p3": "relative_margin",  # 0.77 > 0.95 * 0.8 = 0.76
+        "p4": "max_score",  # 0.76 is not above 0.76
+        "p5": "max_score",
+        "p6": "max_score",
+        "p7": KEPT,
+        "p9": KEPT,
+    }  # and p8, a dev page, is never looked at
+
+
+def test_the_window_counts_the_pages_that_are_left(tmp_path) -> None:
+    corpus, vectors = hand_made(tmp_path)
+    found = rule_by_page(corpus, vectors, rules(range_min=1, range_max=3, negatives=1))
+    assert found == {
+        "p1": "near_duplicate",
+        "p0": "positive",
+        "p2": "range_min",
+        "p3": KEPT,
+        "p4": SPARE,
+    }
+
+
+def test_several_positives_count_by_the_lowest(tmp_path) -> None:
+    corpus, vectors = hand_made(tmp_path, [("q", "p0", 1), ("q", "p6", 2)], [])
+    found = rule_by_page(corpus, vectors, rules(relative_margin=0.05))
+    assert found["p5"] == "relative_margin"  # 0.75 > 0.95 * 0.6
+    assert found["p7"] == KEPT
+
+
+def test_a_negative_positive_score_makes_the_margin_stricter(tmp_path) -> None:
+    corpus, vectors = hand_made(tmp_path, [("q", "p9", 1)], [])
+    found = rule_by_page(corpus, vectors, rules(relative_margin=0.05))
+    assert KEPT not in found.values()  # all score above -0.105
+
+
+def test_a_query_without_survivors_stays_and_is_counted(tmp_path) -> None:
+    corpus, vectors = hand_made(tmp_path)
+    known = judged(corpus, "train")
+    wanted = wanted_by_query(known, 2)
+    pairs = mine(corpus, vectors, rules(max_score=-0.5), known, wanted, seed=1)
+    metrics = auditing.summary(auditing.with_positives(pairs, vectors, known), wanted, corpus)
+    assert metrics["queries"] == {"mined": 1, "short": 1, "without": 1}
+    assert metrics["kept"] == {"mined": 0, "given": 0}
+    assert metrics["dropped"]["max_score"] == 7
+    assert metrics["pages"] == {"searched": 9, "other_splits": 1}
+
+
+@pytest.mark.parametrize(
+    ("use", "kept"),
+    [("use", ["p7"]), ("mix", ["p7", "p2"]), ("ignore", ["p2", "p3"])],
+)
+def test_given_negatives(tmp_path, use, kept) -> None:
+    qrels = [("q", "p0", 1), ("q", "p7", 0), ("q", "p8", 0), ("q", "p1", 0), ("q", "p0", 0)]
+    corpus, vectors = hand_made(tmp_path, qrels)
+    known = judged(corpus, "train")
+    pairs = mine(corpus, vectors, rules(given=use), known, wanted_by_query(known, 2), seed=1)
+    assert [f"p{page}" for page in pairs.loc[pairs["rule"] == KEPT, "page"]] == kept
+    given = pairs[pairs["origin"] == "given"].set_index("page")["rule"].to_dict()
+    if use == "ignore":
+        assert given == {}
+    else:  # p8 is a dev page, p1 hardly differs from the answer, p0 is the answer
+        assert given == {7: KEPT, 8: "split", 1: "near_duplicate"}
+    assert not pairs.duplicated(["query", "page", "origin"]).any()
+
+
+def test_the_judge_is_asked_only_until_there_are_enough(tmp_path) -> None:
+    corpus, vectors = hand_made(tmp_path)
+    asked = []
+
+    def judge(pairs: pd.DataFrame) -> np.ndarray:
+        asked.append(pairs["page"].tolist())
+        return np.where(pairs["page"] == 3, 0.9, 0.5)
+
+    found = rule_by_page(corpus, vectors, rules(), judge=judge)
+    assert asked == [[2, 3], [4]]
+    assert found["p3"] == "veto"
+    assert [page for page, rule in found.items() if rule == KEPT] == ["p2", "p4"]
+
+
+def test_sampling_follows_the_seed_and_the_weights() -> None:
+    count = 4000
+    pairs = pd.DataFrame(
+        {
+            "query": np.repeat(np.arange(count), 2),
+            "page": np.tile([0, 1], count),
+            "rank": np.tile([1, 2], count),
+            "score": np.tile(np.float32([0.55, 0.5]), count),
+            "origin": "mined",
+            "rule": "",
+        }
+    )
+    wanted = pd.Series(1, index=range(count))
+
+    def share(sampling: str, seed: int) -> tuple[float, list[int]]:
+        chosen = choose(pairs, rules(sampling=sampling), wanted, seed)
+        kept = chosen.loc[chosen["rule"] == KEPT, "page"]
+        assert len(kept) == count
+        return float((kept == 0).mean()), kept.tolist()
+
+    assert share("top", 1)[0] == 1.0
+    assert share("random", 1)[0] == pytest.approx(0.5, abs=0.03)
+    # Scores apart by one temperature: e : 1.
+    assert share("weighted", 1)[0] == pytest.approx(np.e / (1 + np.e), abs=0.03)
+    for sampling in ("random", "weighted"):
+        assert share(sampling, 1)[1] == share(sampling, 1)[1]
+        assert share(sampling, 1)[1] != share(sampling, 2)[1]
+
+
+def test_pdf_pages_get_their_neighbours_left_out_by_default() -> None:
+    auto = rules(same_document_pages=-1)
+    assert settle_rules(auto, "pdf").same_document_pages == 2
+    assert settle_rules(auto, "generated").same_document_pages == 0
+    assert settle_rules(rules(same_document_pages=1), "pdf").same_document_pages == 1
+
+
+def test_a_window_too_narrow_is_refused() -> None:
+    with pytest.raises(ValueError, match="range_max 5 is below range_min 4 plus negatives 2"):
+        rules(range_min=4, range_max=5)
+
+
+def random_corpus(folder: Path, queries: int = 40, pages: int = 120, width: int = 16):
+    """Pages of three splits; train queries have one or two right pages, some given wrong ones."""
+    random = np.random.default_rng(5)
+    splits = ["train"] * (pages - 40) + ["dev"] * 20 + ["eval"] * 20
+    table = [{"page_id": f"p{row:03}", "split": split} for row, split in enumerate(splits)]
+    rows = {split: [i for i, s in enumerate(splits) if s == split] for split in set(splits)}
+    asked, qrels = [], []
+    vectors = random.standard_normal((pages, width))
+    asking = np.zeros((queries, width))
+    for number in range(queries):
+        split = "train" if number < queries - 10 else ("dev" if number % 2 else "eval")
+        right = random.choice(rows[split], 2 if number % 3 == 0 else 1, replace=False)
+        asked.append({"query_id": f"q{number:02}", "split": split})
+        qrels += [(f"q{number:02}", f"p{page:03}", 1) for page in right]
+        asking[number] = vectors[right].sum(axis=0) + 0.7 * random.standard_normal(width)
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (asking, vectors)]
+    corpus = write_corpus(folder, table, asked, qrels)
+    return corpus, Vectors(*(v.astype(np.float32) for v in unit))
+
+
+class Stored:
+    """What `mine_hard_negatives` needs of a model, over ids and stored vectors."""
+
+    device = "cpu"
+
+    def __init__(self, by_id: dict[str, np.ndarray]) -> None:
+        self.by_id = by_id
+
+    def encode_query(self, ids, **_):
+        return np.stack([self.by_id[name] for name in ids])
+
+    encode_document = encode_query
+
+    def similarity(self, one, other):
+        import torch
+
+        return torch.as_tensor(one) @ torch.as_tensor(other).T
+
+    def similarity_pairwise(self, one, other):
+        import torch
+
+        return (torch.as_tensor(one) * torch.as_tensor(other)).sum(-1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"relative_margin": 0.05},
+        {"relative_margin": 0.3, "max_score": 0.4},
+        {"range_min": 3, "range_max": 20},
+        {"max_score": 0.2, "range_max": 70, "negatives": 5},
+    ],
+    ids=str,
+)
+def test_same_negatives_as_sentence_transformers(tmp_path, settings) -> None:
+    from datasets import Dataset
+    from sentence_transformers.util import mine_hard_negatives
+
+    corpus, vectors = random_corpus(tmp_path / "corpus")
+    ours = rules(**settings)
+    known = judged(corpus, "train")
+    pairs = mine(corpus, vectors, ours, known, wanted_by_query(known, ours.negatives), seed=1)
+    named = auditing.with_ids(pairs[pairs["rule"] == KEPT], corpus)
+    found = named.groupby("query_id")["page_id"].agg(list).to_dict()
+
+    positives = [
+        (query_id, page_id)
+        for query_id, pages in corpus.positives("train").items()
+        for page_id in pages
+    ]
+    page_ids, query_ids = corpus.pages["page_id"], corpus.queries["query_id"]
+    model = Stored(
+        dict(zip(page_ids, vectors.pages, strict=True))
+        | dict(zip(query_ids, vectors.queries, strict=True))
+    )
+    theirs = mine_hard_negatives(
+        Dataset.from_dict(dict(zip(("query", "page"), zip(*positives, strict=True), strict=True))),
+        model,
+        corpus=page_ids[corpus.page_rows("train")].tolist(),
+        range_min=ours.range_min,
+        range_max=ours.range_max,
+        max_score=ours.max_score if ours.max_score < 1 else None,
+        relative_margin=ours.relative_margin or None,
+        num_negatives=ours.negatives,
+        output_format="labeled-pair",
+        verbose=False,
+    )
+    expected: dict[str, list[str]] = {}
+    for row in theirs:
+        if row["label"] == 0:
+            expected.setdefault(row["query"], []).append(row["page"])
+    assert found == expected
+    assert sum(map(len, found.values())) > 20
+
+
+def default_params(**changed):
+    content = params.read(ROOT / "params.yaml")
+    content["profile"] = "cpu"
+    content["mine"].update(changed)
+    content["profiles"]["cpu"]["reranker"].update({"negatives": 2, "train_depth": 10})
+    return params.parse(content)
+
+
+def project(root: Path) -> Path:
+    corpus, vectors = random_corpus(root / CORPUS)
+    tuned = vectors.queries.copy()
+    for query_id, pages in corpus.positives("train").items():
+        row = corpus.query_row[query_id]
+        tuned[row] += sum(vectors.pages[corpus.page_row[page]] for page in pages)
+    tuned /= np.linalg.norm(tuned, axis=1, keepdims=True)
+    for folder, queries in ((BASE_VECTORS, vectors.queries), (TUNED_VECTORS, tuned)):
+        (root / folder).mkdir(parents=True)
+        np.save(root / folder / "pages.npy", vectors.pages)
+        np.save(root / folder / "queries.npy", queries)
+    return root
+
+
+def contents(root: Path, *folders: Path) -> dict[str, bytes]:
+    paths = [p for f in folders for p in sorted([root / f, *(root / f).rglob("*")]) if p.is_file()]
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
+def test_mine_writes_the_same_bytes_twice(tmp_path) -> None:
+    settings = default_params(sampling="weighted")
+    outputs = []
+    for name in ("one", "two"):
+        root = project(tmp_path / name)
+        make_negatives(settings, root)
+        outputs.append(contents(root, NEGATIVES, AUDIT, METRICS))
+    assert outputs[0] == outputs[1]
+    assert set(outputs[0]) == {
+        "data/negatives.parquet",
+        "data/audit/mining/histogram.csv",
+        "data/audit/mining/sheet.parquet",
+        "metrics/mining.json",
+    }
+    negatives = pd.read_parquet(root / NEGATIVES)
+    assert list(negatives) == ["query_id", "page_id", "rank", "score", "origin"]
+    train = set(open_pages(root, "train"))
+    assert set(negatives["page_id"]) <= train
+    assert negatives["query_id"].is_monotonic_increasing
+    metrics = json.loads((root / METRICS / "mining.json").read_text())
+    assert metrics["kept"]["mined"] == len(negatives)
+    assert metrics["queries"]["mined"] == 30
+    sheet = pd.read_parquet(root / AUDIT / "mining/sheet.parquet")
+    assert sheet["query_id"].nunique() == 20
+    assert set(sheet["role"]) == {"positive", "kept", "dropped"}
+    counts = pd.read_csv(root / AUDIT / "mining/histogram.csv").groupby("group")["pairs"].sum()
+    assert counts["kept"] == len(negatives)
+    assert counts["positive"] == sum(map(len, open_positives(root, "train").values()))
+
+
+def open_pages(root: Path, split: str) -> list[str]:
+    from pagefinder.corpus import Corpus
+
+    corpus = Corpus(root / CORPUS)
+    return corpus.pages["page_id"][corpus.page_rows(split)].tolist()
+
+
+def open_positives(root: Path, split: str) -> dict[str, dict[str, int]]:
+    from pagefinder.corpus import Corpus
+
+    return Corpus(root / CORPUS).positives(split)
+
+
+def test_hidden_positives_are_counted_after_every_rule(tmp_path) -> None:
+    pages = [{"page_id": f"p{row}", "split": "train"} for row in range(4)]
+    qrels = [("q", "p0", 1), ("q", "p1", 1), ("q2", "p0", 1)]
+    asked = [{"query_id": "q"}, {"query_id": "q2"}]
+    corpus = write_corpus(tmp_path / "corpus", pages, asked, qrels)
+    vectors = Vectors(scored([1, 1]), scored([0.8, 0.79, 0.7, 0.6]))
+    known = judged(corpus, "train")
+    wanted = wanted_by_query(known, 2)
+
+    def search(settings, shown, some):
+        return mine(corpus, vectors, settings, shown, some, seed=1)
+
+    def rates(**changed):
+        settings = rules(**changed)
+        return auditing.hidden_positives(search, corpus, settings, known, wanted, seed=1)
+
+    # One of p0 and p1 is hidden among three pages; both lie within 5% of one another.
+    found = rates()
+    assert (found["queries"], found["hidden"]) == (1, 1)
+    assert found["rate"]["before"] == found["rate"]["after_max_score"] == pytest.approx(1 / 3)
+    assert found["rate"]["kept"] == 1 / 2
+    filtered = rates(relative_margin=0.05)["rate"]
+    assert filtered["after_range_min"] == pytest.approx(1 / 3)
+    assert filtered["after_relative_margin"] == filtered["kept"] == 0
+    alone = known[known["query"] == 1]
+    assert auditing.hidden_positives(search, corpus, rules(), alone, wanted[[1]], seed=1) is None
+
+
+def test_candidates(tmp_path) -> None:
+    root = project(tmp_path / "one")
+    make_candidates(default_params(), root)
+    found = pd.read_parquet(root / CANDIDATES)
+    assert not found.duplicated(["query_id", "page_id"]).any()
+    train = found[found["split"] == "train"]
+    right = train[train["label"] == 1]
+    positives = open_positives(root, "train")
+    assert set(zip(right["query_id"], right["page_id"], strict=True)) == {
+        (query, page) for query, pages in positives.items() for page in pages
+    }
+    negatives = train[train["label"] == 0].groupby("query_id").size()
+    assert all(negatives[query] <= 2 * len(pages) for query, pages in positives.items())
+    assert {"both", "tuned"} <= set(train["origin"]) <= {"qrels", "base", "tuned", "both"}
+    for split in ("dev", "eval"):
+        part = found[found["split"] == split]
+        assert set(part["page_id"]) <= set(open_pages(root, split))
+        assert (
+            part.groupby("query_id")["rank"].agg(list).map(lambda r: r == [*range(1, 21)])
+        ).all()
+        assert (part.groupby("query_id")["score"].agg(lambda s: s.is_monotonic_decreasing)).all()
+        assert part["label"].sum() == sum(map(len, open_positives(root, split).values()))
+    ranks = pd.read_csv(root / AUDIT / "candidates/histogram.csv")
+    assert set(ranks["split"]) == {"train", "dev"}
+    assert ranks.groupby("split")["queries"].sum().to_dict() == {"dev": 5, "train": 30}
+    twice = project(tmp_path / "two")
+    make_candidates(default_params(), twice)
+    assert contents(root, CANDIDATES, AUDIT) == contents(twice, CANDIDATES, AUDIT)
+
+
+def test_the_tuned_embedder_overrules_the_base(tmp_path) -> None:
+    corpus, base = hand_made(tmp_path, near_duplicates=[])
+    tuned = Vectors(base.queries, scored([0.9, 0.1, 0.89, 0.5, 0.4, 0.3, 0.2, 0.1, 0, 0]))
+    settings = rules(relative_margin=0.05)
+    found = candidates.train_candidates(corpus, base, tuned, settings, 5, 9, seed=1)
+    # Base keeps p4 to p6 of its nearest five (p1, p2 and p3 are above its margin). Tuned keeps p3
+    # to p6 of its own, and drops p2.
+    named = dict(zip(found["page"], found["origin"], strict=True))
+    assert named == {0: "qrels", 3: "tuned", 4: "both", 5: "both", 6: "tuned"}
+    assert found["label"].tolist() == [1, 0, 0, 0, 0]
+    assert found["score"].tolist() == pytest.approx([0.9, 0.5, 0.4, 0.3, 0.2])
+    assert found["rank"].tolist() == [1, 3, 4, 5, 6]
+
+
+def test_a_query_without_candidates_is_no_error(tmp_path) -> None:
+    corpus, base = hand_made(tmp_path)
+    found = candidates.train_candidates(corpus, base, base, rules(max_score=-0.9), 5, 2, seed=1)
+    assert found["label"].tolist() == [1]
+
+
+def test_vectors_of_another_corpus_are_refused(tmp_path) -> None:
+    from pagefinder.errors import InputError
+
+    root = project(tmp_path)
+    np.save(root / BASE_VECTORS / "pages.npy", np.zeros((3, 16), np.float32))
+    with pytest.raises(InputError, match=r"holds 3 vectors for 120 pages: encode again"):
+        make_negatives(default_params(), root)
+    assert not (root / NEGATIVES).exists()
+    assert open_vectors is not None
