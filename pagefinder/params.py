@@ -21,6 +21,9 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 
+# Systems that evaluation scores in any case: their names are files and columns.
+RESERVED = ("base", "tuned", "bm25", "minilm", "random", "qrels")
+
 
 class Section(pydantic.BaseModel):
     """A block of params.yaml: unknown keys are errors, values never change."""
@@ -327,6 +330,12 @@ def parse(content: dict[str, Any], name: str = "params.yaml") -> Params:
     if missing:
         raise InputError(
             f"{name}: compare names {missing[0]!r}, which compare_models does not describe"
+        )
+    taken = [name for name in file.compare if name in RESERVED]
+    if taken:
+        raise InputError(
+            f"{name}: compare names a model {taken[0]!r}, as one of the pipeline's own is called: "
+            "give it another name"
         )
     shared = {
         key: getattr(file, key)

@@ -1,0 +1,108 @@
+"""Search stored vectors at any Matryoshka dimension and precision, without encoding again."""
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+
+from pagefinder.corpus import Corpus
+from pagefinder.errors import InputError
+from pagefinder.nearest import Vectors, nearest, trec_order
+from pagefinder.quantizing import View, cut, hamming_nearest, int8_codec, pack, pack_rows, signs
+from pagefinder.ranking import Qrels, Run, judgements
+
+SHORTLIST = 100  # binary_rescored looks again at `rescore` times this many pages
+
+
+@dataclass(frozen=True)
+class Task:
+    """The questions of a split, the pages among which their answers are sought, and the answers."""
+
+    corpus: Corpus
+    query_ids: list[str]
+    page_rows: np.ndarray
+    qrels: Qrels
+
+    @cached_property
+    def query_rows(self) -> np.ndarray:
+        """Rows of the questions in the query table."""
+        return np.array([self.corpus.query_row[name] for name in self.query_ids], np.int64)
+
+    @cached_property
+    def page_ids(self) -> np.ndarray:
+        """Ids of all pages, in table order."""
+        return self.corpus.pages["page_id"].to_numpy(dtype=object)
+
+    @cached_property
+    def tie_break(self) -> np.ndarray:
+        """int64 [all pages]: the page whose id sorts last comes first, as in trec_eval."""
+        return trec_order(self.page_ids.tolist())
+
+    def run(self, scores: np.ndarray, rows: np.ndarray) -> Run:
+        """The run of scores and page rows, both [questions, k]."""
+        return Run(self.query_ids, self.page_ids[rows], scores)
+
+
+def task(corpus: Corpus, split: str, distractors: bool = False) -> Task:
+    """The search task of a split: its questions with an answer, over its own pages.
+
+    An answer that is no page of the split cannot be found, and counts as missed.
+
+    Args:
+        corpus: The corpus.
+        split: dev or eval.
+        distractors: Search among every page of the corpus instead.
+    """
+    qrels = judgements(corpus, split)
+    rows = np.arange(len(corpus.pages)) if distractors else corpus.page_rows(split)
+    return Task(corpus, list(qrels), rows, qrels)
+
+
+def search(
+    task: Task,
+    vectors: Vectors,
+    k: int,
+    *,
+    dimension: int | None = None,
+    precision: str = "float32",
+    rescore: int = 4,
+    device: str = "cpu",
+) -> Run:
+    """The k best pages of every question of a task.
+
+    Args:
+        task: What to search.
+        vectors: Of the model.
+        k: Pages per question.
+        dimension: Cut to; the full one by default.
+        precision: One of PRECISIONS.
+        rescore: binary_rescored orders this many times SHORTLIST pages again.
+        device: Of the float search, as torch names it.
+
+    Raises:
+        InputError: the vectors are shorter than `dimension`, or int8 finds no train pages.
+    """
+    width = vectors.pages.shape[1]
+    dimension = dimension or width
+    if dimension > width:
+        raise InputError(
+            f"embedder.dims names {dimension}, but the vectors have {width} dimensions: "
+            "name smaller ones"
+        )
+    queries = cut(np.asarray(vectors.queries[task.query_rows]), dimension)
+    near = partial(nearest, tie_break=task.tie_break, device=device)
+    if precision in ("float32", "int8"):
+        train = task.corpus.page_rows("train")
+        codec = int8_codec(vectors.pages, dimension, train) if precision == "int8" else None
+        pages = View(vectors.pages, dimension, codec).as_array()
+        return task.run(*near(queries, pages, k, rows=task.page_rows))
+    codes = pack_rows(vectors.pages, dimension, task.page_rows)
+    wanted = k if precision == "binary" else rescore * SHORTLIST
+    ties = task.tie_break[task.page_rows]
+    distances, places = hamming_nearest(pack(queries), codes, wanted, ties)
+    rows = task.page_rows[places]
+    if precision == "binary":
+        return task.run(-distances.astype(np.float32), rows)
+    pages = View(vectors.pages, dimension, signs).as_array()
+    found = [near(queries[[i]], pages, k, rows=shortlist) for i, shortlist in enumerate(rows)]
+    return task.run(*(np.concatenate(part) for part in zip(*found, strict=True)))

@@ -1,0 +1,63 @@
+"""Score base, tuned and compared models at every Matryoshka dimension and precision."""
+
+from functools import partial
+from pathlib import Path
+
+import stages
+from pagefinder import dimensions, evaluation, work
+from pagefinder.baselines import baseline_runs
+from pagefinder.corpus import Corpus
+from pagefinder.errors import InputError
+from pagefinder.nearest import open_vectors
+from pagefinder.params import Params
+from pagefinder.ranking import DEPTH, metrics_per_query
+from pagefinder.searching import search, task
+
+
+def main(params: Params, root: Path = Path()) -> None:
+    """Search the stored vectors; write runs, per-query tables, metrics and plot data."""
+    knobs, seed, device = params.evaluate, params.seed, params.compute.device
+    corpus = Corpus(root / stages.CORPUS)
+    test = task(corpus, "eval")
+    if not test.query_ids:
+        raise InputError("the corpus has no eval query with an answer: give its source some")
+    folders = {"base": stages.BASE_VECTORS, "tuned": stages.TUNED_VECTORS}
+    folders |= {name: stages.COMPARE_VECTORS / name for name in params.compare}
+    models = {name: open_vectors(root / path, corpus) for name, path in folders.items()}
+    own = {name: models[name] for name in ("base", "tuned")}
+    width = own["tuned"].pages.shape[1]
+    dims = sorted({width, *params.embedder.dims}, reverse=True)
+    find = partial(search, k=DEPTH, device=device)
+
+    choice = dimensions.recommended(
+        task(corpus, "dev"), own["tuned"], dims, knobs.tolerance, device
+    )
+    table = dimensions.grid(test, models, dict.fromkeys(own, dims), knobs.rescore, device)
+    runs = {name: find(test, model) for name, model in models.items()}
+    runs[f"tuned@{choice}"] = find(test, own["tuned"], dimension=choice)
+    wanted = {"text": knobs.text_baseline, "embedder": knobs.text_embedder}
+    runs |= baseline_runs(test, **wanted, seed=seed, device=device)
+    if knobs.distractors == "all":
+        every = task(corpus, "eval", distractors=True)
+        runs |= {name + evaluation.FAR: find(every, model) for name, model in own.items()}
+    scored = {name: metrics_per_query(run, test.qrels) for name, run in runs.items()}
+
+    about = evaluation.about_queries(test)
+    draws = {"resamples": knobs.bootstrap, "seed": seed}
+    claims = evaluation.comparisons(scored, about["document_id"].tolist(), **draws)
+    slices = evaluation.slices(about, scored, **draws)
+    evaluation.write_runs(runs, test.qrels, root / stages.RUNS / "embedder", root)
+    tables = root / stages.PER_QUERY
+    evaluation.write_per_query(about, scored, tables / "embedder.parquet", root)
+    evaluation.write_csv(claims, tables / "embedder_comparisons.csv", root)
+    evaluation.write_csv(slices, tables / "embedder_slices.csv", root)
+    evaluation.write_csv(table, root / stages.PLOTS / "dimensions.csv", root)
+    metrics = root / stages.METRICS
+    content = evaluation.embedder_metrics(scored, list(params.compare), claims)
+    work.write_json(metrics / "embedder.json", content, root)
+    content = dimensions.dimension_metrics(table, choice)
+    work.write_json(metrics / "dimensions.json", content, root)
+
+
+if __name__ == "__main__":
+    stages.run(main)

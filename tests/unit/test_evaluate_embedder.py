@@ -1,0 +1,244 @@
+"""The stage on a small corpus: files, figures, repeats, slices, claims and baselines."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ir_measures
+import numpy as np
+import pandas as pd
+import pytest
+import vector_corpus
+from ir_measures import R, nDCG
+
+import stages
+from pagefinder import params as params_module
+from pagefinder.errors import InputError
+from stages import evaluate_embedder
+
+ROOT = Path(__file__).parents[2]
+OUTPUTS = ("data/runs/embedder", "data/per_query", "metrics")
+
+
+def settings(**evaluate: object) -> params_module.Params:
+    content = params_module.read(ROOT / "params.yaml")
+    content["profile"] = "cpu"
+    content["evaluate"] |= {"bootstrap": 200} | evaluate
+    content["compare"] = ["other"]
+    content["compare_models"] = {"other": {"model": "x"}}
+    content["profiles"]["cpu"]["embedder"]["dims"] = [32, 16, 8]
+    return params_module.parse(content)
+
+
+def build(root: Path, **options: bool) -> Path:
+    vector_corpus.write(root / stages.CORPUS, **options)
+    for folder, noise in (
+        (stages.BASE_VECTORS, 2.2),
+        (stages.TUNED_VECTORS, 0.9),
+        (stages.COMPARE_VECTORS / "other", 2.6),
+    ):
+        vector_corpus.encode(root / stages.CORPUS, root / folder, noise)
+    return root
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    root = build(tmp_path_factory.mktemp("root"))
+    evaluate_embedder.main(settings(distractors="all"), root)
+    return root
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for folder in OUTPUTS
+        for path in sorted((root / folder).rglob("*"))
+        if path.is_file()
+    }
+
+
+def metrics(root: Path, name: str) -> dict:
+    return json.loads((root / f"metrics/{name}.json").read_text())
+
+
+def test_the_files_are_as_promised(root) -> None:
+    assert {name.split("/", 1)[1] for name in contents(root) if name.startswith("data/runs")} == {
+        f"runs/embedder/{name}.trec"
+        for name in (
+            "base",
+            "tuned",
+            "other",
+            "bm25",
+            "random",
+            "base+distractors",
+            "tuned+distractors",
+            f"tuned@{metrics(root, 'dimensions')['recommended']['dimension']}",
+            "qrels",
+        )
+    }
+
+
+def test_figures_equal_ir_measures_on_the_files(root) -> None:
+    runs = root / "data/runs/embedder"
+    qrels = list(ir_measures.read_trec_qrels(str(runs / "qrels.trec")))
+    found = metrics(root, "embedder")
+
+    def theirs(name: str) -> dict:
+        run = ir_measures.read_trec_run(str(runs / f"{name}.trec"))
+        return ir_measures.calc_aggregate([nDCG @ 10, nDCG @ 5, R @ 1, R @ 10], qrels, run)
+
+    tuned = theirs("tuned")
+    names = {"ndcg@10": nDCG @ 10, "ndcg@5": nDCG @ 5, "recall@1": R @ 1, "recall@10": R @ 10}
+    for name, measure in names.items():
+        assert found["tuned"][name] == pytest.approx(tuned[measure], abs=1e-6), name
+    singles = {
+        "base": found["base"],
+        "bm25": found["text"]["bm25"],
+        "random": found["random"],
+        "other": found["compare"]["other"],
+        "tuned+distractors": found["distractors"]["tuned"],
+    }
+    for name, value in singles.items():
+        assert value["ndcg@10"] == pytest.approx(theirs(name)[nDCG @ 10], abs=1e-6), name
+    assert found["distractors"]["tuned"]["ndcg@10"] < found["tuned"]["ndcg@10"]
+
+
+def test_gain_is_the_difference_and_lies_in_its_interval(root) -> None:
+    found = metrics(root, "embedder")
+    gain = found["gain"]
+    difference = found["tuned"]["ndcg@10"] - found["base"]["ndcg@10"]
+    assert gain["ndcg@10"] == pytest.approx(difference, abs=2e-6)
+    assert 0 < gain["low"] < gain["ndcg@10"] < gain["high"]
+    assert gain["p_value"] < 0.05
+    assert gain["documents"] == 10
+
+
+def test_few_numbers_and_only_numbers(root) -> None:
+    def flat(content: object) -> list[object]:
+        return sum(map(flat, content.values()), []) if isinstance(content, dict) else [content]
+
+    for name in ("embedder", "dimensions"):
+        assert all(type(value) in (int, float) for value in flat(metrics(root, name)))
+    plain = {k: v for k, v in metrics(root, "embedder").items() if k != "compare"}
+    assert len(flat(plain)) <= 15
+
+
+def test_dimensions(root) -> None:
+    found = metrics(root, "dimensions")
+    table = pd.read_csv(root / "metrics/plots/dimensions.csv")
+    assert len(table) == 2 * 3 * 4 + 4
+    assert found["dims"]["32"]["tuned"]["ndcg@10"] == metrics(root, "embedder")["tuned"]["ndcg@10"]
+    assert found["dims"]["8"]["tuned"]["ndcg@10"] < found["dims"]["32"]["tuned"]["ndcg@10"]
+    assert found["precision"]["int8"]["16"]["bytes_per_page"] == 16
+    assert found["precision"]["int8"]["32"]["ndcg@10"] == pytest.approx(
+        found["dims"]["32"]["tuned"]["ndcg@10"], abs=0.02
+    )
+    choice, full = found["recommended"]["dimension"], found["dims"]["32"]["tuned"]["ndcg@10"]
+    lost = 1 - found["dims"][str(choice)]["tuned"]["ndcg@10"] / full
+    assert found["recommended"]["loss"] == pytest.approx(lost, abs=2e-6)
+    base = found["dims"]["32"]["base"]["ndcg@10"]
+    ahead = [d for d in (32, 16, 8) if found["dims"][str(d)]["tuned"]["ndcg@10"] > base]
+    assert found["beats_base"]["dimension"] == min(ahead)
+    front = table[(table["model"] == "tuned") & (table["pareto"] == 1)].sort_values(
+        "bytes_per_page"
+    )
+    assert front["ndcg@10"].is_monotonic_increasing
+    assert table.loc[table["model"] == "tuned", "ndcg@10"].max() == front["ndcg@10"].max()
+
+
+@pytest.mark.parametrize(("tolerance", "choice"), [(0.0, 32), (1.0, 8)])
+def test_tolerance_decides(root, tmp_path, tolerance: float, choice: int) -> None:
+    evaluate_embedder.main(settings(tolerance=tolerance), build(tmp_path))
+    assert metrics(tmp_path, "dimensions")["recommended"]["dimension"] == choice
+
+
+def test_per_query_table_and_slices(root) -> None:
+    table = pd.read_parquet(root / "data/per_query/embedder.parquet").set_index("query_id")
+    assert len(table) == 40
+    assert table["tuned.ndcg@10"].mean() == pytest.approx(
+        metrics(root, "embedder")["tuned"]["ndcg@10"], abs=1e-6
+    )
+    assert set(table["document_id"]) == {f"eval-{i}" for i in range(10)}
+    assert ((table["tuned.rank"] == 1) | (table["tuned.mrr@10"] < 1)).all()
+    slices = pd.read_csv(root / "data/per_query/embedder_slices.csv")
+    for (by, value), part in slices.groupby(["by", "value"]):
+        rows = table[table[by] == value]
+        assert part["queries"].item() == len(rows)
+        assert part["tuned"].item() == pytest.approx(rows["tuned.ndcg@10"].mean(), abs=1e-6)
+    assert slices.groupby("by")["queries"].sum().to_dict() == dict.fromkeys(slices["by"], 40)
+
+
+def test_every_claim_has_an_interval(root) -> None:
+    claims = pd.read_csv(root / "data/per_query/embedder_comparisons.csv")
+    assert set(claims["before"]) >= {"base", "bm25", "other", "base+distractors"}
+    assert claims.notna().all().all()
+    assert (claims["low"] <= claims["difference"]).all()
+    assert (claims["difference"] <= claims["high"]).all()
+
+
+def test_same_bytes_whatever_the_hash_seed(root, tmp_path) -> None:
+    """A second run in another process, with another order of sets and dictionaries of strings."""
+    build(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, 'tests/unit');"
+        "import test_evaluate_embedder as t;"
+        "t.evaluate_embedder.main(t.settings(distractors='all'), Path(sys.argv[1]));"
+        "assert 'sentence_transformers' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        check=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONHASHSEED": "77"},
+    )
+    first, second = contents(root), contents(tmp_path)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_no_text_and_no_documents(tmp_path) -> None:
+    build(tmp_path, text=False, documents=False)
+    evaluate_embedder.main(settings(), tmp_path)
+    found = metrics(tmp_path, "embedder")
+    assert "text" not in found
+    assert "distractors" not in found
+    assert found["gain"]["documents"] == 40  # each page counts as a document of its own
+    slices = pd.read_csv(tmp_path / "data/per_query/embedder_slices.csv")
+    assert set(slices["by"]) == {"origin", "kind"}
+
+
+def test_too_few_documents_have_no_interval(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("pagefinder.statistics.FEWEST_DOCUMENTS", 11)
+    evaluate_embedder.main(settings(), build(tmp_path))
+    assert metrics(tmp_path, "embedder")["gain"].keys() == {"ndcg@10", "documents"}
+
+
+def test_vectors_of_another_corpus(tmp_path) -> None:
+    build(tmp_path)
+    pages = tmp_path / stages.TUNED_VECTORS / "pages.npy"
+    np.save(pages, np.load(pages)[:-1])
+    with pytest.raises(InputError, match="holds 123 vectors"):
+        evaluate_embedder.main(settings(), tmp_path)
+
+
+def test_bm25_finds_the_words(root) -> None:
+    """A question names the topic and document of its page, which only few pages share."""
+    found = metrics(root, "embedder")
+    assert found["text"]["bm25"]["ndcg@10"] > 0.9
+    assert found["random"]["ndcg@10"] < 0.3
+
+
+def test_text_embedder_that_is_not_installed(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("pagefinder.baselines.TEXT_PACKAGE", "no_such_package")
+    with pytest.raises(InputError, match=r"pip install 'pagefinder\[text\]'"):
+        evaluate_embedder.main(settings(text_embedder=True), build(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["tuned", "qrels"])
+def test_a_compared_model_needs_its_own_name(name: str) -> None:
+    content = params_module.read(ROOT / "params.yaml")
+    content["compare"], content["compare_models"] = [name], {name: {"model": "x"}}
+    with pytest.raises(InputError, match=f"compare names a model '{name}'"):
+        params_module.parse(content)

@@ -1,0 +1,171 @@
+"""Search at every dimension and precision, against the definitions written out."""
+
+import numpy as np
+import pytest
+import vector_corpus
+
+from pagefinder import corpus as corpora
+from pagefinder.errors import InputError
+from pagefinder.nearest import Vectors, open_vectors
+from pagefinder.quantizing import View, bytes_per_page, cut, hamming_nearest, int8_codec, pack
+from pagefinder.ranking import metrics_per_query
+from pagefinder.searching import Task, search, task
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> corpora.Corpus:
+    folder = tmp_path_factory.mktemp("corpus")
+    vector_corpus.write(folder / "corpus")
+    vector_corpus.encode(folder / "corpus", folder / "vectors", 1.0)
+    return corpora.Corpus(folder / "corpus")
+
+
+@pytest.fixture(scope="module")
+def vectors(corpus) -> Vectors:
+    return open_vectors(corpus.folder.parent / "vectors", corpus)
+
+
+@pytest.fixture(scope="module")
+def test(corpus) -> Task:
+    return task(corpus, "eval")
+
+
+def slow_search(corpus, scored) -> dict[str, list[str]]:
+    """Eval pages of every eval query by a score function, ties to the id that sorts last."""
+    pages = corpus.pages[corpus.pages["split"] == "eval"]
+    queries = corpus.queries[corpus.queries["split"] == "eval"]
+    return {
+        query["query_id"]: [
+            name
+            for _, name in sorted(
+                ((scored(q, p), page["page_id"]) for p, page in pages.iterrows()), reverse=True
+            )
+        ]
+        for q, query in queries.iterrows()
+    }
+
+
+def ids(run) -> dict[str, list[str]]:
+    return {query: list(pages) for query, pages in run.as_dict().items()}
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
+
+
+@pytest.mark.parametrize("dimension", [32, 20, 5])
+def test_float32_is_the_cosine_of_the_slices(corpus, vectors, test, dimension: int) -> None:
+    q, p = (np.asarray(a, np.float64)[:, :dimension] for a in (vectors.queries, vectors.pages))
+    expected = slow_search(corpus, lambda i, j: np.float32(unit(q[i]) @ unit(p[j])))
+    assert ids(search(test, vectors, 40, dimension=dimension)) == expected
+
+
+@pytest.mark.parametrize("dimension", [32, 20, 5])
+def test_binary_counts_differing_signs(corpus, vectors, test, dimension: int) -> None:
+    q, p = (np.asarray(a)[:, :dimension] > 0 for a in (vectors.queries, vectors.pages))
+    expected = slow_search(corpus, lambda i, j: -np.count_nonzero(q[i] != p[j]))
+    found = search(test, vectors, 40, dimension=dimension, precision="binary")
+    assert ids(found) == expected
+    assert np.all(found.scores == np.rint(found.scores))
+
+
+def test_binary_rescored_orders_the_shortlist_again(corpus, vectors, test, monkeypatch) -> None:
+    """With a shortlist of 8: its members are binary's best 8, their order the float query's."""
+    monkeypatch.setattr("pagefinder.searching.SHORTLIST", 4)
+    q = np.asarray(vectors.queries, np.float64)
+    signs = np.where(vectors.pages > 0, 1.0, -1.0)
+    order = slow_search(corpus, lambda i, j: np.float32(unit(q[i]) @ signs[j]))
+    short = ids(search(test, vectors, 8, precision="binary"))
+    found = ids(search(test, vectors, 40, precision="binary_rescored", rescore=2))
+    for query, pages in found.items():
+        assert pages == [page for page in order[query] if page in short[query]]
+
+
+def test_int8_ranks_by_what_its_codes_give_back(corpus, vectors, test) -> None:
+    train = np.array([unit(v) for v in np.asarray(vectors.pages)[corpus.page_rows("train")]])
+    low, high = train.min(axis=0), train.max(axis=0)
+
+    def decoded(page: np.ndarray) -> np.ndarray:
+        codes = np.clip(np.round((unit(page) - low) / ((high - low) / 255)), 0, 255)
+        return low + codes * (high - low) / 255
+
+    p = np.array([decoded(page) for page in np.asarray(vectors.pages)])
+    q = np.array([unit(query) for query in vectors.queries])
+    expected = slow_search(corpus, lambda i, j: float(q[i] @ p[j]))
+    found = ids(search(test, vectors, 40, precision="int8"))
+    same = sum(found[query] == expected[query] for query in found)
+    assert same >= 0.95 * len(found)  # rounding at a step's edge may go the other way in float32
+
+
+def test_int8_ranges_come_from_train_pages_alone(vectors, corpus) -> None:
+    """Values outside them are clipped; wrapped around, the largest would become the smallest."""
+    pages = np.zeros((3, 2), np.float32)
+    pages[:, 0], pages[:, 1] = [0.6, 0.8, 1.0], [0.8, 0.6, 0.0]
+    codec = int8_codec(pages, 2, np.array([0, 1]))
+    # The second number lies below the range [0.6, 0.8], the first above it.
+    np.testing.assert_allclose(codec(pages[[2]]), [[0.8, 0.6]], atol=1e-6)
+    np.testing.assert_allclose(codec(pages[:2]), pages[:2], atol=1e-3)
+
+
+def test_int8_without_train_pages_is_an_error(vectors) -> None:
+    with pytest.raises(InputError, match="train pages"):
+        int8_codec(vectors.pages, 4, np.array([], np.int64))
+
+
+def test_only_eval_pages_are_searched(corpus, vectors, test) -> None:
+    own = set(corpus.pages.loc[corpus.pages["split"] == "eval", "page_id"])
+    for precision in ("float32", "int8", "binary", "binary_rescored"):
+        run = search(test, vectors, 200, precision=precision)
+        assert all(set(pages) == own for pages in ids(run).values()), precision
+    far = search(task(corpus, "eval", distractors=True), vectors, 200)
+    assert all(len(pages) == len(corpus.pages) for pages in ids(far).values())
+
+
+def test_ties_between_equal_pages_are_trec_evals(corpus, test, vectors) -> None:
+    same = Vectors(vectors.queries, np.repeat(vectors.pages[:1], len(corpus.pages), axis=0))
+    pages = sorted(corpus.pages.loc[corpus.pages["split"] == "eval", "page_id"], reverse=True)
+    for precision in ("float32", "int8", "binary", "binary_rescored"):
+        found = search(test, same, 10, precision=precision)
+        assert all(list(row) == pages[:10] for row in found.page_ids), precision
+
+
+def test_swapped_rows_lower_the_score(corpus, test, vectors) -> None:
+    """Vectors in another order than the table: the figures must fall, not stay."""
+    right = metrics_per_query(search(test, vectors, 100), test.qrels)["ndcg@10"].mean()
+    swapped = Vectors(vectors.queries, np.roll(vectors.pages, 1, axis=0))
+    wrong = metrics_per_query(search(test, swapped, 100), test.qrels)["ndcg@10"].mean()
+    assert right > 0.6
+    assert wrong < 0.3
+
+
+def test_cut_brings_to_unit_length() -> None:
+    vectors = np.array([[3, 4, 12], [0, 0, 1]], np.float32)
+    np.testing.assert_allclose(cut(vectors, 2), [[0.6, 0.8], [0, 0]])
+    view = View(vectors, 2)
+    assert view.shape == (2, 2)
+    np.testing.assert_allclose(view[np.array([[0], [0]])], [[[0.6, 0.8]]] * 2)
+
+
+def test_dimension_beyond_the_vectors(test, vectors) -> None:
+    with pytest.raises(InputError, match="embedder.dims names 64, but the vectors have 32"):
+        search(test, vectors, 10, dimension=64)
+
+
+@pytest.mark.parametrize("block", [1, 3, 1000])
+def test_hamming_at_any_block(block: int) -> None:
+    rng = np.random.default_rng(0)
+    left, right = rng.standard_normal((4, 70)), rng.standard_normal((90, 70))
+    right[10:50] = right[3]
+    ties = rng.permutation(90)
+    found, rows = hamming_nearest(pack(left), pack(right), 30, ties, block)
+    for i in range(4):
+        exact = ((left[i] > 0) != (right > 0)).sum(axis=1)
+        best = sorted(range(90), key=lambda j: (exact[j], ties[j]))[:30]
+        assert rows[i].tolist() == best
+        assert found[i].tolist() == exact[best].tolist()
+
+
+def test_bytes_per_page() -> None:
+    sizes = {name: bytes_per_page(name, 20) for name in ("float32", "int8", "binary")}
+    assert sizes == {"float32": 80, "int8": 20, "binary": 3}
+    assert bytes_per_page("binary_rescored", 2048) == 256

@@ -1,0 +1,54 @@
+"""Our figures against sentence_transformers' InformationRetrievalEvaluator on the same vectors."""
+
+import pytest
+import torch
+import vector_corpus
+from sentence_transformers import util
+from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+from pagefinder.corpus import Corpus
+from pagefinder.nearest import open_vectors
+from pagefinder.ranking import mean_metrics
+from pagefinder.searching import search, task
+
+
+class Stored(InformationRetrievalEvaluator):
+    """The evaluator, with stored query vectors where it would encode."""
+
+    vectors: torch.Tensor
+
+    def embed_inputs(self, *_, **__) -> torch.Tensor:
+        return self.vectors
+
+
+@pytest.mark.parametrize("dimension", [32, 8])
+def test_equals_information_retrieval_evaluator(tmp_path, dimension: int) -> None:
+    vector_corpus.write(tmp_path / "corpus")
+    vector_corpus.encode(tmp_path / "corpus", tmp_path / "vectors", 1.6)
+    corpus = Corpus(tmp_path / "corpus")
+    vectors = open_vectors(tmp_path / "vectors", corpus)
+    test = task(corpus, "eval")
+    # The evaluator knows right and wrong only.
+    right = {
+        query: {page: int(relevance > 0) for page, relevance in judged.items()}
+        for query, judged in test.qrels.items()
+    }
+    evaluator = Stored(
+        queries=dict.fromkeys(test.query_ids, ""),
+        corpus=dict.fromkeys(test.page_ids[test.page_rows], ""),
+        relevant_docs={query: {p for p in pages if pages[p]} for query, pages in right.items()},
+        ndcg_at_k=[5, 10],
+        mrr_at_k=[10],
+        accuracy_at_k=[1],
+        precision_recall_at_k=[1, 10],
+        map_at_k=[10],
+        score_functions={"cosine": util.cos_sim},
+    )
+    evaluator.vectors = torch.tensor(vectors.queries[test.query_rows, :dimension])
+    pages = torch.tensor(vectors.pages[test.page_rows, :dimension])
+    theirs = evaluator.compute_all_metrics(None, corpus_embeddings=pages)["cosine"]
+    ours = mean_metrics(search(test, vectors, 100, dimension=dimension), right)
+    assert 0.2 < ours["ndcg@10"] < 0.95
+    for name, value in ours.items():
+        kind, k = name.split("@")
+        assert value == pytest.approx(theirs[f"{kind}@k"][int(k)], abs=1e-4), name
