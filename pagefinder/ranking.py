@@ -22,6 +22,7 @@ from pagefinder.errors import InputError
 Qrels = Mapping[str, Mapping[str, int]]
 
 METRICS = ("ndcg@10", "ndcg@5", "recall@1", "recall@10", "mrr@10")
+TREC_NAMES = ("ndcg_cut_10", "ndcg_cut_5", "recall_1", "recall_10", "recip_rank")
 DEPTH = 100  # pages per query in a written run
 
 
@@ -88,12 +89,12 @@ def metrics_per_query(run: Run, qrels: Qrels) -> pd.DataFrame:
         {query_id: dict(pages) for query_id, pages in qrels.items()},
         {"ndcg_cut.5,10", "recall.1,10", "recip_rank"},
     )
-    scored = pd.DataFrame.from_dict(evaluator.evaluate(run.as_dict()), orient="index")
-    scored = scored.reindex(
+    results = evaluator.evaluate(run.as_dict())
+    scored = pd.DataFrame(
+        [[results.get(query_id, {}).get(name, 0.0) for name in TREC_NAMES] for query_id in qrels],
         index=pd.Index(list(qrels), name="query_id"),
-        columns=["ndcg_cut_10", "ndcg_cut_5", "recall_1", "recall_10", "recip_rank"],
-    ).fillna(0.0)
-    scored.columns = list(METRICS)
+        columns=list(METRICS),
+    )
     reciprocal = scored["mrr@10"].to_numpy()
     scored["rank"] = np.where(reciprocal > 0, np.rint(1 / np.maximum(reciprocal, 1e-9)), 0)
     scored = scored.astype({"rank": "int32"})

@@ -1,14 +1,23 @@
 """Search stored vectors at any Matryoshka dimension and precision, without encoding again."""
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
 from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.nearest import Vectors, nearest, trec_order
-from pagefinder.quantizing import View, cut, hamming_nearest, int8_codec, pack, pack_rows, signs
+from pagefinder.quantizing import (
+    BLOCK,
+    View,
+    cut,
+    hamming_nearest,
+    int8_codec,
+    pack,
+    pack_rows,
+    signs,
+)
 from pagefinder.ranking import Qrels, Run, judgements
 
 SHORTLIST = 100  # binary_rescored looks again at `rescore` times this many pages
@@ -90,12 +99,14 @@ def search(
             "name smaller ones"
         )
     queries = cut(np.asarray(vectors.queries[task.query_rows]), dimension)
-    near = partial(nearest, tie_break=task.tie_break, device=device)
     if precision in ("float32", "int8"):
         train = task.corpus.page_rows("train")
         codec = int8_codec(vectors.pages, dimension, train) if precision == "int8" else None
         pages = View(vectors.pages, dimension, codec).as_array()
-        return task.run(*near(queries, pages, k, rows=task.page_rows))
+        found = nearest(
+            queries, pages, k, rows=task.page_rows, tie_break=task.tie_break, device=device
+        )
+        return task.run(*found)
     codes = pack_rows(vectors.pages, dimension, task.page_rows)
     wanted = k if precision == "binary" else rescore * SHORTLIST
     ties = task.tie_break[task.page_rows]
@@ -103,6 +114,25 @@ def search(
     rows = task.page_rows[places]
     if precision == "binary":
         return task.run(-distances.astype(np.float32), rows)
-    pages = View(vectors.pages, dimension, signs).as_array()
-    found = [near(queries[[i]], pages, k, rows=shortlist) for i, shortlist in enumerate(rows)]
-    return task.run(*(np.concatenate(part) for part in zip(*found, strict=True)))
+    return task.run(*_rescored(queries, View(vectors.pages, dimension, signs), rows, k, task))
+
+
+def _rescored(
+    queries: np.ndarray, pages: View, rows: np.ndarray, k: int, task: Task
+) -> tuple[np.ndarray, np.ndarray]:
+    """Order each query's shortlist [queries, n] by dot product: scores and rows, [queries, k].
+
+    Pages on any shortlist are decoded once, and summed in float64 like those of `nearest`: equal
+    pages tie wherever they stand.
+    """
+    listed, place = np.unique(rows, return_inverse=True)
+    place = place.reshape(rows.shape)
+    scores = np.empty(rows.shape, np.float32)
+    for start in range(0, len(listed), BLOCK):
+        block = pages[listed[start : start + BLOCK]].astype(np.float64)
+        here = (place >= start) & (place < start + BLOCK)
+        scores[here] = (queries.astype(np.float64) @ block.T)[
+            here.nonzero()[0], place[here] - start
+        ]
+    order = np.lexsort((task.tie_break[rows], -scores))[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)

@@ -13,7 +13,7 @@ Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 # Fewer documents than this cannot carry an interval: a resample repeats most of them.
 FEWEST_DOCUMENTS = 5
-# Weights drawn at a time, so that memory stays flat however many documents there are.
+# Documents drawn at a time, so that memory stays flat however many documents there are.
 BLOCK = 4_000_000
 
 
@@ -80,8 +80,8 @@ def paired_bootstrap(
     rng = np.random.default_rng(seed)
     means = np.empty(resamples)
     for block in _blocks(resamples, number):
-        drawn = rng.multinomial(number, np.full(number, 1 / number), size=block.stop - block.start)
-        means[block] = (drawn @ sums) / (drawn @ counts)
+        drawn = rng.integers(0, number, (block.stop - block.start, number), dtype=np.int32)
+        means[block] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
