@@ -57,6 +57,8 @@ def settle(compute: Compute) -> Hardware:
         raise InputError(f"compute.device is {device!r}, but torch sees no CUDA: set it to cpu")
     if device == "cpu":
         torch.use_deterministic_algorithms(True)
+        # Nothing here reads memory it has not written, and filling it costs a tenth of a step.
+        torch.utils.deterministic.fill_uninitialized_memory = False
     if compute.threads:
         torch.set_num_threads(compute.threads)
     fast_bf16 = _has_bf16(device)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from datasets import Dataset, Features, Value
+from datasets import Dataset
 from datasets import Image as ImageFeature
 from datasets.utils.logging import disable_progress_bar
 from sentence_transformers import (
@@ -34,7 +34,13 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesRankingLoss,
 )
 from sentence_transformers.util import resolve_ids
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from pagefinder.corpus import PAGES, Corpus
 from pagefinder.errors import InputError
@@ -44,6 +50,8 @@ from pagefinder.params import Compute, Embedder, Loss, Reranker, Training
 log = logging.getLogger(__name__)
 
 CURVE_COLUMNS = ["step", "metric", "value"]
+# Under these names the two evaluators report NDCG@10 on dev.
+DEV_METRIC, DEV_RERANKED = "eval_dev_cosine_ndcg@10", "eval_dev_ndcg@10"
 
 
 def embedder_rows(corpus: Corpus, negatives: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -81,7 +89,8 @@ def with_content(rows: pd.DataFrame, corpus: Corpus) -> Dataset:
     """Rows of ids as a dataset that reads texts and images when they are asked for."""
     queries = Dataset.from_pandas(corpus.queries[["query_id", "text"]], preserve_index=False)
     pages = Dataset.from_file(str(corpus.folder / PAGES)).select_columns(["page_id", "image"])
-    pages = pages.cast(Features({"page_id": Value("string"), "image": ImageFeature(mode="RGB")}))
+    # cast_column changes the view; cast would write a second copy of every page.
+    pages = pages.cast_column("image", ImageFeature(mode="RGB"))
     lookups = {
         column: queries if column == "query_id" else pages
         for column in rows.columns
@@ -127,17 +136,17 @@ def train_embedder(
     arguments = SentenceTransformerTrainingArguments(
         prompts={"query": query_prompt, **dict.fromkeys(page_columns, page_prompt)},
         batch_sampler=no_duplicates,
-        metric_for_best_model=f"eval_{evaluator.primary_metric}",
+        metric_for_best_model=DEV_METRIC,
         **_arguments(knobs, compute, hardware, seed, checkpoints, len(dataset)),
     )
-    _choose_parameters(model, knobs)
+    _prepare(model, knobs)
     trainer = SentenceTransformerTrainer(
         model=model,
         args=arguments,
         train_dataset=dataset,
         loss=_matryoshka(model, knobs, loss),
         evaluator=evaluator,
-        callbacks=[_EvaluateLast()],
+        callbacks=[_Watch()],
     )
     return _fit(trainer, checkpoints)
 
@@ -213,17 +222,17 @@ def train_reranker(
     evaluator = dev_reranking(corpus, candidates, knobs, compute.encode_batch, seed)
     arguments = CrossEncoderTrainingArguments(
         prompts=knobs.instruction,
-        metric_for_best_model=f"eval_{evaluator.primary_metric}",
+        metric_for_best_model=DEV_RERANKED,
         **_arguments(knobs, compute, hardware, seed, checkpoints, len(dataset)),
     )
-    _choose_parameters(model, knobs)
+    _prepare(model, knobs)
     trainer = CrossEncoderTrainer(
         model=model,
         args=arguments,
         train_dataset=dataset,
         loss=BinaryCrossEntropyLoss(model),
         evaluator=evaluator,
-        callbacks=[_EvaluateLast()],
+        callbacks=[_Watch()],
     )
     return _fit(trainer, checkpoints)
 
@@ -231,10 +240,11 @@ def train_reranker(
 def dev_reranking(
     corpus: Corpus, candidates: pd.DataFrame, knobs: Reranker, batch: int, seed: int
 ) -> CrossEncoderRerankingEvaluator:
-    """NDCG@10 of `dev_queries` dev queries whose page is among their first candidates."""
+    """NDCG@10 of `dev_queries` dev queries whose page is among those reranked."""
     positives = corpus.positives("dev")
     texts = corpus.queries.set_index("query_id")["text"]
-    dev = candidates[(candidates["split"] == "dev") & (candidates["rank"] < min(knobs.depths))]
+    middle = knobs.depths[len(knobs.depths) // 2]
+    dev = candidates[(candidates["split"] == "dev") & (candidates["rank"] <= middle)]
     pages = dev.sort_values(["query_id", "rank"]).groupby("query_id")["page_id"].agg(list)
     samples: list[dict[str, Any]] = []
     for query_id in np.random.default_rng(seed).permutation(pages.index.to_numpy(str)):
@@ -281,7 +291,7 @@ def _arguments(
         "bf16": hardware.autocast is not None,
         "use_cpu": not cuda,
         "optim": "adamw_torch_fused" if cuda else "adamw_torch",
-        "gradient_checkpointing": knobs.gradient_checkpointing,
+        "activation_checkpointing": knobs.gradient_checkpointing,
         "dataloader_num_workers": compute.workers,
         "dataloader_drop_last": rows >= knobs.batch,
         "eval_strategy": "steps",
@@ -295,12 +305,15 @@ def _arguments(
         "report_to": "none",
         "seed": seed,
         "data_seed": seed,
-        "disable_tqdm": None,
+        "disable_tqdm": True,
     }
 
 
-def _choose_parameters(model: SentenceTransformer | CrossEncoder, knobs: Training) -> None:
+def _prepare(model: SentenceTransformer | CrossEncoder, knobs: Training) -> None:
     """Add LoRA adapters or freeze towers, and say how much is trained."""
+    # The card's examples would be training pages, read through a transform that the card does not
+    # expect (KeyError); it makes none where some are there already.
+    model.model_card_data.widget = [{"text": ""}]
     names = [name for name, _ in model.named_parameters()]
     for part in [*knobs.freeze, *knobs.learning_rates]:
         if not any(part in name for name in names):
@@ -318,8 +331,22 @@ def _choose_parameters(model: SentenceTransformer | CrossEncoder, knobs: Trainin
     log.info("training %.2fM of %.2fM parameters", trained / 1e6, total / 1e6)
 
 
-class _EvaluateLast(TrainerCallback):  # type: ignore[misc]
-    """Score the last step too, whatever the interval, so that it can be the best one."""
+class _Watch(TrainerCallback):  # type: ignore[misc]
+    """Log progress, and score the last step too, whatever the interval: it can be the best one."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float],
+        **keywords: Any,  # noqa: ANN401
+    ) -> None:
+        for key, name in (("loss", "loss"), (args.metric_for_best_model, "dev NDCG@10")):
+            if key in logs:
+                log.info(
+                    "step %d of %d: %s %.4f", state.global_step, state.max_steps, name, logs[key]
+                )
 
     def on_step_end(
         self,
@@ -339,8 +366,7 @@ def _fit(
 ) -> pd.DataFrame:
     """Train from the newest whole checkpoint, or from the start after scoring the base."""
     disable_progress_bar()
-    # The card's examples would be training pages, read through a transform they do not expect.
-    trainer.model.model_card_data.generate_widget_examples = False
+    trainer.remove_callback(PrinterCallback)
     resume = newest_checkpoint(checkpoints)
     if resume:
         log.info("resuming from %s", resume.name)
