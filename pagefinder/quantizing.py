@@ -36,60 +36,77 @@ def cut(vectors: np.ndarray, dimension: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class View:
-    """Stored vectors, cut and decoded where they are read: indexed like a float32 array [n, d]."""
+    """Stored rows that are decoded where they are read: indexed like a float32 array [n, width].
 
-    vectors: np.ndarray
-    dimension: int
-    decode: Callable[[np.ndarray], np.ndarray] | None = None
+    Attributes:
+        stored: [n, ...] vectors or codes, in memory or mapped.
+        width: Of a decoded row.
+        decode: Turns stored rows into float32 rows.
+    """
+
+    stored: np.ndarray
+    width: int
+    decode: Callable[[np.ndarray], np.ndarray]
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(pages, dimension)."""
-        return len(self.vectors), self.dimension
+        """(rows, width)."""
+        return len(self.stored), self.width
 
     ndim = 2
 
     def __len__(self) -> int:
-        return len(self.vectors)
+        return len(self.stored)
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        block = cut(np.asarray(self.vectors[rows]), self.dimension)
-        return self.decode(block) if self.decode else block
+        return self.decode(np.asarray(self.stored[rows]))
 
     def as_array(self) -> np.ndarray:
         """Itself, under the type that `nearest` asks for and of which it only takes rows."""
         return cast(np.ndarray, self)
 
 
-def int8_codec(
-    pages: np.ndarray, dimension: int, train_rows: np.ndarray
-) -> Callable[[np.ndarray], np.ndarray]:
-    """A function that rounds vectors to what their int8 codes give back.
+@dataclass(frozen=True)
+class Int8:
+    """Codes of one byte per number: 255 steps over each dimension's own range.
 
-    Ranges come from train pages alone; what lies outside them is clipped, not wrapped around.
-
-    Args:
-        pages: float32 [n, width], the stored vectors.
-        dimension: Cut to.
-        train_rows: Rows of the pages that set the range of each dimension.
-
-    Raises:
-        InputError: there is no train page to measure ranges on.
+    Attributes:
+        low: [d] what code -128 stands for.
+        step: [d] between two codes.
     """
-    if not len(train_rows):
-        raise InputError("int8 needs train pages to measure its ranges on, and the corpus has none")
-    low = np.full(dimension, np.inf, np.float32)
-    high = -low
-    for block in _blocks(pages, dimension, train_rows):
-        low = np.minimum(low, block.min(axis=0))
-        high = np.maximum(high, block.max(axis=0))
-    step = np.where(high > low, (high - low) / 255, 1).astype(np.float32)
 
-    def codec(block: np.ndarray) -> np.ndarray:
-        codes = np.clip(np.rint((block - low) / step) - 128, -128, 127).astype(np.int8)
-        return cast(np.ndarray, low + (codes.astype(np.float32) + 128) * step)
+    low: np.ndarray
+    step: np.ndarray
 
-    return codec
+    @classmethod
+    def measure(cls, pages: np.ndarray, dimension: int, train_rows: np.ndarray) -> "Int8":
+        """Take the ranges from train pages alone, as an index in use would.
+
+        Args:
+            pages: float32 [n, width], the stored vectors.
+            dimension: Cut to.
+            train_rows: Rows of the pages that set the range of each dimension.
+
+        Raises:
+            InputError: there is no train page to measure ranges on.
+        """
+        if not len(train_rows):
+            raise InputError("int8 measures its ranges on train pages, and the corpus has none")
+        low = np.full(dimension, np.inf, np.float32)
+        high = -low
+        for block in _blocks(pages, dimension, train_rows):
+            low = np.minimum(low, block.min(axis=0))
+            high = np.maximum(high, block.max(axis=0))
+        return cls(low, np.where(high > low, (high - low) / 255, 1).astype(np.float32))
+
+    def encode(self, vectors: np.ndarray) -> np.ndarray:
+        """int8 codes; what lies outside the ranges is clipped, where a cast would wrap around."""
+        codes = np.rint((vectors - self.low) / self.step) - 128
+        return cast(np.ndarray, np.clip(codes, -128, 127).astype(np.int8))
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """What codes stand for, float32."""
+        return cast(np.ndarray, self.low + (codes.astype(np.float32) + 128) * self.step)
 
 
 def pack(vectors: np.ndarray) -> np.ndarray:
@@ -98,6 +115,12 @@ def pack(vectors: np.ndarray) -> np.ndarray:
     padded = np.zeros((len(bits), -(-bits.shape[1] // 8) * 8), np.uint8)
     padded[:, : bits.shape[1]] = bits
     return padded.view(np.uint64)
+
+
+def unpack(codes: np.ndarray, dimension: int) -> np.ndarray:
+    """What packed signs stand for: +1 for a set bit, else -1, float32 [n, dimension]."""
+    bits = np.unpackbits(codes.view(np.uint8), axis=1, count=dimension)
+    return bits.astype(np.float32) * 2 - 1
 
 
 def pack_rows(pages: np.ndarray, dimension: int, rows: np.ndarray) -> np.ndarray:
@@ -116,11 +139,22 @@ def hamming_nearest(
         pages: uint64 [n, words].
         k: Pages wanted per query; above n all n come back.
         tie_break: int64 [n], distinct and below 2^40; at equal distance the lower comes first.
-        block: Pages compared at once.
+        block: Pages, and queries, compared at once.
 
     Returns:
         Distances, ascending, and row numbers in `pages`, both int64 [q, min(k, n)].
     """
+    found = [
+        _hamming_nearest(queries[start : start + block], pages, k, tie_break, block)
+        for start in range(0, max(1, len(queries)), block)
+    ]
+    distances, rows = zip(*found, strict=True)
+    return np.concatenate(distances), np.concatenate(rows)
+
+
+def _hamming_nearest(
+    queries: np.ndarray, pages: np.ndarray, k: int, tie_break: np.ndarray, block: int
+) -> tuple[np.ndarray, np.ndarray]:
     # One integer holds distance and tie-break, so that a partition by it has no ties to break.
     shift = 40
     keys = np.empty((len(queries), 0), np.int64)
@@ -144,11 +178,6 @@ def _hamming(queries: np.ndarray, pages: np.ndarray) -> np.ndarray:
     for left, right in zip(queries.T, pages.T, strict=True):
         distance += np.bitwise_count(left[:, None] ^ right)
     return distance
-
-
-def signs(vectors: np.ndarray) -> np.ndarray:
-    """What binary codes give back: +1 where a number is above 0, else -1."""
-    return np.where(vectors > 0, np.float32(1), np.float32(-1))
 
 
 def _blocks(pages: np.ndarray, dimension: int, rows: np.ndarray) -> Iterator[np.ndarray]:

@@ -1,7 +1,8 @@
 """Search stored vectors at any Matryoshka dimension and precision, without encoding again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -10,13 +11,13 @@ from pagefinder.errors import InputError
 from pagefinder.nearest import Vectors, nearest, trec_order
 from pagefinder.quantizing import (
     BLOCK,
+    Int8,
     View,
     cut,
     hamming_nearest,
-    int8_codec,
     pack,
     pack_rows,
-    signs,
+    unpack,
 )
 from pagefinder.ranking import Qrels, Run, judgements
 
@@ -100,30 +101,50 @@ def search(
         )
     queries = cut(np.asarray(vectors.queries[task.query_rows]), dimension)
     if precision in ("float32", "int8"):
-        train = task.corpus.page_rows("train")
-        codec = int8_codec(vectors.pages, dimension, train) if precision == "int8" else None
-        pages = View(vectors.pages, dimension, codec).as_array()
+        decode: Callable[[np.ndarray], np.ndarray] = partial(cut, dimension=dimension)
+        if precision == "int8":
+            decode = _through_int8(vectors.pages, dimension, task.corpus.page_rows("train"))
+        pages = View(vectors.pages, dimension, decode).as_array()
         found = nearest(
             queries, pages, k, rows=task.page_rows, tie_break=task.tie_break, device=device
         )
         return task.run(*found)
     codes = pack_rows(vectors.pages, dimension, task.page_rows)
-    wanted = k if precision == "binary" else rescore * SHORTLIST
     ties = task.tie_break[task.page_rows]
+    wanted = k if precision == "binary" else rescore * SHORTLIST
     distances, places = hamming_nearest(pack(queries), codes, wanted, ties)
-    rows = task.page_rows[places]
     if precision == "binary":
-        return task.run(-distances.astype(np.float32), rows)
-    return task.run(*_rescored(queries, View(vectors.pages, dimension, signs), rows, k, task))
+        return task.run(-distances.astype(np.float32), task.page_rows[places])
+    signs = View(codes, dimension, partial(unpack, dimension=dimension))
+    scores, places = rescored(queries, signs, places, k, ties)
+    return task.run(scores, task.page_rows[places])
 
 
-def _rescored(
-    queries: np.ndarray, pages: View, rows: np.ndarray, k: int, task: Task
+def _through_int8(
+    pages: np.ndarray, dimension: int, train_rows: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Cut vectors as their int8 codes give them back."""
+    codec = Int8.measure(pages, dimension, train_rows)
+    return lambda block: codec.decode(codec.encode(cut(block, dimension)))
+
+
+def rescored(
+    queries: np.ndarray, pages: View, rows: np.ndarray, k: int, tie_break: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Order each query's shortlist [queries, n] by dot product: scores and rows, [queries, k].
+    """Order each query's shortlist by dot product.
 
     Pages on any shortlist are decoded once, and summed in float64 like those of `nearest`: equal
     pages tie wherever they stand.
+
+    Args:
+        queries: float32 [q, d].
+        pages: [n, d].
+        rows: int64 [q, s], the shortlists.
+        k: Pages wanted per query.
+        tie_break: int64 [n]; at equal scores the lower comes first.
+
+    Returns:
+        Scores, float32 [q, min(k, s)], descending, and rows, int64.
     """
     listed, place = np.unique(rows, return_inverse=True)
     place = place.reshape(rows.shape)
@@ -134,5 +155,5 @@ def _rescored(
         scores[here] = (queries.astype(np.float64) @ block.T)[
             here.nonzero()[0], place[here] - start
         ]
-    order = np.lexsort((task.tie_break[rows], -scores))[:, :k]
+    order = np.lexsort((tie_break[rows], -scores))[:, :k]
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)

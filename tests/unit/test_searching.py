@@ -7,7 +7,7 @@ import vector_corpus
 from pagefinder import corpus as corpora
 from pagefinder.errors import InputError
 from pagefinder.nearest import Vectors, open_vectors
-from pagefinder.quantizing import View, bytes_per_page, cut, hamming_nearest, int8_codec, pack
+from pagefinder.quantizing import Int8, View, bytes_per_page, cut, hamming_nearest, pack, unpack
 from pagefinder.ranking import metrics_per_query
 from pagefinder.searching import Task, search, task
 
@@ -101,15 +101,16 @@ def test_int8_ranges_come_from_train_pages_alone(vectors, corpus) -> None:
     """Values outside them are clipped; wrapped around, the largest would become the smallest."""
     pages = np.zeros((3, 2), np.float32)
     pages[:, 0], pages[:, 1] = [0.6, 0.8, 1.0], [0.8, 0.6, 0.0]
-    codec = int8_codec(pages, 2, np.array([0, 1]))
+    codec = Int8.measure(pages, 2, np.array([0, 1]))
+    assert codec.encode(pages).tolist() == [[-128, 127], [127, -128], [127, -128]]
     # The second number lies below the range [0.6, 0.8], the first above it.
-    np.testing.assert_allclose(codec(pages[[2]]), [[0.8, 0.6]], atol=1e-6)
-    np.testing.assert_allclose(codec(pages[:2]), pages[:2], atol=1e-3)
+    np.testing.assert_allclose(codec.decode(codec.encode(pages[[2]])), [[0.8, 0.6]], atol=1e-6)
+    np.testing.assert_allclose(codec.decode(codec.encode(pages[:2])), pages[:2], atol=1e-3)
 
 
 def test_int8_without_train_pages_is_an_error(vectors) -> None:
     with pytest.raises(InputError, match="train pages"):
-        int8_codec(vectors.pages, 4, np.array([], np.int64))
+        Int8.measure(vectors.pages, 4, np.array([], np.int64))
 
 
 def test_only_eval_pages_are_searched(corpus, vectors, test) -> None:
@@ -141,9 +142,16 @@ def test_swapped_rows_lower_the_score(corpus, test, vectors) -> None:
 def test_cut_brings_to_unit_length() -> None:
     vectors = np.array([[3, 4, 12], [0, 0, 1]], np.float32)
     np.testing.assert_allclose(cut(vectors, 2), [[0.6, 0.8], [0, 0]])
-    view = View(vectors, 2)
+    view = View(vectors, 2, lambda rows: cut(rows, 2))
     assert view.shape == (2, 2)
     np.testing.assert_allclose(view[np.array([[0], [0]])], [[[0.6, 0.8]]] * 2)
+
+
+@pytest.mark.parametrize("dimension", [1, 8, 64, 70])
+def test_packed_signs_come_back(dimension: int) -> None:
+    vectors = np.random.default_rng(0).standard_normal((5, dimension))
+    vectors[0, 0] = 0.0
+    assert unpack(pack(vectors), dimension).tolist() == np.where(vectors > 0, 1, -1).tolist()
 
 
 def test_dimension_beyond_the_vectors(test, vectors) -> None:
