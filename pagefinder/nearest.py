@@ -12,12 +12,15 @@ from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
 
 # Pages fetched beyond k, so that a tie or a rounding at the boundary is nearly always inside.
-SPARE = 32
+SPARE = 16
 # A float32 sum of d products of unit vectors errs by less than LAMBDA * sqrt(d) * 2**-24: Higham
 # and Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 2019.
 LAMBDA = 6
-# Bytes of float64 vectors that one step of the second pass holds.
-RESCORE_BYTES = 2**26
+# Queries scored at once.
+QUERY_BLOCK = 1024
+# Bytes of float64 vectors that one step of the second pass holds: small enough for the allocator
+# to use the same memory again.
+RESCORE_BYTES = 2**23
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def nearest(
     rows: np.ndarray | None = None,
     tie_break: np.ndarray | None = None,
     device: str = "cpu",
-    block: int = 4096,
+    block: int = 16384,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k pages with the highest dot product for every query, exactly.
 
@@ -70,7 +73,7 @@ def nearest(
         tie_break: int [n]; of pages whose float32 scores are equal, the lower value comes first.
             By default the lower row.
         device: Where the first pass runs, as torch names it; "auto" is the GPU where there is one.
-        block: Pages, and queries, scored at once: block² float32 scores are held.
+        block: Pages scored at once: their vectors and QUERY_BLOCK scores for each are held.
 
     Returns:
         Scores, float32 [q, min(k, n)], descending, and the row numbers in `pages`, int64.
@@ -141,15 +144,15 @@ def _rough(
     """Top k by float32 matmul: scores, places in `rows`, and the product of the longest norms."""
     scores = torch.full((len(queries), k), -math.inf)
     places = torch.zeros((len(queries), k), dtype=torch.int64)
-    long_query = long_page = 0.0
-    starts = range(0, len(queries), block)
+    asked = torch.from_numpy(np.array(queries, dtype=np.float32)).to(device)
+    lefts = torch.split(asked, QUERY_BLOCK)
+    long_query = max(float(torch.linalg.vector_norm(left, dim=1).max()) for left in lefts)
+    long_page = 0.0
     for first, some in _blocks(pages, rows, block):
         right = torch.from_numpy(some).to(device)
         long_page = max(long_page, float(torch.linalg.vector_norm(right, dim=1).max()))
-        for start in starts:
-            part = slice(start, start + block)
-            left = torch.from_numpy(np.array(queries[part], dtype=np.float32)).to(device)
-            long_query = max(long_query, float(torch.linalg.vector_norm(left, dim=1).max()))
+        for number, left in enumerate(lefts):
+            part = slice(number * QUERY_BLOCK, (number + 1) * QUERY_BLOCK)
             best, where = torch.topk(left @ right.T, min(k, len(some)), dim=1)
             both = torch.cat([scores[part], best.cpu()], dim=1)
             index = torch.cat([places[part], where.cpu() + first], dim=1)
@@ -159,14 +162,19 @@ def _rough(
 
 
 def _blocks(pages: np.ndarray, rows: np.ndarray, block: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Copies of at most `block` of the wanted rows, with the place of the first in `rows`."""
+    """At most `block` of the wanted rows, with the place of the first in `rows`.
+
+    The array is valid until the next one: all share one buffer.
+    """
+    buffer = np.empty((min(block, len(rows)), pages.shape[1]), np.float32)
     for first in range(0, len(rows), block):
         some = rows[first : first + block]
         if some[-1] - some[0] + 1 == len(some) and (np.diff(some) == 1).all():
             # One slice of a memory map is read in one go; picking rows is not.
-            yield first, np.array(pages[some[0] : some[-1] + 1], dtype=np.float32)
+            buffer[: len(some)] = pages[some[0] : some[-1] + 1]
         else:
-            yield first, np.asarray(pages[some], dtype=np.float32)
+            buffer[: len(some)] = pages[some]
+        yield first, buffer[: len(some)]
 
 
 def _above(

@@ -1,0 +1,159 @@
+"""Time and memory of mining against one plain torch matmul + topk of the same size.
+
+    python -m benchmarks.mining [--queries 1500] [--pages 100000] [--width 2048] [--rounds 5]
+
+Both run in one process, in turns, and the medians are compared: other work on the machine hits
+both alike. Mining is the whole of it: memory-mapped vectors, search, every rule, choice. Memory is
+the peak of what a fresh process allocates while it mines (Linux only); the mapped vectors are not
+counted.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from pagefinder import corpus as tables
+from pagefinder import params
+from pagefinder.corpus import Corpus
+from pagefinder.excluding import judged, settle_rules
+from pagefinder.mining import mine, wanted_by_query
+from pagefinder.nearest import Vectors, open_vectors
+
+ROOT = Path(__file__).parents[1]
+
+
+def make(folder: Path, queries: int, pages: int, width: int) -> None:
+    """Write a corpus without images and its vectors, pages scattered around topics."""
+    random = np.random.default_rng(0)
+    topics = random.standard_normal((200, width), dtype=np.float32)
+    stored = np.lib.format.open_memmap(
+        folder / "pages.npy", mode="w+", dtype=np.float32, shape=(pages, width)
+    )
+    for start in range(0, pages, 10_000):
+        part = slice(start, min(start + 10_000, pages))
+        count = part.stop - part.start
+        near = topics[random.integers(0, len(topics), count)]
+        stored[part] = unit(near + random.standard_normal((count, width), dtype=np.float32))
+    right = random.choice(pages, queries, replace=False)
+    noise = random.standard_normal((queries, width), dtype=np.float32) / np.sqrt(width)
+    np.save(folder / "queries.npy", unit(stored[right] + noise).astype(np.float32))
+    rows = [
+        {name: None for name in tables.PAGE_SCHEMA.names}
+        | {"page_id": f"p{row:06}", "split": "train"}
+        for row in range(pages)
+    ]
+    with pa.OSFile(str(folder / tables.PAGES), "wb") as sink:
+        with pa.ipc.new_stream(sink, tables.PAGE_SCHEMA) as writer:
+            writer.write_table(pa.Table.from_pylist(rows, schema=tables.PAGE_SCHEMA))
+    names = [f"q{row:05}" for row in range(queries)]
+    asked = [{"query_id": name, "text": "?", "split": "train", "origin": ""} for name in names]
+    tables.write_table(asked, tables.QUERY_SCHEMA, folder / tables.QUERIES)
+    qrels = [
+        {"query_id": name, "page_id": f"p{page:06}", "relevance": 1}
+        for name, page in zip(names, right, strict=True)
+    ]
+    tables.write_table(qrels, tables.QREL_SCHEMA, folder / tables.QRELS)
+    tables.write_table([], tables.NEAR_DUPLICATE_SCHEMA, folder / tables.NEAR_DUPLICATES)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """The vectors at length one."""
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def mining(folder: Path) -> Callable[[], object]:
+    """The mine stage's work under the project's own params."""
+    corpus = Corpus(folder)
+    rules = settle_rules(params.load(ROOT / "params.yaml").mine, "hub")
+
+    def run() -> object:
+        vectors = open_vectors(folder, corpus)
+        known = judged(corpus, "train")
+        return mine(corpus, vectors, rules, known, wanted_by_query(known, rules.negatives), seed=1)
+
+    return run
+
+
+def plain(vectors: Vectors, k: int) -> Callable[[], object]:
+    """What mining is measured against: one matmul, one topk, vectors in memory."""
+    queries, pages = torch.from_numpy(vectors.queries), torch.from_numpy(vectors.pages)
+    return lambda: torch.topk(queries @ pages.T, k, dim=1)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def memory(folder: Path) -> None:
+    """Print by how many MiB mining raises this process's own memory; the vectors stay mapped."""
+    work = mining(folder)
+    stop, peak, before = threading.Event(), [0], anonymous_mib()
+
+    def watch() -> None:
+        while not stop.wait(0.005):
+            peak[0] = max(peak[0], anonymous_mib())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    work()
+    stop.set()
+    watcher.join()
+    print(json.dumps({"extra_mib": peak[0] - before}))
+
+
+def anonymous_mib() -> int:
+    """Memory that is not a mapped file's, as Linux counts it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) // 1024
+
+
+def main() -> None:
+    """Print one JSON line: medians, their ratio, extra memory."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--queries", type=int, default=1500)
+    parser.add_argument("--pages", type=int, default=100_000)
+    parser.add_argument("--width", type=int, default=2048)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory:
+        memory(options.memory)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        make(folder, options.queries, options.pages, options.width)
+        loaded = Vectors(np.load(folder / "queries.npy"), np.load(folder / "pages.npy"))
+        rules = params.load(ROOT / "params.yaml").mine
+        runs = {"plain": plain(loaded, rules.range_max + 1), "mining": mining(folder)}
+        times: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(options.rounds):
+            for name, work in runs.items():
+                times[name].append(seconds(work))
+        del loaded, runs
+        child = subprocess.run(
+            [sys.executable, "-m", "benchmarks.mining", "--memory", str(folder)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    medians = {f"{name}_s": round(statistics.median(values), 2) for name, values in times.items()}
+    ratio = round(medians["mining_s"] / medians["plain_s"], 3)
+    print(json.dumps(medians | {"ratio": ratio, "rounds": times} | json.loads(child.stdout)))
+
+
+if __name__ == "__main__":
+    main()
