@@ -450,3 +450,48 @@ def test_vectors_of_another_corpus_are_refused(tmp_path) -> None:
         make_negatives(default_params(), root)
     assert not (root / NEGATIVES).exists()
     assert open_vectors is not None
+
+
+def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
+    tmp_path, monkeypatch
+) -> None:
+    import contextlib
+    import io
+    from types import SimpleNamespace
+
+    from PIL import Image
+
+    from pagefinder import models
+    from pagefinder.vetoing import open_judge
+
+    def png(grey: int) -> dict:
+        file = io.BytesIO()
+        Image.new("RGB", (4, 4), (grey, grey, grey)).save(file, "PNG")
+        return {"bytes": file.getvalue(), "path": None}
+
+    pages = [{"page_id": f"p{row}", "split": "train", "image": png(row)} for row in range(100)]
+    queries = [{"query_id": f"q{row}", "text": str(row)} for row in range(3)]
+    corpus = write_corpus(tmp_path / "corpus", pages, queries, [("q0", "p0", 1)])
+    settings = default_params()
+    assert open_judge(settings, corpus, tmp_path) is None
+
+    class Reranker:
+        def predict(self, pairs, batch_size, show_progress_bar):
+            assert len(pairs) <= batch_size
+            return np.float32([int(text) + page.getpixel((0, 0))[0] / 1000 for text, page in pairs])
+
+    opened = []
+
+    def open_reranker(knobs, *_):
+        opened.append((knobs.model, knobs.revision, knobs.instruction))
+        return Reranker()
+
+    hardware = SimpleNamespace(precision=contextlib.nullcontext)
+    monkeypatch.setattr(models, "settle", lambda compute: hardware)
+    monkeypatch.setattr(models, "open_reranker", open_reranker)
+    monkeypatch.setattr(models, "check_budget", lambda *_: None)
+    veto = {"model": "some/judge", "revision": "1", "instruction": "Right?", "max_score": 0.5}
+    judge = open_judge(default_params(veto=veto), corpus, tmp_path)
+    assert opened == [("some/judge", "1", "Right?")]
+    pairs = pd.DataFrame({"query": [2, 0, 1] * 30, "page": list(range(90))}, index=range(5, 95))
+    assert judge(pairs) == pytest.approx(pairs["query"] + pairs["page"] / 1000, abs=1e-6)
