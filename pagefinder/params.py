@@ -95,8 +95,10 @@ class Evaluate(Section):
 class Generated(Section):
     """Size of the embedded default."""
 
-    companies: Annotated[int, Field(ge=2)]
-    years: Annotated[int, Field(ge=2)]
+    companies: Annotated[int, Field(ge=2, le=160)]
+    years: Annotated[int, Field(ge=2, le=24)]
+    eval_share: Annotated[float, Field(gt=0, lt=1)]
+    eval_queries: Annotated[int, Field(ge=1, le=12)]
 
 
 class Hub(Section):
