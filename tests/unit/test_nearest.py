@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pagefinder.nearest import nearest
+from pagefinder.nearest import nearest, pair_scores, trec_order
 
 
 def unit(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
@@ -106,3 +106,26 @@ def test_what_cannot_be_ranked_is_named() -> None:
     pages[1, 2] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         nearest(np.ones((1, 4), np.float32), pages, 1)
+
+
+def test_single_pairs_score_as_in_a_search() -> None:
+    rng = np.random.default_rng(6)
+    queries, pages = unit(rng, 5, 300), unit(rng, 40, 300)
+    scores, rows = nearest(queries, pages, 40, block=7)
+    pairs = np.repeat(np.arange(5), 40), rows.ravel()
+    assert np.array_equal(pair_scores(queries, pages, *pairs), scores.ravel())
+    assert pair_scores(queries, pages, *np.empty((2, 0), np.int64)).shape == (0,)
+
+
+def test_equal_pages_come_in_the_order_of_trec_eval() -> None:
+    import pytrec_eval
+
+    ids = ["b10", "b9", "a", "é", "c"]
+    pages = np.ones((5, 1), np.float32)
+    _, rows = nearest(pages[:1], pages, 5, tie_break=trec_order(ids))
+    ranked = [ids[row] for row in rows[0]]
+    assert ranked == ["é", "c", "b9", "b10", "a"]
+    for place, name in enumerate(ranked, start=1):
+        measure = pytrec_eval.RelevanceEvaluator({"q": {name: 1}}, {"recip_rank"})
+        run = {"q": {other: 1.0 for other in ids}}
+        assert measure.evaluate(run)["q"]["recip_rank"] == pytest.approx(1 / place)
