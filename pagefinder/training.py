@@ -11,10 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from datasets import Dataset
-from datasets import Image as ImageFeature
 from datasets.utils.logging import disable_progress_bar
 from sentence_transformers import (
     CrossEncoder,
@@ -24,16 +21,12 @@ from sentence_transformers import (
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
-from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
-from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
-from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MatryoshkaLoss,
     MultipleNegativesRankingLoss,
 )
-from sentence_transformers.util import resolve_ids
 from transformers import (
     PrinterCallback,
     TrainerCallback,
@@ -42,7 +35,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from pagefinder.corpus import PAGES, Corpus
+from pagefinder import examples
+from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.models import Hardware
 from pagefinder.params import Compute, Embedder, Loss, Reranker, Training
@@ -52,58 +46,6 @@ log = logging.getLogger(__name__)
 CURVE_COLUMNS = ["step", "metric", "value"]
 # Under these names the two evaluators report NDCG@10 on dev.
 DEV_METRIC, DEV_RERANKED = "eval_dev_cosine_ndcg@10", "eval_dev_ndcg@10"
-
-
-def embedder_rows(corpus: Corpus, negatives: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """One row per training query and positive: query_id, image_id, negative_0_id, negative_1_id...
-
-    Every row has as many negatives as the best-off query; a query with fewer gets pages drawn from
-    the train split, which is what in-batch negatives are anyway, never one of its own positives.
-    """
-    positives = corpus.positives("train")
-    mined = negatives.groupby("query_id", sort=False)["page_id"].agg(list).to_dict()
-    wanted = max((len(pages) for pages in mined.values()), default=0)
-    train_pages = corpus.pages.loc[corpus.pages["split"] == "train", "page_id"].to_numpy()
-    random = np.random.default_rng(seed)
-    rows = []
-    for query_id, pages in positives.items():
-        own = list(mined.get(query_id, []))
-        taken = set(own) | set(pages)
-        while len(own) < wanted and len(taken) < len(train_pages):
-            drawn = str(random.choice(train_pages))
-            if drawn not in taken:
-                taken.add(drawn)
-                own.append(drawn)
-        if len(own) < wanted:
-            raise InputError(
-                f"{len(train_pages)} train pages are too few for {wanted} negatives per query: "
-                "lower mine.negatives"
-            )
-        for page_id in pages:
-            rows.append([query_id, page_id, *own])
-    columns = ["query_id", "image_id", *(f"negative_{i}_id" for i in range(wanted))]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def with_content(rows: pd.DataFrame, corpus: Corpus) -> Dataset:
-    """Rows of ids as a dataset that reads texts and images when they are asked for."""
-    queries = Dataset.from_pandas(corpus.queries[["query_id", "text"]], preserve_index=False)
-    pages = Dataset.from_file(str(corpus.folder / PAGES)).select_columns(["page_id", "image"])
-    # cast_column changes the view; cast would write a second copy of every page.
-    pages = pages.cast_column("image", ImageFeature(mode="RGB"))
-    lookups = {
-        column: queries if column == "query_id" else pages
-        for column in rows.columns
-        if column.endswith("_id")
-    }
-    dataset = Dataset.from_pandas(rows, preserve_index=False)
-    dataset.set_transform(resolve_ids(lookups))
-    return dataset
-
-
-def no_duplicates(dataset: Dataset, **keywords: Any) -> NoDuplicatesBatchSampler:  # noqa: ANN401
-    """Batches in which no query and no page occurs twice, decided on ids instead of pixels."""
-    return NoDuplicatesBatchSampler(dataset.with_format(None), **keywords)
 
 
 def train_embedder(
@@ -129,13 +71,13 @@ def train_embedder(
             f"embedder.dims asks for dimension {knobs.dims[0]}, the model has {width}: "
             f"drop the dimensions above {width}"
         )
-    dataset = with_content(embedder_rows(corpus, negatives, seed), corpus)
+    dataset = examples.with_content(examples.embedder_rows(corpus, negatives, seed), corpus)
     page_columns = [column for column in dataset[0] if column != "query"]
     query_prompt, page_prompt = model.prompts["query"], model.prompts["document"]
-    evaluator = dev_evaluator(corpus, knobs, compute.encode_batch, seed)
+    evaluator = examples.dev_retrieval(corpus, knobs, compute.encode_batch, seed)
     arguments = SentenceTransformerTrainingArguments(
         prompts={"query": query_prompt, **dict.fromkeys(page_columns, page_prompt)},
-        batch_sampler=no_duplicates,
+        batch_sampler=examples.no_duplicates,
         metric_for_best_model=DEV_METRIC,
         **_arguments(knobs, compute, hardware, seed, checkpoints, len(dataset)),
     )
@@ -168,40 +110,6 @@ def _matryoshka(model: SentenceTransformer, knobs: Embedder, loss: Loss) -> Matr
     )
 
 
-def dev_evaluator(
-    corpus: Corpus, knobs: Embedder, batch: int, seed: int
-) -> InformationRetrievalEvaluator:
-    """NDCG@10 of dev queries over dev pages, both sampled down to `dev_pages` with the seed."""
-    positives = corpus.positives("dev")
-    chosen: dict[str, dict[str, int]] = {}
-    pages: dict[str, None] = {}
-    for query_id in np.random.default_rng(seed).permutation(list(positives)):
-        if len(pages) >= knobs.dev_pages:
-            break
-        chosen[str(query_id)] = positives[query_id]
-        pages.update(dict.fromkeys(positives[query_id]))
-    dev_pages = corpus.pages.loc[corpus.pages["split"] == "dev", "page_id"]
-    for page_id in dev_pages:
-        if len(pages) >= knobs.dev_pages:
-            break
-        pages[page_id] = None
-    texts = corpus.queries.set_index("query_id")["text"]
-    return InformationRetrievalEvaluator(
-        queries={query_id: texts[query_id] for query_id in chosen},
-        corpus={page_id: corpus.image(corpus.page_row[page_id]) for page_id in pages},
-        relevant_docs={query_id: set(relevant) for query_id, relevant in chosen.items()},
-        ndcg_at_k=[10],
-        mrr_at_k=[10],
-        accuracy_at_k=[1],
-        precision_recall_at_k=[10],
-        map_at_k=[10],
-        batch_size=batch,
-        name="dev",
-        write_csv=False,
-        main_score_function="cosine",
-    )
-
-
 def train_reranker(
     model: CrossEncoder,
     corpus: Corpus,
@@ -218,8 +126,8 @@ def train_reranker(
     """
     train = candidates.loc[candidates["split"] == "train", ["query_id", "page_id", "label"]]
     rows = train.rename(columns={"page_id": "image_id"}).astype({"label": "float32"})
-    dataset = with_content(rows, corpus)
-    evaluator = dev_reranking(corpus, candidates, knobs, compute.encode_batch, seed)
+    dataset = examples.with_content(rows, corpus)
+    evaluator = examples.dev_reranking(corpus, candidates, knobs, compute.encode_batch, seed)
     arguments = CrossEncoderTrainingArguments(
         prompts=knobs.instruction,
         metric_for_best_model=DEV_RERANKED,
@@ -235,37 +143,6 @@ def train_reranker(
         callbacks=[_Watch()],
     )
     return _fit(trainer, checkpoints)
-
-
-def dev_reranking(
-    corpus: Corpus, candidates: pd.DataFrame, knobs: Reranker, batch: int, seed: int
-) -> CrossEncoderRerankingEvaluator:
-    """NDCG@10 of `dev_queries` dev queries whose page is among those reranked."""
-    positives = corpus.positives("dev")
-    texts = corpus.queries.set_index("query_id")["text"]
-    middle = knobs.depths[len(knobs.depths) // 2]
-    dev = candidates[(candidates["split"] == "dev") & (candidates["rank"] <= middle)]
-    pages = dev.sort_values(["query_id", "rank"]).groupby("query_id")["page_id"].agg(list)
-    samples: list[dict[str, Any]] = []
-    for query_id in np.random.default_rng(seed).permutation(pages.index.to_numpy(str)):
-        right = [page for page in pages[query_id] if page in positives[query_id]]
-        wrong = [page for page in pages[query_id] if page not in positives[query_id]]
-        if right and wrong and len(samples) < knobs.dev_queries:
-            samples.append(
-                {
-                    "query": texts[query_id],
-                    "positive": [corpus.image(corpus.page_row[page]) for page in right],
-                    "negative": [corpus.image(corpus.page_row[page]) for page in wrong],
-                }
-            )
-    if not samples:
-        raise InputError(
-            "no dev query has both right and wrong candidates, so no checkpoint can be chosen: "
-            "raise prepare.dev_share or reranker.depths"
-        )
-    return CrossEncoderRerankingEvaluator(
-        samples, at_k=10, name="dev", batch_size=batch, write_csv=False, show_progress_bar=False
-    )
 
 
 def _arguments(

@@ -9,10 +9,8 @@ from pagefinder.corpus import Corpus
 from pagefinder.params import Params
 from stages import CORPUS, EMBEDDER, NEGATIVES, PLOTS, run
 
-CODE = [
-    Path("stages/train_embedder.py"),
-    Path("pagefinder/training.py"),
-    Path("pagefinder/models.py"),
+CODE = [Path("stages/train_embedder.py"), Path("requirements.lock")] + [
+    Path(f"pagefinder/{name}.py") for name in ("corpus", "examples", "models", "pixels", "training")
 ]
 
 
@@ -23,7 +21,7 @@ def main(params: Params, root: Path = Path()) -> None:
     corpus = Corpus(root / CORPUS)
     negatives = pd.read_parquet(root / NEGATIVES)
     knobs = (params.seed, params.loss, params.pixels, params.compute, params.base, params.embedder)
-    inputs = [CORPUS, NEGATIVES, Path(params.checkpoints), *CODE, Path("requirements.lock")]
+    inputs = [CORPUS, NEGATIVES, Path(params.checkpoints), *CODE]
     checkpoints = work.checkpoints("train_embedder", knobs, [root / path for path in inputs], root)
     curves = pd.DataFrame(columns=training.CURVE_COLUMNS)
     if params.embedder.epochs:

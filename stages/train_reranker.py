@@ -9,10 +9,8 @@ from pagefinder.corpus import Corpus
 from pagefinder.params import Params
 from stages import CANDIDATES, CORPUS, PLOTS, RERANKER, run
 
-CODE = [
-    Path("stages/train_reranker.py"),
-    Path("pagefinder/training.py"),
-    Path("pagefinder/models.py"),
+CODE = [Path("stages/train_reranker.py"), Path("requirements.lock")] + [
+    Path(f"pagefinder/{name}.py") for name in ("corpus", "examples", "models", "pixels", "training")
 ]
 
 
@@ -23,7 +21,7 @@ def main(params: Params, root: Path = Path()) -> None:
     corpus = Corpus(root / CORPUS)
     candidates = pd.read_parquet(root / CANDIDATES)
     knobs = (params.seed, params.pixels, params.compute, params.reranker)
-    inputs = [CORPUS, CANDIDATES, Path(params.checkpoints), *CODE, Path("requirements.lock")]
+    inputs = [CORPUS, CANDIDATES, Path(params.checkpoints), *CODE]
     checkpoints = work.checkpoints("train_reranker", knobs, [root / path for path in inputs], root)
     curves = pd.DataFrame(columns=training.CURVE_COLUMNS)
     if params.reranker.epochs:

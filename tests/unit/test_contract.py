@@ -1,0 +1,141 @@
+"""What DVC cannot check itself: that dvc.yaml lists the code and params that decide each result."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pagefinder import params
+
+ROOT = Path(__file__).parents[2]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# Listed nowhere on purpose: they decide no result, and each new param would rerun everything.
+EXEMPT = {
+    f"pagefinder/{name}.py" for name in ("__init__", "params", "errors", "work", "torchvision_free")
+}
+MODEL_FREE = ("download", "prepare", "export", "report", "summary")
+LIBRARY = sorted((ROOT / "pagefinder").rglob("*.py"))
+
+
+def imports(path: Path) -> set[Path]:
+    """Files of this project that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    found = set()
+    for name in names:
+        base = ROOT / name.replace(".", "/")
+        if name.startswith("pagefinder"):
+            found |= {
+                file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()
+            }
+    return found
+
+
+def closure(path: Path) -> set[str]:
+    """Everything of the library that a file needs, directly or not."""
+    seen: set[Path] = set()
+    todo = [path]
+    while todo:
+        for file in imports(todo.pop()) - seen:
+            seen.add(file)
+            todo.append(file)
+    return {file.relative_to(ROOT).as_posix() for file in seen} - EXEMPT
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage_lists_the_code_it_runs(name):
+    listed = [str(dep) for dep in STAGES[name]["deps"]]
+    files = {
+        file.relative_to(ROOT).as_posix()
+        for dep in listed
+        if dep.startswith("pagefinder")
+        for file in ([ROOT / dep] if dep.endswith(".py") else (ROOT / dep).rglob("*.py"))
+    }
+    needed = closure(ROOT / f"stages/{name}.py")
+    assert f"stages/{name}.py" in listed
+    assert needed - files == set(), "imported but not listed"
+    folders = [dep for dep in listed if dep.startswith("pagefinder") and not dep.endswith(".py")]
+    in_folders = {file for file in files if any(file.startswith(f"{dep}/") for dep in folders)}
+    assert files - needed - in_folders == set(), "listed but not imported"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage_lists_the_params_it_reads(name):
+    used = set(re.findall(r"\bparams\.([a-z_]+)", (ROOT / f"stages/{name}.py").read_text()))
+    used -= {"load", "Params", "model_copy", "model_dump"}
+    listed = {
+        entry.removeprefix("profiles.${profile}.").partition(".")[0]
+        for entry in STAGES[name]["params"]
+    }
+    if "profiles" in listed or "profiles.${profile}" in STAGES[name]["params"]:
+        listed |= set(params.Profile.model_fields)
+    listed |= {"compare"} if "compare_models" in listed else set()
+    deps = " ".join(map(str, STAGES[name]["deps"]))
+    listed |= {key for key in ("input", "checkpoints") if f"${{{key}}}" in deps}
+    assert used <= listed
+
+
+def test_every_stage_has_a_description_and_runs_as_a_module():
+    for name, stage in STAGES.items():
+        assert stage["desc"], name
+        assert stage["cmd"].startswith(f"python -m stages.{name}"), name
+
+
+@pytest.mark.parametrize("name", MODEL_FREE)
+def test_stages_without_a_model_do_not_import_torch(name):
+    code = (
+        f"import sys, stages.{name}; "
+        "print([m for m in ('torch', 'sentence_transformers', 'transformers') if m in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "[]"
+
+
+def test_the_library_knows_neither_dvc_nor_the_stages():
+    for path in LIBRARY:
+        assert not re.search(r"^\s*(import|from) (dvc|stages)\b", path.read_text(), re.M), path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)
+def test_stages_are_thin(path):
+    if path.stem not in ("__init__", "summary", "readme", "push", "plan"):
+        assert len(path.read_text().splitlines()) <= 65
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_modules_and_functions_are_small(path):
+    assert len(path.read_text().splitlines()) <= 400
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 80, node.name
+
+
+def test_profiles_have_the_same_keys_and_share_none_with_the_top():
+    content = params.read(ROOT / "params.yaml")
+
+    def keys(block, prefix=""):
+        for key, value in block.items():
+            yield prefix + key
+            if isinstance(value, dict) and key != "learning_rates":
+                yield from keys(value, f"{prefix}{key}.")
+
+    profiles = content.pop("profiles")
+    first, *others = ({*keys(block)} for block in profiles.values())
+    assert all(other == first for other in others)
+    assert set(content) & {key for block in profiles.values() for key in block} == set()
+
+
+def test_every_profile_is_valid():
+    content = params.read(ROOT / "params.yaml")
+    for name in content["profiles"]:
+        assert params.parse(content | {"profile": name}).profile == name

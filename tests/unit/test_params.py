@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+
+from pagefinder import params
+from pagefinder.errors import InputError
+
+FILE = Path(__file__).parents[2] / "params.yaml"
+
+
+def changed(path: str, value: object) -> dict:
+    content = params.read(FILE)
+    block = content
+    *folders, last = path.split(".")
+    for folder in folders:
+        block = block[folder]
+    block[last] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("sede", 1, ["sede is no param", "seed"]),
+        ("mine.negatves", 2, ["mine.negatves is no param", "negatives"]),
+        ("profiles.cpu.embedder.dim", [8], ["profiles.cpu.embedder.dim is no param", "dims"]),
+        ("profiles.cpu.embedder.dims", [24, 48], ["embedder.dims is [24, 48]", "largest first"]),
+        ("profiles.cpu.reranker.depths", [20, 10], ["depths is [20, 10]", "smallest first"]),
+        ("profiles.cpu.compute.precision", "fp8", ["'fp8'", "'fp32'"]),
+        ("profiles.cpu.embedder.batch", 0, ["batch is 0", "greater than or equal to 1"]),
+        ("profile", "tpu", ["'tpu'", "cpu, gpu"]),
+        ("compare", ["clip"], ["'clip'", "compare_models"]),
+        ("prepare.dev_share", "lots", ["prepare.dev_share is 'lots'"]),
+    ],
+)
+def test_a_mistake_is_named_with_value_and_mend_on_one_line(path, value, said):
+    with pytest.raises(InputError) as error:
+        params.parse(changed(path, value))
+    message = str(error.value)
+    assert "\n" not in message
+    for part in said:
+        assert part in message
+
+
+def test_a_missing_key_is_named():
+    content = params.read(FILE)
+    del content["loss"]["temperature"]
+    with pytest.raises(InputError, match=r"loss.temperature is missing"):
+        params.parse(content)
+
+
+def test_numbers_as_dvc_writes_them(tmp_path):
+    text = FILE.read_text().replace("learning_rate: 5.0e-4", "learning_rate: 3e-05")
+    (tmp_path / "params.yaml").write_text(text)
+    assert params.load(tmp_path / "params.yaml").embedder.learning_rate == 3e-05
+
+
+def test_the_profile_decides():
+    assert params.parse(changed("profile", "gpu")).base.model == "Qwen/Qwen3-VL-Embedding-2B"
+    assert params.load(FILE).base.model == "nano/models/embedder"
+
+
+def test_params_never_change():
+    with pytest.raises(ValueError, match="frozen"):
+        params.load(FILE).seed = 2
+
+
+def test_no_file_and_no_yaml(tmp_path):
+    with pytest.raises(InputError, match="is missing: run from the project's root"):
+        params.load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [")
+    with pytest.raises(InputError, match="is not YAML"):
+        params.load(tmp_path / "params.yaml")

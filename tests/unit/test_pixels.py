@@ -1,0 +1,81 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pagefinder import pixels
+from pagefinder.params import Pixels
+from pagefinder.pixels import BadImageError
+
+BUDGET = Pixels(min=4096, max=65536, multiple=32)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **keywords: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **keywords)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "size", [(256, 192), (1666, 2276), (10, 10), (31, 900), (64, 64), (333, 1001), (48, 80)]
+)
+def test_budget_size_is_the_processors_own(size):
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+    height, width = smart_resize(size[1], size[0], 32, BUDGET.min, BUDGET.max)
+    assert pixels.budget_size(*size, BUDGET) == (width, height)
+
+
+def test_a_fitted_page_gives_the_processors_very_pixels():
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    noise = np.random.default_rng(0).integers(0, 255, (500, 377, 3), dtype=np.uint8)
+    page = Image.fromarray(noise)
+    processor = Qwen2VLImageProcessorPil(
+        patch_size=16, merge_size=2, size={"shortest_edge": BUDGET.min, "longest_edge": BUDGET.max}
+    )
+    fitted = pixels.decode(pixels.encode_png(pixels.fit(page, BUDGET)))
+    assert fitted.size != page.size
+    straight = processor(page, return_tensors="np")["pixel_values"]
+    assert np.array_equal(processor(fitted, return_tensors="np")["pixel_values"], straight)
+
+
+def test_decode_flattens_transparency_on_white_and_turns_upright():
+    clear = Image.new("RGBA", (4, 2), (255, 0, 0, 0))
+    assert pixels.decode(encoded(clear)).getpixel((0, 0)) == (255, 255, 255)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert pixels.decode(encoded(Image.new("RGB", (4, 2)), "JPEG", exif=exif)).size == (2, 4)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16"])
+def test_every_mode_becomes_rgb(mode):
+    kind = "TIFF" if mode == "CMYK" else "PNG"
+    assert pixels.decode(encoded(Image.new(mode, (40, 40)), kind)).mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "not a readable image"),
+        (b"%PDF-1.4 nonsense", "not a readable image"),
+        (encoded(Image.new("RGB", (60, 60), "red"))[:-40], "not a readable image"),
+        (encoded(Image.new("1", (8000, 8000))), "more than 50000000"),
+        (encoded(Image.new("1", (5000, 2))), "more elongated"),
+    ],
+)
+def test_bad_images_are_refused(data, said):
+    with pytest.raises(BadImageError, match=said):
+        pixels.decode(data)
+
+
+def test_identity_is_of_pixels_not_of_files():
+    page = Image.new("RGB", (64, 64), "navy")
+    as_png, as_bmp = (pixels.decode(encoded(page, kind)) for kind in ("PNG", "BMP"))
+    assert pixels.pixel_digest(as_png) == pixels.pixel_digest(as_bmp)
+    page.putpixel((3, 3), (0, 0, 129))
+    assert pixels.pixel_digest(page) != pixels.pixel_digest(as_png)
+    assert pixels.pixel_digest(Image.new("RGB", (8, 2))) != pixels.pixel_digest(
+        Image.new("RGB", (2, 8))
+    )

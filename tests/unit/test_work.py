@@ -1,0 +1,91 @@
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pagefinder import work
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_output_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "data" / "table.txt"
+    with pytest.raises(RuntimeError, match="disk"), work.output(target, tmp_path) as scratch:
+        scratch.write_text("half")
+        raise RuntimeError("disk")
+    assert not target.exists()
+    assert not list((tmp_path / ".work" / "making").iterdir())
+    with work.output(target, tmp_path) as scratch:
+        scratch.write_text("whole")
+    assert target.read_text() == "whole"
+
+
+def test_output_replaces_a_folder(tmp_path):
+    target = tmp_path / "models" / "embedder"
+    for content in ("old", "new"):
+        with work.output(target, tmp_path) as scratch:
+            scratch.mkdir()
+            (scratch / content).write_text(content)
+    assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_stage_records_time_and_memory(tmp_path):
+    with work.stage("mine", tmp_path):
+        pass
+    row = json.loads((tmp_path / ".work/timings/mine.jsonl").read_text())
+    assert row["stage"] == "mine"
+    assert row["peak_mib"] > 1
+
+
+def test_a_failed_stage_records_nothing(tmp_path):
+    with pytest.raises(ValueError, match="no"), work.stage("mine", tmp_path):
+        raise ValueError("no")
+    assert not (tmp_path / ".work/timings").exists()
+
+
+def test_a_second_run_waits_for_the_first_and_a_dead_one_holds_no_lock(tmp_path):
+    code = (
+        "import sys, time, logging; from pathlib import Path; from pagefinder import work\n"
+        "logging.basicConfig(level=logging.INFO, stream=sys.stderr)\n"
+        "with work.stage('mine', Path(sys.argv[1])):\n"
+        "    print('in', flush=True); time.sleep(float(sys.argv[2]))\n"
+    )
+
+    def start(seconds: float) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path), str(seconds)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    first = start(60)
+    assert first.stdout.readline() == "in\n"
+    second = start(0)
+    time.sleep(0.5)
+    assert second.poll() is None
+    first.kill()
+    first.communicate()
+    out, err = second.communicate(timeout=30)
+    assert out == "in\n"
+    assert f"waiting for process {first.pid}" in err
+
+
+def test_checkpoints_are_keyed_by_knobs_and_content(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "a").write_text("1")
+    one = work.checkpoints("train", {"lr": 1}, [data], tmp_path)
+    assert one == work.checkpoints("train", {"lr": 1}, [data], tmp_path)
+    assert one != work.checkpoints("train", {"lr": 2}, [data], tmp_path)
+    (data / "a").write_text("2")
+    assert one != work.checkpoints("train", {"lr": 1}, [data], tmp_path)
+
+
+def test_json_is_rounded(tmp_path):
+    work.write_json(tmp_path / "m.json", {"a": 1 / 3, 10: [0.1234567]}, tmp_path)
+    assert json.loads((tmp_path / "m.json").read_text()) == {"a": 0.333333, "10": [0.123457]}
