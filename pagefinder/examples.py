@@ -20,8 +20,10 @@ def embedder_rows(corpus: Corpus, negatives: pd.DataFrame, seed: int) -> pd.Data
     """One row per training query and positive: query_id, image_id, negative_0_id, negative_1_id...
 
     Every row has as many negatives as the best-off query; a query with fewer gets pages drawn from
-    the train split, which is what in-batch negatives are anyway, never one of its own positives.
+    the train split, which is what in-batch negatives are anyway, never one of its own positives or
+    a near-duplicate of one.
     """
+    twins = corpus.near_duplicates.groupby("page_id")["other_id"].agg(list).to_dict()
     positives = corpus.positives("train")
     mined = negatives.groupby("query_id", sort=False)["page_id"].agg(list).to_dict()
     wanted = max((len(pages) for pages in mined.values()), default=0)
@@ -30,7 +32,7 @@ def embedder_rows(corpus: Corpus, negatives: pd.DataFrame, seed: int) -> pd.Data
     rows = []
     for query_id, pages in positives.items():
         own = list(mined.get(query_id, []))
-        taken = set(own) | set(pages)
+        taken = set(own) | set(pages) | {twin for page in pages for twin in twins.get(page, ())}
         while len(own) < wanted and len(taken) < len(train_pages):
             drawn = str(random.choice(train_pages))
             if drawn not in taken:
@@ -113,8 +115,9 @@ def dev_reranking(
     pages = dev.sort_values(["query_id", "rank"]).groupby("query_id")["page_id"].agg(list)
     samples: list[dict[str, Any]] = []
     for query_id in np.random.default_rng(seed).permutation(pages.index.to_numpy(str)):
-        right = [page for page in pages[query_id] if page in positives[query_id]]
-        wrong = [page for page in pages[query_id] if page not in positives[query_id]]
+        answers = positives.get(query_id, {})
+        right = [page for page in pages[query_id] if page in answers]
+        wrong = [page for page in pages[query_id] if page not in answers]
         if right and wrong and len(samples) < knobs.dev_queries:
             samples.append(
                 {

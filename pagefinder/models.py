@@ -58,7 +58,7 @@ def settle(compute: Compute) -> Hardware:
     if device == "cpu":
         torch.use_deterministic_algorithms(True)
         # Nothing here reads memory it has not written, and filling it costs a tenth of a step.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if compute.threads:
         torch.set_num_threads(compute.threads)
     fast_bf16 = _has_bf16(device)

@@ -82,7 +82,7 @@ def train_embedder(
         **_arguments(knobs, compute, hardware, seed, checkpoints, len(dataset)),
     )
     _prepare(model, knobs)
-    trainer = SentenceTransformerTrainer(
+    trainer = _EmbedderTrainer(
         model=model,
         args=arguments,
         train_dataset=dataset,
@@ -134,7 +134,7 @@ def train_reranker(
         **_arguments(knobs, compute, hardware, seed, checkpoints, len(dataset)),
     )
     _prepare(model, knobs)
-    trainer = CrossEncoderTrainer(
+    trainer = _RerankerTrainer(
         model=model,
         args=arguments,
         train_dataset=dataset,
@@ -188,9 +188,6 @@ def _arguments(
 
 def _prepare(model: SentenceTransformer | CrossEncoder, knobs: Training) -> None:
     """Add LoRA adapters or freeze towers, and say how much is trained."""
-    # The card's examples would be training pages, read through a transform that the card does not
-    # expect (KeyError); it makes none where some are there already.
-    model.model_card_data.widget = [{"text": ""}]
     names = [name for name, _ in model.named_parameters()]
     for part in [*knobs.freeze, *knobs.learning_rates]:
         if not any(part in name for name in names):
@@ -206,6 +203,24 @@ def _prepare(model: SentenceTransformer | CrossEncoder, knobs: Training) -> None
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     log.info("training %.2fM of %.2fM parameters", trained / 1e6, total / 1e6)
+
+
+class _NoCard:
+    """Leaves out the trainers' card: it would decode a thousand rows, and show training pages.
+
+    `export` writes a card from the metrics instead.
+    """
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        pass
+
+
+class _EmbedderTrainer(_NoCard, SentenceTransformerTrainer):  # type: ignore[misc]
+    pass
+
+
+class _RerankerTrainer(_NoCard, CrossEncoderTrainer):  # type: ignore[misc]
+    pass
 
 
 class _Watch(TrainerCallback):  # type: ignore[misc]

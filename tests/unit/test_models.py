@@ -1,0 +1,298 @@
+"""Opening, encoding, training and releasing models: on a random-weight Qwen3-VL."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from tiny import blank, tiny_params, write_tiny_corpus, write_vlm
+
+from pagefinder import encoding, examples, models, releasing, reranking, training
+from pagefinder.errors import InputError
+from pagefinder.params import Pixels
+
+PARAMS = tiny_params()
+HARDWARE = models.settle(PARAMS.compute)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("root")
+    write_vlm(folder / "models/vlm")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_tiny_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
+
+
+def embedder(root, **knobs):
+    base = PARAMS.base.model_copy(update=knobs)
+    return models.open_embedder(base, PARAMS.pixels, HARDWARE, root)
+
+
+def reranker(root, **knobs):
+    return models.open_reranker(
+        PARAMS.reranker.model_copy(update=knobs), PARAMS.pixels, HARDWARE, root
+    )
+
+
+def negatives(corpus):
+    train = [f"p{number:02}" for number in range(24)]
+    rows = [(f"q{i:02}", train[(i + step) % 24]) for i in range(24) for step in (1, 2)]
+    return pd.DataFrame(rows, columns=["query_id", "page_id"])
+
+
+def candidates():
+    rows = []
+    for number in range(40):
+        low, high = (0, 24) if number < 24 else (24, 32) if number < 32 else (32, 40)
+        near = [low + (number - low + step) % (high - low) for step in (1, 0, 2, 3, 4)]
+        split = "train" if number < 24 else "dev" if number < 32 else "eval"
+        rows += [
+            (f"q{number:02}", f"p{page:02}", split, rank, 1 - rank / 10, int(page == number))
+            for rank, page in enumerate(near, 1)
+        ]
+    return pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank", "score", "label"])
+
+
+@pytest.mark.parametrize(
+    ("knobs", "said"),
+    [
+        ({"model": "models/vml"}, "base.model is 'models/vml': no such folder"),
+        ({"pooling": ""}, "fresh checkpoint .* set base.pooling"),
+    ],
+)
+def test_a_base_that_cannot_be_opened_is_named(root, knobs, said):
+    with pytest.raises(InputError, match=said):
+        embedder(root, **knobs)
+
+
+def test_missing_cuda_and_missing_flash_attention_are_said():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(InputError, match="compute.device is 'cuda'"):
+        models.settle(PARAMS.compute.model_copy(update={"device": "cuda"}))
+    with pytest.raises(InputError, match="flash-attn or CUDA is missing"):
+        models.settle(PARAMS.compute.model_copy(update={"attention": "flash_attention_2"}))
+
+
+def test_a_model_blind_to_images_is_refused(root, tmp_path):
+    from sentence_transformers.sentence_transformer.modules import BoW
+
+    SentenceTransformer(modules=[BoW(vocab=["a"])]).save_pretrained(str(tmp_path / "blind"))
+    with pytest.raises(InputError, match="but no image"):
+        models.open_embedder(
+            PARAMS.base.model_copy(update={"model": "blind"}), PARAMS.pixels, HARDWARE, tmp_path
+        )
+
+
+def test_the_pixel_budget_is_what_the_model_really_sees(root):
+    model = embedder(root)
+    assert models.check_budget(model, blank(), PARAMS.pixels) == 6
+    assert models.visual_tokens(model, blank(960, 640)) == 6
+    with pytest.raises(InputError, match="24 visual tokens|6 visual tokens"):
+        models.check_budget(model, blank(), Pixels(min=256, max=6144, multiple=16))
+
+
+def test_vectors_are_unit_float32_in_table_order_and_depend_on_the_prompt(root, corpus, tmp_path):
+    model = embedder(root)
+    encoding.encode_corpus(model, corpus, PARAMS.pixels, HARDWARE, 8, tmp_path / "v")
+    pages, queries = (np.load(tmp_path / "v" / name) for name in ("pages.npy", "queries.npy"))
+    assert pages.dtype == np.float32
+    assert pages.shape == queries.shape == (40, 192)
+    np.testing.assert_allclose(np.linalg.norm(pages, axis=1), 1, atol=1e-5)
+    alone = encoding.encode_pages(model, corpus, range(7, 8), HARDWARE, 8)
+    np.testing.assert_allclose(alone[0], pages[7], atol=1e-5)
+    other = embedder(root, page_prompt="Something else.", query_prompt="Something else.")
+    assert (
+        np.abs(encoding.encode_pages(other, corpus, range(1), HARDWARE, 8) - pages[:1]).max() > 0.01
+    )
+    text = corpus.queries["text"].tolist()[:1]
+    assert np.abs(encoding.encode_queries(other, text, HARDWARE, 8) - queries[:1]).max() > 0.01
+
+
+def test_both_heads_start_with_the_same_scores(root):
+    pairs = [("Where is revenue?", blank()), ("Where is the bank?", blank(64, 96))]
+    scores = [
+        reranker(root, head=head).predict(pairs, activation_fn=torch.nn.Identity())
+        for head in ("logit", "dense")
+    ]
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-4)
+    assert abs(scores[0][0] - scores[0][1]) > 1e-4
+
+
+def test_rows_have_equally_many_negatives_and_never_an_answer(corpus):
+    few = negatives(corpus).iloc[1:]
+    rows = examples.embedder_rows(corpus, few, seed=1)
+    assert list(rows.columns) == ["query_id", "image_id", "negative_0_id", "negative_1_id"]
+    assert len(rows) == 24
+    assert not rows.isna().any().any()
+    for row in rows.itertuples():
+        assert len({row.image_id, row.negative_0_id, row.negative_1_id}) == 3
+    pd.testing.assert_frame_equal(rows, examples.embedder_rows(corpus, few, seed=1))
+    assert not rows.equals(examples.embedder_rows(corpus, few, seed=2))
+
+
+def test_training_never_sees_a_page_of_another_split(corpus):
+    rows = examples.embedder_rows(corpus, negatives(corpus), seed=1)
+    seen = set(rows.filter(regex="_id$").drop(columns="query_id").to_numpy().ravel())
+    assert seen <= {f"p{number:02}" for number in range(24)}
+
+
+def test_a_dimension_larger_than_the_models_is_named(root, corpus, tmp_path):
+    knobs = tiny_params(embedder={"dims": [4096, 192]}).embedder
+    with pytest.raises(InputError, match="asks for dimension 4096, the model has 192"):
+        fit_embedder(embedder(root), corpus, tmp_path, knobs)
+
+
+def fit_embedder(model, corpus, folder, knobs=PARAMS.embedder):
+    return training.train_embedder(
+        model, corpus, negatives(corpus), knobs, PARAMS.loss, PARAMS.compute, HARDWARE, 1, folder
+    )
+
+
+def weights(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("mini_batch", [0, 2])
+def test_training_learns_and_logs_its_curves(root, corpus, tmp_path, mini_batch):
+    model = embedder(root)
+    before = weights(model)
+    knobs = PARAMS.embedder.model_copy(update={"mini_batch": mini_batch})
+    curves = fit_embedder(model, corpus, tmp_path, knobs)
+    assert set(curves["metric"]) == {"loss", "dev_ndcg@10"}
+    assert curves.loc[curves["metric"] == "dev_ndcg@10", "step"].tolist() == [0, 3, 6]
+    assert any(not torch.equal(before[name], tensor) for name, tensor in weights(model).items())
+
+
+def test_the_training_prompts_are_the_encoding_prompts(root, corpus, tmp_path, monkeypatch):
+    seen = set()
+    model = embedder(root)
+    original = model.preprocess
+
+    def preprocess(inputs, prompt=None, **keywords):
+        seen.add((isinstance(inputs[0], str), prompt))
+        return original(inputs, prompt=prompt, **keywords)
+
+    monkeypatch.setattr(model, "preprocess", preprocess)
+    fit_embedder(model, corpus, tmp_path)
+    assert seen == {(True, PARAMS.base.query_prompt), (False, PARAMS.base.page_prompt)}
+
+
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+def test_an_interrupted_training_ends_in_the_same_bits(root, corpus, tmp_path, monkeypatch):
+    whole = embedder(root)
+    curves = fit_embedder(whole, corpus, tmp_path / "whole")
+    original = training._Watch.on_step_end
+
+    def killed(self, args, state, control, **keywords):
+        if state.global_step == 5:
+            raise Killed
+        return original(self, args, state, control, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Watch, "on_step_end", killed)
+        with pytest.raises(Killed):
+            fit_embedder(embedder(root), corpus, tmp_path / "torn")
+    assert training.newest_checkpoint(tmp_path / "torn").name == "checkpoint-3"
+    (tmp_path / "torn/checkpoint-4").mkdir()
+    (tmp_path / "torn/checkpoint-4/trainer_state.json").write_text('{"half')
+    resumed = embedder(root)
+    again = fit_embedder(resumed, corpus, tmp_path / "torn")
+    first, second = weights(whole), weights(resumed)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    pd.testing.assert_frame_equal(curves, again)
+
+
+def test_adapters_are_merged_when_saved(root, corpus, tmp_path):
+    model = embedder(root)
+    knobs = tiny_params(embedder={"lora_rank": 2, "learning_rate": 0.01}).embedder
+    fit_embedder(model, corpus, tmp_path / "run", knobs)
+    expected = encoding.encode_pages(model, corpus, range(4), HARDWARE, 4)
+    models.save(model, tmp_path / "merged")
+    assert not list((tmp_path / "merged").glob("adapter*"))
+    opened = models.open_embedder(
+        PARAMS.base, PARAMS.pixels, HARDWARE, root, saved=tmp_path / "merged"
+    )
+    actual = encoding.encode_pages(opened, corpus, range(4), HARDWARE, 4)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def test_frozen_parts_stay_as_they_are(root, corpus, tmp_path):
+    model = embedder(root)
+    before = weights(model)
+    knobs = PARAMS.embedder.model_copy(update={"freeze": ("visual",)})
+    fit_embedder(model, corpus, tmp_path, knobs)
+    after = weights(model)
+    assert all(torch.equal(before[name], after[name]) for name in before if "visual" in name)
+    with pytest.raises(InputError, match="no parameter's name contains 'vision_tower'"):
+        fit_embedder(
+            embedder(root),
+            corpus,
+            tmp_path,
+            PARAMS.embedder.model_copy(update={"freeze": ("vision_tower",)}),
+        )
+
+
+def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(root, corpus, tmp_path):
+    model = reranker(root)
+    pairs = candidates()
+    curves = training.train_reranker(
+        model, corpus, pairs, PARAMS.reranker, PARAMS.compute, HARDWARE, 1, tmp_path / "run"
+    )
+    assert set(curves["metric"]) == {"loss", "dev_ndcg@10"}
+    models.save(model, tmp_path / "saved")
+    result = reranking.evaluate(
+        reranker(root), model, corpus, pairs, PARAMS.reranker, HARDWARE, 8, resamples=50, seed=1
+    )
+    assert set(result.metrics["depth"]) == {2, 3, 5}
+    assert "base" not in result.metrics["depth"][5]
+    assert result.metrics["first_stage_missed"] == 0
+    found = pairs[pairs["split"] == "eval"].reset_index(drop=True)
+    expected = reranking.score_pairs(model, corpus, found, HARDWARE, 8)
+    releasing.release_reranker(tmp_path / "saved", tmp_path / "released", "# card")
+    opened = CrossEncoder(str(tmp_path / "released"), device="cpu")
+    first = found[found["query_id"] == "q32"]
+    text = corpus.queries.set_index("query_id")["text"]["q32"]
+    images = [corpus.image(corpus.page_row[page]) for page in first["page_id"]]
+    ranked = opened.rank(text, images)
+    scores = {row["corpus_id"]: row["score"] for row in ranked}
+    sigmoid = 1 / (1 + np.exp(-expected[first.index]))
+    np.testing.assert_allclose([scores[i] for i in range(len(images))], sigmoid, atol=1e-4)
+
+
+def test_reranked_runs_keep_the_rest_below(corpus):
+    pairs = candidates()
+    found = pairs[pairs["query_id"] == "q32"].reset_index(drop=True)
+    run = reranking.reranked(found, np.array([1.0, 9.0, 5.0, 99.0, 98.0]), depth=3)
+    order = list(run.as_dict()["q32"])
+    assert order == [found["page_id"][i] for i in (1, 2, 0, 3, 4)]
+
+
+def test_fusion_ends_are_the_two_stages():
+    found = candidates().query("query_id == 'q32'").reset_index(drop=True)
+    logits = np.array([3.0, 1.0, 2.0, -1.0, 0.0])
+    first, second = (np.argsort(-reranking.fused(found, logits, weight)) for weight in (0.0, 1.0))
+    assert first.tolist() == [0, 1, 2, 3, 4]
+    assert second.tolist() == np.argsort(-logits).tolist()
+    alone = found.iloc[:1]
+    assert reranking.fused(alone, np.array([3.0]), 0.5).tolist() == [0.0]
+
+
+def test_the_released_embedder_opens_cut_to_the_recommended_dimension(root, tmp_path):
+    models.save(embedder(root), tmp_path / "saved")
+    releasing.release_embedder(tmp_path / "saved", tmp_path / "released", 48, "# card")
+    model = SentenceTransformer(str(tmp_path / "released"), device="cpu")
+    assert model.encode_document([blank()]).shape == (1, 48)
+    assert model.prompts["query"] == PARAMS.base.query_prompt
+    assert (tmp_path / "released/README.md").read_text() == "# card"
+    video = json.loads((tmp_path / "released/video_preprocessor_config.json").read_text())
+    assert video["video_processor_type"] == "Qwen3VLVideoProcessor"

@@ -1,0 +1,80 @@
+"""A random-weight Qwen3-VL and a drawn corpus of 40 pages: everything a training stage needs."""
+
+import random
+from pathlib import Path
+
+from corpora import write_corpus
+from PIL import Image
+
+from pagefinder import drawing, params, pixels
+from pagefinder.corpus import Corpus
+from pagefinder.params import Params
+
+FILE = Path(__file__).parents[2] / "params.yaml"
+WORDS = "revenue solar energy profit cost margin output users visits store plant bank".split()
+SPLITS = ["train"] * 24 + ["dev"] * 8 + ["eval"] * 8
+
+
+def tiny_params(**sections: dict) -> Params:
+    """The committed params, made small; `sections` overrides knobs of the cpu profile."""
+    content = params.read(FILE)
+    cpu = content["profiles"]["cpu"]
+    content["evaluate"]["bootstrap"] = 50
+    cpu["pixels"] |= {"min": 1024, "max": 96 * 64, "multiple": 32}
+    cpu["compute"] |= {"threads": 1, "encode_batch": 8}
+    cpu["base"] |= {"model": "models/vlm", "revision": "", "pooling": "lasttoken"}
+    cpu["embedder"] |= {"dims": [192, 48], "batch": 4, "epochs": 1, "evaluations": 2}
+    cpu["reranker"] |= {
+        "model": "models/vlm",
+        "batch": 8,
+        "epochs": 1,
+        "evaluations": 2,
+        "depths": [2, 3, 5],
+        "dev_queries": 4,
+        "fusion_queries": 4,
+    }
+    for name, knobs in sections.items():
+        (content if name in content else cpu)[name] |= knobs
+    return params.parse(content)
+
+
+def write_vlm(folder: Path) -> None:
+    """A fresh vision-language checkpoint of nano's architecture with random weights."""
+    from nano import architecture
+
+    rng = random.Random(0)
+    texts = [" ".join(rng.choices([*WORDS, "yes", "no"], k=8)) for _ in range(100)]
+    tokenizer = architecture.train_tokenizer([*texts, "yes no yes no"], 500)
+    model = architecture.build_model(architecture.build_config(tokenizer))
+    architecture.write_checkpoint(folder, model, architecture.build_processor(tokenizer))
+
+
+def write_tiny_corpus(folder: Path) -> Corpus:
+    """40 pages of 96x64 pixels with one query each."""
+    pages, queries, qrels = [], [], []
+    for number, split in enumerate(SPLITS):
+        text = " ".join(random.Random(number).choices(WORDS, k=2)) + f" {number}"
+        canvas = drawing.new_canvas(columns=12, rows=4)
+        drawing.paragraph(canvas, 0, text)
+        page = f"p{number:02}"
+        pages.append(
+            {
+                "page_id": page,
+                "document_id": f"d{number // 4}",
+                "page_number": number % 4 + 1,
+                "split": split,
+                "kind": "note",
+                "image": {"bytes": pixels.encode_png(canvas.image), "path": None},
+                "width": canvas.image.width,
+                "height": canvas.image.height,
+                "text": canvas.text,
+            }
+        )
+        queries.append({"query_id": f"q{number:02}", "text": f"Where is {text}?", "split": split})
+        qrels.append((f"q{number:02}", page, 1))
+    return write_corpus(folder, pages, queries, qrels)
+
+
+def blank(width: int = 96, height: int = 64) -> Image.Image:
+    """A white page."""
+    return Image.new("RGB", (width, height), "white")
