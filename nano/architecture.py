@@ -215,6 +215,8 @@ def write_embedder(
         )
     ]  # fmt: skip
     write_json(folder / "modules.json", modules)
+    # Without this file Sentence Transformers takes the folder for a text model of earlier versions.
+    write_json(folder / "sentence_bert_config.json", {"transformer_task": "feature-extraction"})
     (folder / "1_Pooling").mkdir(exist_ok=True)
     (folder / "2_Normalize").mkdir(exist_ok=True)
     width = model.config.text_config.hidden_size
