@@ -1,8 +1,8 @@
 """Draw small business pages on a grid of character cells, with Pillow alone.
 
-A page is a grid of cells, each 8 pixels wide and 16 high, so that a 16-pixel image patch holds exactly
-two characters and a 32-pixel visual token eight. Text in such type is what a very small vision model
-can learn to read. The font is the bitmap font that ships with Pillow, so the bytes of a page do not
+A page is a grid of cells, each 8 pixels wide and 16 high, so that a 16-pixel image patch holds
+exactly two characters and a 32-pixel visual token eight. Such type a very small vision model can
+learn to read. The font is the bitmap font that ships with Pillow, so the bytes of a page do not
 depend on FreeType. Every function writes on a `Canvas` and returns the first free row below.
 """
 
@@ -28,7 +28,7 @@ class Canvas:
 
     Attributes:
         image: The RGB picture, `columns * 8` by `rows * 16` pixels.
-        glyphs: `rows` lists of `columns` characters: what stands in each cell (a space where nothing).
+        glyphs: `rows` lists of `columns` characters: what stands in each cell, or a space.
         accent: Colour of title bands and charts.
     """
 
@@ -129,7 +129,12 @@ def title(canvas: Canvas, row: int, text: str, band: bool = True) -> int:
 
 
 def paragraph(
-    canvas: Canvas, row: int, text: str, column: int = 0, width: int | None = None, ink: Colour = INK
+    canvas: Canvas,
+    row: int,
+    text: str,
+    column: int = 0,
+    width: int | None = None,
+    ink: Colour = INK,
 ) -> int:
     """Write running text, wrapped to `width` columns (default: to the right edge)."""
     for line in wrap(text, width or canvas.columns - column):

@@ -1,0 +1,111 @@
+"""The default's documents: the same to the byte, one right page a question, near-misses beside it."""
+
+import hashlib
+import itertools
+from collections import Counter
+
+import pytest
+
+from pagefinder.params import Generated
+from pagefinder.sources import generated
+from pagefinder.sources.generated import GeneratedPage, GeneratedQuery
+
+SMALL = Generated(companies=6, years=3, eval_share=0.34, eval_queries=4)
+
+Rows = list[tuple[GeneratedPage, list[GeneratedQuery]]]
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    return list(generated.pages_and_queries(SMALL, 13))
+
+
+def digest(rows: Rows) -> str:
+    content = hashlib.sha256()
+    for page, queries in rows:
+        content.update(f"{page.key} {page.split} {page.kind} {page.text} {queries}".encode())
+        content.update(page.image.tobytes())
+    return content.hexdigest()
+
+
+def test_the_same_seed_draws_the_same_bytes(rows: Rows) -> None:
+    assert digest(rows) == digest(list(generated.pages_and_queries(SMALL, 13)))
+    assert digest(rows) != digest(list(generated.pages_and_queries(SMALL, 14)))
+
+
+def test_splits_are_whole_documents(rows: Rows) -> None:
+    splits = {(page.document_id, page.split) for page, _ in rows}
+    assert len(splits) == len({page.document_id for page, _ in rows}) == 18
+    assert Counter(split for _, split in splits) == {"train": 12, "eval": 6}
+
+
+def test_keys_and_pictures_are_unique(rows: Rows) -> None:
+    assert len({page.key for page, _ in rows}) == len(rows) == 18 * 12
+    assert len({page.image.tobytes() for page, _ in rows}) == len(rows)
+
+
+def test_what_a_question_names_stands_on_its_page_alone(rows: Rows) -> None:
+    names = {
+        alias: metric for metric, (aliases, _) in generated.METRICS.items() for alias in aliases
+    }
+    names |= {metric: metric for metric in generated.METRICS}
+    for page, queries in rows:
+        for query in queries:
+            metric = names[max((name for name in names if name in query.text), key=len)]
+            company = page.text.splitlines()[0]
+            assert company in query.text
+            fits = [
+                other.key
+                for other, _ in rows
+                if f" {metric} " in f" {' '.join(other.text.split())} "
+                and other.text.splitlines()[0] == company
+                and str(page_year(page)) in other.text
+                and page_year(other) == page_year(page)
+                and (not quarter(query.text, page) or quarter(query.text, page) in other.text)
+            ]
+            assert fits == [page.key], query.text
+
+
+def page_year(page: GeneratedPage) -> int:
+    return int(page.document_id.split("-")[-1])
+
+
+def quarter(text: str, page: GeneratedPage) -> str:
+    """The quarter that a question about a key-figure slide asks for, as such slides print it."""
+    if page.kind != "key figures":
+        return ""
+    spoken = {f"the {word} quarter": f"Q{number}" for number, word in generated.QUARTERS.items()}
+    named = [code for phrase, code in spoken.items() if phrase in text or code in text]
+    assert len(named) == 1
+    return named[0]
+
+
+def test_near_misses_are_built_in(rows: Rows) -> None:
+    slides = Counter((p.document_id, p.kind) for p, _ in rows)
+    assert set(slides[key] for key in slides if key[1] == "key figures") == {4}
+    names = [name.split() for name in generated.companies(40)]
+    for first, last in names:
+        assert any(a == first and b != last for a, b in names)
+        assert any(a != first and b == last for a, b in names)
+
+
+def test_questions_are_of_several_kinds(rows: Rows) -> None:
+    origins = {query.origin for _, queries in rows for query in queries}
+    assert {"what", "how much", "which", "comparison", "why", "paraphrase"} <= origins
+
+
+def test_the_default_is_large_enough() -> None:
+    reports = generated.reports(
+        Generated(companies=40, years=6, eval_share=0.35, eval_queries=4), 13
+    )
+    held_out = [report for report in reports if report.split == "eval"]
+    assert 12 * (len(reports) - len(held_out)) >= 1500
+    assert 4 * len(held_out) >= 300
+    assert 12 * len(held_out) >= 1000
+
+
+def test_company_names_are_distinct() -> None:
+    assert len(set(generated.companies(160))) == 160
+    assert generated.companies(5) == list(itertools.islice(generated.companies(160), 5))
+    with pytest.raises(ValueError, match="160"):
+        generated.companies(161)
