@@ -215,8 +215,18 @@ def write_embedder(
         )
     ]  # fmt: skip
     write_json(folder / "modules.json", modules)
-    # Without this file Sentence Transformers takes the folder for a text model of earlier versions.
-    write_json(folder / "sentence_bert_config.json", {"transformer_task": "feature-extraction"})
+    # Without it Sentence Transformers takes the folder for one of its earlier, text-only models.
+    forward = {"method": "forward", "method_output_name": "last_hidden_state"}
+    sight = {
+        "transformer_task": "feature-extraction",
+        "modality_config": {
+            "text": forward,
+            "image": forward,
+            "message": forward | {"format": "structured"},
+        },
+        "module_output_name": "token_embeddings",
+    }
+    write_json(folder / "sentence_bert_config.json", sight)
     (folder / "1_Pooling").mkdir(exist_ok=True)
     (folder / "2_Normalize").mkdir(exist_ok=True)
     width = model.config.text_config.hidden_size
