@@ -1,11 +1,13 @@
-"""The default's documents: the same to the byte, one right page a question, near-misses beside it."""
+"""The default's documents: byte for byte the same, one right page a question, near-misses."""
 
 import hashlib
 import itertools
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from pagefinder import params
 from pagefinder.params import Generated
 from pagefinder.sources import generated
 from pagefinder.sources.generated import GeneratedPage, GeneratedQuery
@@ -45,10 +47,9 @@ def test_keys_and_pictures_are_unique(rows: Rows) -> None:
 
 
 def test_what_a_question_names_stands_on_its_page_alone(rows: Rows) -> None:
-    names = {
-        alias: metric for metric, (aliases, _) in generated.METRICS.items() for alias in aliases
-    }
-    names |= {metric: metric for metric in generated.METRICS}
+    names = {metric: metric for metric in generated.METRICS}
+    for metric, (aliases, _) in generated.METRICS.items():
+        names |= dict.fromkeys(aliases, metric)
     for page, queries in rows:
         for query in queries:
             metric = names[max((name for name in names if name in query.text), key=len)]
@@ -95,12 +96,11 @@ def test_questions_are_of_several_kinds(rows: Rows) -> None:
 
 
 def test_the_default_is_large_enough() -> None:
-    reports = generated.reports(
-        Generated(companies=40, years=6, eval_share=0.35, eval_queries=4), 13
-    )
+    size = params.load(Path("params.yaml")).data.generated
+    reports = generated.reports(size, 13)
     held_out = [report for report in reports if report.split == "eval"]
     assert 12 * (len(reports) - len(held_out)) >= 1500
-    assert 4 * len(held_out) >= 300
+    assert size.eval_queries * len(held_out) >= 300
     assert 12 * len(held_out) >= 1000
 
 
