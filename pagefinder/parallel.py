@@ -1,0 +1,68 @@
+"""Run work in several processes so that one that dies takes only its own task with it."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+# Below this many tasks the start of processes costs more than it saves.
+FEWEST = 4
+# Tasks handed out ahead of the one whose result is due: bounds the results that wait in memory.
+AHEAD = 4
+
+
+def run(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    crashed: Callable[[Task], Result],
+    isolate: bool = False,
+) -> Iterator[Result]:
+    """Yield `function(task)` in the order of the tasks, or `crashed(task)` where its process died.
+
+    Args:
+        function: Importable by name; runs in fresh processes, as forks of threads may hang.
+        tasks: Picklable.
+        crashed: Makes the result of a task that killed its process twice.
+        isolate: Use processes even for few tasks: the function runs native code on foreign files.
+    """
+    if len(tasks) < FEWEST and not isolate:
+        yield from map(function, tasks)
+        return
+    workers = min(os.cpu_count() or 1, len(tasks), 16)
+    done = 0
+    while done < len(tasks):
+        try:
+            for result in _pooled(function, tasks[done:], workers):
+                yield result
+                done += 1
+        except BrokenProcessPool:
+            yield _alone(function, tasks[done], crashed)
+            done += 1
+
+
+def _pooled(
+    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
+) -> Iterator[Result]:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        window = [pool.submit(function, task) for task in tasks[: workers * AHEAD]]
+        for number in range(len(tasks)):
+            following = number + workers * AHEAD
+            result = window.pop(0).result()
+            if following < len(tasks):
+                window.append(pool.submit(function, tasks[following]))
+            yield result
+
+
+def _alone(
+    function: Callable[[Task], Result], task: Task, crashed: Callable[[Task], Result]
+) -> Result:
+    """Another process may have broken the pool: the task gets a second chance on its own."""
+    try:
+        return next(_pooled(function, [task], 1))
+    except BrokenProcessPool:
+        return crashed(task)

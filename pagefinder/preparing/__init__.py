@@ -1,0 +1,1 @@
+"""From data/source to the corpus: check, merge, split, quarantine; one path for every source."""

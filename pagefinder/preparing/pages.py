@@ -1,0 +1,127 @@
+"""Turn the pages of a source into stored pages: decode or render, identify, fit, describe.
+
+Works on one record batch of data/source at a time and writes its result as a file of its own, so
+that processes share nothing, memory stays flat and an interrupted run keeps what is done.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import imagehash
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from pagefinder import pixels
+from pagefinder.params import Pixels
+from pagefinder.sources import rendering, storing
+
+THUMB = 8  # side of the grey thumbnail whose differences bound those of the whole page from below
+
+WORK_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string()),
+        pa.field("origin", pa.string()),
+        pa.field("problem", pa.string()),
+        pa.field("page_id", pa.string()),
+        pa.field("document_id", pa.string()),
+        pa.field("page_number", pa.int32()),
+        pa.field("split", pa.string()),
+        pa.field("kind", pa.string()),
+        pa.field("text", pa.string()),
+        pa.field("text_hash", pa.string()),  # empty where there is no text
+        pa.field("png", pa.binary()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("pixel_hash", pa.string()),
+        pa.field("digest", pa.string()),  # of the stored pixels
+        pa.field("thumb", pa.binary()),  # float32, THUMB x THUMB block means of the grey page
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A record batch of a shard, where its result goes, and how pages are made."""
+
+    shard: Path
+    number: int
+    target: Path
+    pixels: Pixels
+    dpi: int
+
+
+def work(unit: Unit) -> Path:
+    """Write the stored pages of a unit, unless an earlier run did; problems become rows too."""
+    if not unit.target.exists():
+        rows = storing.read_unit(unit.shard, unit.number).to_pylist()
+        with rendering.Renderer(unit.shard.parent / storing.PDF, unit.dpi) as renderer:
+            _write(unit.target, [_page(row, unit.pixels, renderer) for row in rows])
+    return unit.target
+
+
+def crashed(unit: Unit) -> Path:
+    """The result of a unit that killed its process: every page of it becomes a problem."""
+    rows = storing.read_unit(unit.shard, unit.number).to_pylist()
+    _write(unit.target, [_problem(row, "unreadable PDF: the renderer crashed") for row in rows])
+    return unit.target
+
+
+def tables(paths: list[Path], columns: list[str]) -> Iterator[pa.Table]:
+    """The results of units with some columns, memory-mapped, in order."""
+    for path in paths:
+        with pa.memory_map(str(path)) as mapped:
+            yield pa.ipc.open_stream(mapped).read_all().select(columns)
+
+
+def _write(path: Path, rows: list[dict[str, object]]) -> None:
+    scratch = path.with_suffix(".tmp")
+    batch = pa.RecordBatch.from_pylist(rows, schema=WORK_SCHEMA)
+    with pa.ipc.new_stream(str(scratch), WORK_SCHEMA) as writer:
+        writer.write_batch(batch)
+    scratch.replace(path)
+
+
+def _problem(row: dict[str, Any], reason: str) -> dict[str, object]:
+    return {"key": row["key"], "origin": row["origin"], "problem": reason}
+
+
+def _page(row: dict[str, Any], budget: Pixels, renderer: rendering.Renderer) -> dict[str, object]:
+    if row["problem"]:
+        return _problem(row, row["problem"])
+    try:
+        if row["pdf"]:
+            identity = f"{row['pdf']}/{row['page_number'] - 1}"
+            page_id = hashlib.sha256(identity.encode()).hexdigest()[:20]
+            image = renderer.render(row["pdf"], row["page_number"] - 1, budget)
+        else:
+            source = pixels.decode(row["image"] or b"")
+            page_id = pixels.pixel_digest(source)
+            image = pixels.fit(source, budget)
+    except pixels.BadImageError as error:
+        return _problem(row, f"unreadable image: {error}")
+    text = " ".join((row["text"] or "").split())
+    copied = ("key", "origin", "document_id", "page_number", "split", "kind", "text")
+    return {
+        **{name: row[name] for name in copied},
+        "page_id": page_id,
+        "text_hash": hashlib.sha256(text.encode()).hexdigest()[:16] if text else "",
+        "png": pixels.encode_png(image),
+        "width": image.width,
+        "height": image.height,
+        "pixel_hash": str(imagehash.phash(image)),
+        "digest": pixels.pixel_digest(image),
+        "thumb": thumbnail(image).tobytes(),
+    }
+
+
+def thumbnail(image: Image.Image) -> np.ndarray:
+    """Mean grey of THUMB x THUMB equal blocks, float32; an edge left over is not covered."""
+    grey = np.asarray(image.convert("L"), dtype=np.float32)
+    height, width = grey.shape[0] // THUMB, grey.shape[1] // THUMB
+    blocks = grey[: height * THUMB, : width * THUMB].reshape(THUMB, height, THUMB, width)
+    means: np.ndarray = blocks.mean(axis=(1, 3), dtype=np.float32)
+    return means

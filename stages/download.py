@@ -1,0 +1,43 @@
+"""Copy the originals that the source names into data/source, as found."""
+
+from pathlib import Path
+
+from pagefinder import work
+from pagefinder.params import Params
+from pagefinder.sources import storing
+from stages import SOURCE, run
+
+
+def main(params: Params, root: Path = Path()) -> None:
+    """Store pages and queries of the chosen source; an interrupted run goes on where it was."""
+    source = _open(params, root)
+    code = sorted(Path(storing.__file__).parent.glob("*.py"))
+    key = storing.fingerprint(params.seed, params.data.model_dump(), source.provenance, *code)
+    scratch = root / work.WORK / f"download-{key}"
+    storing.write(source, scratch)
+    with work.output(root / SOURCE, root) as target:
+        storing.publish(scratch, target)
+
+
+def _open(params: Params, root: Path) -> storing.Source:
+    """Import only what the source needs: opening the Hub's library takes seconds."""
+    location = root / params.input
+    if params.data.source == "generated":
+        from pagefinder.sources import embedded
+
+        return embedded.open_source(params.data.generated, params.seed)
+    if params.data.source == "hub":
+        from pagefinder.sources import hub
+
+        return hub.open_source(params.data.hub, root)
+    if params.data.source == "table":
+        from pagefinder.sources import table
+
+        return table.open_source(params.data.table, location)
+    from pagefinder.sources import pdf
+
+    return pdf.open_source(location)
+
+
+if __name__ == "__main__":
+    run(main)
