@@ -1,0 +1,135 @@
+"""How every plot is drawn and written: as SVG inside the page, and as SVG and PNG files beside it.
+
+Inside the page text and lines take the reader's colours, so one drawing serves light and dark.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart by colour-blind readers, on white and on black; a marker and a
+# dash pattern say the same once more.
+BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+SKY, PINK, GREY = "#56b4e9", "#cc79a7", "#8a8f98"
+# Stand-ins for the page's own colours.
+INK, LINES = "#1f2328", "#d0d7df"
+PAPER = "#fefefe"
+PAGE_COLOURS = {INK: "ink", LINES: "line", BLUE: "blue", GREEN: "green", RED: "red", GREY: "grey"}
+
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 10.5,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": LINES,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINES,
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "xtick.color": LINES,
+    "ytick.color": LINES,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 2,
+    "lines.markersize": 6,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "figure.constrained_layout.use": True,
+    "svg.fonttype": "none",
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawn plot: `inline` goes into the page, `svg` and `png` into files called `name`."""
+
+    name: str
+    title: str
+    inline: str
+    svg: str
+    png: bytes
+
+
+def axes(
+    title: str, x: str, y: str, width: float = 5.0, height: float = 3.5
+) -> tuple[Figure, Axes]:
+    """An empty plot, inches wide and high, with its title and the names of its axes."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        plot: Axes = figure.add_subplot()
+        plot.set_title(title)
+        plot.set_xlabel(x)
+        plot.set_ylabel(y)
+    return figure, plot
+
+
+def legend(plot: Axes, columns: int = 2) -> None:
+    """Name the series below the plot, where they cover nothing."""
+    with matplotlib.rc_context(STYLE):
+        plot.figure.legend(
+            *plot.get_legend_handles_labels(), loc="outside lower center", ncols=columns
+        )
+
+
+def plain_ticks(plot: Axes, values: Sequence[float]) -> None:
+    """Mark a logarithmic x axis at these values, written out."""
+    plot.set_xscale("log", base=2)
+    plot.set_xticks(values, [f"{value:,.3g}" if value < 1000 else f"{value:,}" for value in values])
+    plot.minorticks_off()
+
+
+def finish(figure: Figure, name: str) -> Plot:
+    """Write the figure to bytes that depend on what it shows alone."""
+    title = figure.axes[0].get_title("left")
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
+        # Lay out once: every savefig would do so again, and draw twice.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        drawn, png = io.StringIO(), io.BytesIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None}, facecolor=PAPER)
+        figure.savefig(png, format="png", dpi=144, metadata={"Software": None}, facecolor="white")
+    svg = drawn.getvalue()
+    return Plot(name, title, _inline(svg, title), svg, png.getvalue())
+
+
+def _inline(svg: str, title: str) -> str:
+    """The SVG as part of an HTML page: no header, no metadata, the page's fonts and colours."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href", "href")
+    svg = re.sub(r"font(-family)?: ([^;\"]*?)'?DejaVu Sans'?[^;\"]*", _font, svg)
+    svg = svg.replace(PAPER, "none")
+    for colour, name in PAGE_COLOURS.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    size = re.search(r'viewBox="0 0 ([\d.]+)', svg)
+    width = f"max-width:{float(size[1]) * 4 / 3:.0f}px" if size else ""
+    label = title.replace('"', "'").replace("\n", " ")
+    return re.sub(
+        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
+        rf'<svg role="img" aria-label="{label}" \1 style="{width}">',
+        svg,
+        count=1,
+    ).strip()
+
+
+def _font(found: re.Match[str]) -> str:
+    """Keep size and weight, leave the family to the page."""
+    if found[1]:
+        return "font-family: inherit"
+    return f"font: {found[2].strip()} var(--font)"

@@ -1,0 +1,296 @@
+"""The plots of the report, each from a table of the run."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+from pagefinder.reporting import figures
+from pagefinder.reporting.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PINK,
+    RED,
+    SKY,
+    Plot,
+)
+
+NDCG = "NDCG@10 (0 to 1)"
+
+
+def gains(rows: pd.DataFrame, name: str, title: str) -> Plot:
+    """Differences with their intervals, one a line.
+
+    Args:
+        rows: label, difference, low, high; without an interval only the point is drawn.
+        name: Of the files.
+        title: What to see.
+    """
+    figure, plot = figures.axes(
+        title, "difference of the metric, 95% interval", "", height=1.5 + 0.32 * len(rows)
+    )
+    places = np.arange(len(rows))[::-1]
+    difference = rows["difference"].to_numpy(float)
+    low, high = (rows[key].fillna(rows["difference"]).to_numpy(float) for key in ("low", "high"))
+    plot.axvline(0, color=INK, linewidth=1)
+    around = np.maximum([difference - low, high - difference], 0)
+    plot.errorbar(
+        difference, places, xerr=around, fmt="o", color=BLUE, capsize=3, elinewidth=2, markersize=7
+    )
+    plot.set_yticks(places, rows["label"].tolist())
+    plot.set_ylim(-0.6, len(rows) - 0.4)
+    plot.grid(axis="y", visible=False)
+    return figures.finish(figure, name)
+
+
+def dimensions(grid: pd.DataFrame, choice: int) -> Plot:
+    """NDCG@10 of base and tuned by dimension, the recommended one marked."""
+    figure, plot = figures.axes(
+        "How short may a vector be?", "dimensions of a vector (log scale)", NDCG
+    )
+    rows = grid[(grid["precision"] == "float32") & grid["model"].isin(("base", "tuned"))]
+    for model, colour, line, mark in (("base", ORANGE, "--", "s"), ("tuned", BLUE, "-", "o")):
+        part = rows[rows["model"] == model].sort_values("dimension")
+        plot.plot(part["dimension"], part["ndcg@10"], line, color=colour, marker=mark, label=model)
+    chosen = rows[(rows["model"] == "tuned") & (rows["dimension"] == choice)]
+    plot.plot(
+        chosen["dimension"], chosen["ndcg@10"], "*", color=RED, markersize=17, label="recommended"
+    )
+    figures.plain_ticks(plot, sorted(rows["dimension"].unique()))
+    figures.legend(plot, 3)
+    return figures.finish(figure, "dimensions")
+
+
+def pareto(grid: pd.DataFrame, choice: int) -> Plot:
+    """NDCG@10 of the tuned model against the bytes that an index holds for a page."""
+    figure, plot = figures.axes(
+        "What does a page cost in the index?", "bytes per page (log scale)", NDCG
+    )
+    rows = grid[grid["model"] == "tuned"].sort_values("bytes_per_page")
+    front = rows[rows["pareto"] == 1].drop_duplicates("bytes_per_page")
+    plot.plot(
+        front["bytes_per_page"],
+        front["ndcg@10"],
+        "-",
+        color=GREY,
+        linewidth=1.5,
+        label="best for its bytes",
+        zorder=1,
+    )
+    marks = {
+        "float32": (BLUE, "o"),
+        "int8": (GREEN, "s"),
+        "binary": (ORANGE, "^"),
+        "binary_rescored": (PINK, "v"),
+    }
+    for precision, part in rows.groupby("precision", sort=False):
+        colour, mark = marks.get(str(precision), (SKY, "D"))
+        name = str(precision).replace("_", ", ")
+        plot.plot(part["bytes_per_page"], part["ndcg@10"], mark, color=colour, label=name)
+    chosen = rows[(rows["dimension"] == choice) & (rows["precision"] == "float32")]
+    plot.plot(
+        chosen["bytes_per_page"],
+        chosen["ndcg@10"],
+        "*",
+        color=RED,
+        markersize=17,
+        label="recommended",
+        zorder=5,
+    )
+    powers = 4 ** np.arange(12)
+    low, high = rows["bytes_per_page"].min(), rows["bytes_per_page"].max()
+    figures.plain_ticks(plot, powers[(powers * 4 > low) & (powers < high * 4)].tolist())
+    figures.legend(plot, 3)
+    return figures.finish(figure, "pareto")
+
+
+def depths(depth: pd.DataFrame) -> Plot:
+    """NDCG@10 of the embedder alone and of each reranker by the number of pages reranked."""
+    figure, plot = figures.axes("Does reranking pay, and how deep?", "pages reranked", NDCG)
+    looks = {
+        "embedder": (GREY, ":", "D", "embedder alone"),
+        "base": (ORANGE, "--", "s", "untrained reranker"),
+        "tuned": (BLUE, "-", "o", "tuned reranker"),
+        "fused": (GREEN, "-.", "^", "fused scores"),
+    }
+    for model, (colour, line, mark, label) in looks.items():
+        part = depth[depth["model"] == model].sort_values("depth")
+        if len(part):
+            plot.plot(part["depth"], part["ndcg@10"], line, color=colour, marker=mark, label=label)
+    plot.set_xticks(sorted(depth["depth"].unique()))
+    figures.legend(plot)
+    return figures.finish(figure, "depth")
+
+
+def systems(rows: pd.DataFrame) -> Plot:
+    """NDCG@10 of every system.
+
+    Args:
+        rows: label, ndcg@10, own (whether the system is one of this run).
+    """
+    rows = rows.sort_values("ndcg@10")
+    figure, plot = figures.axes("Who finds the page?", NDCG, "", height=1.2 + 0.33 * len(rows))
+    colours = [BLUE if own else GREY for own in rows["own"]]
+    bars = plot.barh(rows["label"], rows["ndcg@10"], color=colours, height=0.66)
+    plot.bar_label(bars, fmt="%.3f", padding=4, color=INK, fontsize=9.5)
+    plot.set_xlim(0, max(0.1, rows["ndcg@10"].max()) * 1.16)
+    plot.grid(axis="y", visible=False)
+    plot.tick_params(axis="y", length=0)
+    return figures.finish(figure, "systems")
+
+
+def sizes(rows: pd.DataFrame, title: str) -> Plot:
+    """NDCG@10 against the number of parameters.
+
+    Args:
+        rows: label, parameters (in billions), ndcg@10, own.
+        title: What to see.
+    """
+    figure, plot = figures.axes(title, "parameters in billions (log scale)", NDCG, height=4.2)
+    for own, colour, mark, name in (
+        (False, GREY, "s", "other models"),
+        (True, BLUE, "o", "this run"),
+    ):
+        part = rows[rows["own"] == own]
+        if len(part):
+            plot.plot(part["parameters"], part["ndcg@10"], mark, color=colour, label=name)
+    rows = rows.sort_values(["parameters", "ndcg@10"])
+    for place, row in enumerate(rows.to_dict("records")):
+        plot.annotate(
+            row["label"],
+            (row["parameters"], row["ndcg@10"]),
+            xytext=(7, 3 if place % 2 == 0 else -9),
+            textcoords="offset points",
+            fontsize=7.5,
+            color=INK,
+        )
+    plot.set_xscale("log")
+    plot.margins(x=0.35)
+    ticks = sorted(rows["parameters"].unique())
+    plot.set_xticks(ticks, [f"{value:.2g}" for value in ticks])
+    plot.minorticks_off()
+    figures.legend(plot)
+    return figures.finish(figure, "sizes")
+
+
+RANKS = ((1, 1, "1"), (2, 3, "2–3"), (4, 5, "4–5"), (6, 10, "6–10"), (11, 10**9, "below"))
+
+
+def ranks(queries: pd.DataFrame, systems: Sequence[str]) -> Plot:
+    """At which rank the first right page comes, by system, in shares of the queries."""
+    figure, plot = figures.axes(
+        "At which rank does the right page come?",
+        "rank of the first right page (none: not found)",
+        "share of queries (%)",
+    )
+    labels = [label for _, _, label in RANKS] + ["none"]
+    width = 0.8 / len(systems)
+    looks = {"base": (ORANGE, "//"), "tuned": (BLUE, ""), "reranked": (GREEN, "..")}
+    for number, system in enumerate(systems):
+        rank = queries[f"{system}.rank"]
+        shares = [rank.between(low, high).mean() * 100 for low, high, _ in RANKS]
+        shares.append((rank == 0).mean() * 100)
+        colour, hatch = looks[system]
+        plot.bar(
+            np.arange(len(labels)) + (number - (len(systems) - 1) / 2) * width,
+            shares,
+            width,
+            color=colour,
+            hatch=hatch,
+            edgecolor=INK,
+            linewidth=0.4,
+            label=system,
+        )
+    plot.set_xticks(range(len(labels)), labels)
+    plot.grid(axis="x", visible=False)
+    figures.legend(plot, 3)
+    return figures.finish(figure, "ranks")
+
+
+def training(curves: pd.DataFrame, metric: str, model: str) -> Plot:
+    """One curve of a training: the loss, or NDCG@10 on the development split."""
+    is_loss = metric == "loss"
+    figure, plot = figures.axes(
+        f"{model.capitalize()}: {'training loss' if is_loss else 'score on the dev split'}",
+        "optimizer step",
+        "loss (nats)" if is_loss else NDCG,
+        height=2.9,
+    )
+    part = curves[curves["metric"] == metric].sort_values("step")
+    if is_loss:
+        plot.plot(part["step"], part["value"], color=GREY, linewidth=1, label="logged")
+        smooth = part["value"].ewm(span=8).mean()
+        plot.plot(part["step"], smooth, color=BLUE, label="smoothed")
+    else:
+        plot.plot(part["step"], part["value"], "-o", color=BLUE, label="dev")
+        best = part.loc[[part["value"].idxmax()]]
+        plot.plot(best["step"], best["value"], "*", color=RED, markersize=16, label="kept")
+    plot.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figures.legend(plot)
+    kind = "loss" if is_loss else "dev"
+    return figures.finish(figure, f"training_{model}_{kind}")
+
+
+def mined_scores(scores: pd.DataFrame) -> Plot:
+    """How near positives, kept and dropped pages are to their queries."""
+    figure, plot = figures.axes(
+        "How hard are the negatives?",
+        "cosine of query and page, base embedder",
+        "pairs (log scale)",
+    )
+    group = scores["group"].where(scores["group"].isin(("positive", "kept", "spare")), "dropped")
+    looks = {
+        "positive": (GREEN, "-"),
+        "kept": (BLUE, "--"),
+        "dropped": (RED, ":"),
+        "spare": (GREY, "-."),
+    }
+    names = {"spare": "passed, not needed"}
+    for name, (colour, line) in looks.items():
+        part = scores[group == name].groupby("score")["pairs"].sum()
+        if part.empty:
+            continue
+        steps = part.reindex(
+            np.round(np.arange(part.index.min(), part.index.max() + 0.03, 0.02), 2)
+        )
+        plot.step(
+            steps.index,
+            steps.fillna(0).clip(lower=0.5),
+            line,
+            where="post",
+            color=colour,
+            label=names.get(name, name),
+        )
+    plot.set_yscale("log")
+    figures.legend(plot, 4)
+    return figures.finish(figure, "mined_scores")
+
+
+def candidate_ranks(ranks: pd.DataFrame) -> Plot:
+    """How much higher the right page stands for queries that the embedder was trained on."""
+    figure, plot = figures.axes(
+        "Does the reranker train on what it meets?",
+        "tuned embedder's rank of the right page (0: not found)",
+        "share of queries (%, log scale)",
+    )
+    for number, (split, colour, hatch) in enumerate((("train", ORANGE, "//"), ("dev", BLUE, ""))):
+        part = ranks[ranks["split"] == split]
+        plot.bar(
+            part["rank"] + (number - 0.5) * 0.4,
+            part["share"] * 100,
+            0.4,
+            color=colour,
+            hatch=hatch,
+            edgecolor=INK,
+            linewidth=0.4,
+            label=split,
+        )
+    plot.set_yscale("log")
+    plot.grid(axis="x", visible=False)
+    plot.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figures.legend(plot)
+    return figures.finish(figure, "candidate_ranks")

@@ -1,0 +1,305 @@
+"""What the report says of the models: each section answers one question in sentences and tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from pagefinder.reporting import plots
+from pagefinder.reporting.figures import Plot
+from pagefinder.reporting.inputs import Inputs
+from pagefinder.reporting.words import change, count, interval, p_value, score, verdict
+
+PRECISIONS = {"binary_rescored": "binary, rescored"}
+METRICS = {
+    "ndcg@10": "NDCG@10",
+    "ndcg@5": "NDCG@5",
+    "recall@1": "recall@1",
+    "recall@10": "recall@10",
+    "mrr@10": "MRR@10",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; `marked` are the numbers of the rows that stand out."""
+
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+    marked: frozenset[int] = frozenset()
+
+
+@dataclass
+class Section:
+    """A question, its answer in sentences, the tables and plots that show it."""
+
+    anchor: str
+    question: str
+    answer: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    plots: list[Plot] = field(default_factory=list)
+    verdict: str = ""
+    more: list[Table] = field(default_factory=list)  # folded away
+
+
+def tuning(inputs: Inputs) -> Section:
+    """Did tuning help, by how much, how sure are we."""
+    section = Section("tuning", "Did tuning help, and how sure are we?")
+    metrics = inputs.embedder
+    gain, base, tuned = metrics["gain"], metrics["base"]["ndcg@10"], metrics["tuned"]["ndcg@10"]
+    section.verdict, sentence = verdict(gain, "Tuning")
+    section.answer.append(
+        f"NDCG@10 goes from {score(base)} to {score(tuned)} on {_asked(inputs)}: "
+        f"{change(gain['ndcg@10'])}{_sure(gain)}."
+    )
+    section.answer.append(sentence)
+    claims = inputs.comparisons
+    if not claims.empty:
+        rows = claims[(claims["before"] == "base") & (claims["after"] == "tuned")]
+        labels = rows["metric"].replace(METRICS)
+        section.tables.append(gain_table("Tuned against base", "metric", rows, labels))
+        labelled = rows.assign(label=labels)
+        section.plots.append(plots.gains(labelled, "gain", "Gain of tuning over the base"))
+    queries = inputs.queries
+    if not queries.empty:
+        difference = queries["tuned.ndcg@10"] - queries["base.ndcg@10"]
+        better, worse = int((difference > 1e-9).sum()), int((difference < -1e-9).sum())
+        section.answer.append(
+            f"{better} queries rank better than before, {worse} worse, "
+            f"{len(queries) - better - worse} the same."
+        )
+        systems = [s for s in ("base", "tuned", "reranked") if f"{s}.rank" in queries]
+        section.plots.append(plots.ranks(queries, systems))
+    _slices(section, inputs.slices)
+    return section
+
+
+def _slices(section: Section, slices: pd.DataFrame) -> None:
+    if slices.empty:
+        section.answer.append("The queries carry no origin, kind or document to compare by.")
+        return
+    for by, what in (("origin", "kind of question"), ("kind", "kind of page")):
+        rows = slices[slices["by"] == by]
+        if len(rows) > 1:
+            section.tables.append(_slice_table(f"By {what}", rows))
+            title = f"Where tuning helps, by {what}"
+            labelled = rows.assign(label=rows["value"])
+            section.plots.append(plots.gains(labelled, f"gain_by_{by}", title))
+    rows = slices[slices["by"] == "document_id"].sort_values("difference")
+    if len(rows):
+        section.more.append(_slice_table("By document, the greatest loss first", rows))
+
+
+def _slice_table(caption: str, rows: pd.DataFrame) -> Table:
+    header = ["", "queries", "base", "tuned", "gain", "95% interval", "p"]
+    cells = [
+        [str(row["value"]), count(row["queries"]), score(row["base"]), score(row["tuned"])]
+        + _claim(row)
+        for row in rows.to_dict("records")
+    ]
+    return Table(caption, header, cells)
+
+
+def gain_table(caption: str, first: str, rows: pd.DataFrame, labels: pd.Series) -> Table:
+    """Gains with interval and p-value, a row a claim, named by `labels` under `first`."""
+    records = rows.to_dict("records")
+    cells = [[str(label), *_claim(row)] for label, row in zip(labels, records, strict=True)]
+    return Table(caption, [first, "gain", "95% interval", "p"], cells)
+
+
+def _claim(row: Mapping[Any, Any]) -> list[str]:
+    return [change(row["difference"]), interval(row), p_value(row)]
+
+
+def _sure(gain: Mapping[str, Any]) -> str:
+    """The interval of a gain in brackets; nothing where there is none."""
+    if "low" not in gain:
+        return ""
+    return f" (95% interval {interval(gain)}, p = {p_value(gain)})"
+
+
+def _asked(inputs: Inputs) -> str:
+    pages = len(inputs.corpus.page_rows("eval"))
+    asked = len(inputs.queries) or len(inputs.corpus.query_rows("eval"))
+    documents = int(inputs.embedder["gain"].get("documents", 0))
+    return f"{count(asked)} queries about {count(documents)} documents, over {count(pages)} pages"
+
+
+def cost(inputs: Inputs) -> Section:
+    """What each dimension and precision costs."""
+    section = Section("cost", "What does a shorter or coarser vector cost?")
+    metrics = inputs.dimensions
+    if not metrics:
+        section.answer.append("No dimension was measured.")
+        return section
+    choice = int(metrics["recommended"]["dimension"])
+    loss, full = metrics["recommended"]["loss"], max(map(int, metrics["dims"]))
+    said = "none" if choice == full else f"{abs(loss):.1%}"
+    verb = "gains" if loss < 0 else "loses"
+    section.answer.append(
+        f"Recommended: {choice} dimensions, {count(4 * choice)} bytes a page as float32. It is the "
+        f"smallest that loses at most {inputs.params.evaluate.tolerance:.0%} of NDCG@10 on the dev "
+        f"split; on the eval split it {verb} {said} against all {full} dimensions."
+    )
+    if "beats_base" in metrics:
+        ahead = metrics["beats_base"]["dimension"]
+        section.answer.append(f"Cut to {ahead} dimensions it still beats the base at full length.")
+    else:
+        section.answer.append("At no dimension does the tuned model beat the base at full length.")
+    header = ["dimensions", "base", "tuned", "gain", "bytes as float32"]
+    rows, marked = [], set()
+    for number, (name, at) in enumerate(metrics["dims"].items()):
+        base, tuned = at["base"]["ndcg@10"], at["tuned"]["ndcg@10"]
+        rows.append([name, score(base), score(tuned), change(tuned - base), count(4 * int(name))])
+        marked |= {number} if int(name) == choice else set()
+    table = Table("NDCG@10 by dimension (recommended marked)", header, rows, frozenset(marked))
+    section.tables += [table, _precisions(metrics["precision"], choice)]
+    if "int8" not in metrics["precision"]:
+        section.answer.append("There are no train pages to set int8 ranges on: it is left out.")
+    if not inputs.grid.empty:
+        section.plots += [plots.dimensions(inputs.grid, choice), plots.pareto(inputs.grid, choice)]
+    return section
+
+
+def _precisions(precision: Mapping[str, Any], choice: int) -> Table:
+    names = list(precision)
+    header = ["dimensions", *(PRECISIONS.get(name, name) for name in names)]
+    dims = list(precision[names[0]])
+
+    def cell(at: Mapping[str, float]) -> str:
+        return f"{score(at['ndcg@10'])} · {count(at['bytes_per_page'])} B"
+
+    rows = [[d, *(cell(precision[name][d]) for name in names)] for d in dims]
+    marked = frozenset(number for number, d in enumerate(dims) if int(d) == choice)
+    return Table("Tuned: NDCG@10 and bytes per page, by precision", header, rows, marked)
+
+
+def reranking(inputs: Inputs) -> Section:
+    """Does the reranker pay."""
+    section = Section("reranker", "Does the reranker pay?")
+    metrics = inputs.reranker
+    if not metrics:
+        section.answer.append("No reranker was measured.")
+        return section
+    depths = inputs.params.reranker.depths
+    middle = str(depths[len(depths) // 2])
+    at, gain = metrics["depth"][middle], metrics["gain"]
+    section.verdict, sentence = verdict(gain, "Reranking")
+    section.answer.append(
+        f"Reranking the embedder's first {middle} pages moves NDCG@10 from "
+        f"{score(at['embedder']['ndcg@10'])} to {score(at['tuned']['ndcg@10'])}: "
+        f"{change(gain['ndcg@10'])}{_sure(gain)}."
+    )
+    section.answer.append(sentence)
+    if "base" in at:
+        untrained = at["base"]["ndcg@10"]
+        difference = change(at["tuned"]["ndcg@10"] - untrained)
+        section.answer.append(
+            f"Untrained, it scores {score(untrained)}: training is worth {difference}."
+        )
+    if "fused" in at:
+        section.answer.append(
+            f"Fused with the embedder's score (the reranker weighs {metrics['fusion_weight']:g}, "
+            f"as chosen on dev) it scores {score(at['fused']['ndcg@10'])}."
+        )
+    missed = metrics.get("first_stage_missed", 0)
+    section.answer.append(
+        f"For {count(missed)} queries no right page is among the first {depths[-1]}: no reranker "
+        "can mend that."
+    )
+    names = {"embedder": "embedder alone", "base": "untrained", "tuned": "tuned", "fused": "fused"}
+    rows = [
+        [depth, *(score(by.get(name, {}).get("ndcg@10")) for name in names)]
+        for depth, by in metrics["depth"].items()
+    ]
+    marked = frozenset(number for number, row in enumerate(rows) if row[0] == middle)
+    header = ["pages reranked", *names.values()]
+    section.tables.append(Table("NDCG@10 by depth", header, rows, marked))
+    if not inputs.depth.empty:
+        section.plots.append(plots.depths(inputs.depth))
+    return section
+
+
+def training(inputs: Inputs) -> Section:
+    """Training curves."""
+    section = Section("training", "How did training go?")
+    for model in ("embedder", "reranker"):
+        curves = inputs.curves(model)
+        if curves.empty:
+            section.answer.append(f"The {model} was not trained: there is no curve.")
+            continue
+        for metric in ("loss", "dev_ndcg@10"):
+            if (curves["metric"] == metric).any():
+                section.plots.append(plots.training(curves, metric, model))
+        dev = curves[curves["metric"] == "dev_ndcg@10"]
+        if len(dev):
+            best = dev.iloc[int(dev["value"].argmax())]
+            section.answer.append(
+                f"The {model}'s dev NDCG@10 starts at {score(dev['value'].iloc[0])} and is best at "
+                f"step {count(best['step'])} of {count(curves['step'].max())}, "
+                f"{score(best['value'])}; that checkpoint is kept."
+            )
+    return section
+
+
+def negatives(inputs: Inputs) -> Section:
+    """Were the negatives sound: counts and histograms; the contact sheet is the gallery's."""
+    section = Section("negatives", "Were the negatives sound?")
+    metrics = inputs.mining
+    if not metrics:
+        section.answer.append("No negatives were mined.")
+        return section
+    queries, kept = metrics["queries"], metrics["kept"]
+    section.answer.append(
+        f"For {count(queries['mined'])} train queries {count(kept['mined'])} negatives were mined "
+        f"and {count(kept['given'])} of the source's own kept; {count(queries['short'])} queries "
+        f"got fewer than asked for, {count(queries['without'])} none."
+    )
+    hidden = metrics.get("hidden_positives")
+    if hidden:
+        rates = hidden["rate"]
+        section.answer.append(
+            f"Right pages that were hidden on purpose made up {rates['before']:.2%} of what the "
+            f"search found and {rates.get('kept', 0):.2%} of what was kept: the share of false "
+            "negatives to expect where only one right page is known."
+        )
+    else:
+        section.answer.append(
+            "No train query has several right pages, so false negatives cannot be counted; judge "
+            "by the sheet below."
+        )
+    dropped = {rule: number for rule, number in metrics["dropped"].items() if number}
+    rows = [[rule.replace("_", " "), count(number)] for rule, number in dropped.items()]
+    rows.append(["passed every rule, not needed", count(metrics["spare"])])
+    section.tables.append(Table("Pages left out, by rule", ["rule", "pairs"], rows))
+    if not inputs.scores.empty:
+        section.plots.append(plots.mined_scores(inputs.scores))
+    if not inputs.ranks.empty:
+        section.plots.append(plots.candidate_ranks(inputs.ranks))
+    if inputs.sheet.empty:
+        section.answer.append("The audit sampled no query: there is no sheet.")
+    return section
+
+
+def headline(inputs: Inputs) -> list[tuple[str, str, str]]:
+    """The few numbers on top: what, how much, and how sure or compared with what."""
+    metrics = inputs.embedder
+    gain = metrics["gain"]
+    tiles = [
+        ("Base", score(metrics["base"]["ndcg@10"]), "NDCG@10 before tuning"),
+        ("Tuned", score(metrics["tuned"]["ndcg@10"]), f"{change(gain['ndcg@10'])}{_sure(gain)}"),
+    ]
+    if inputs.reranker:
+        depths = inputs.params.reranker.depths
+        middle = depths[len(depths) // 2]
+        at, gain = inputs.reranker["depth"][str(middle)], inputs.reranker["gain"]
+        detail = f"{change(gain['ndcg@10'])}{_sure(gain)}, first {middle} pages"
+        tiles.append(("Reranked", score(at["tuned"]["ndcg@10"]), detail))
+    if inputs.dimensions:
+        choice = inputs.dimensions["recommended"]["dimension"]
+        tiles.append(
+            ("Recommended", f"{choice} dims", f"{count(4 * choice)} bytes a page, float32")
+        )
+    return tiles

@@ -1,0 +1,74 @@
+"""Numbers as a reader wants them, and what an interval means in a sentence."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def score(value: float | None) -> str:
+    """A metric between 0 and 1 with four digits; a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def change(value: float | None, digits: int = 4) -> str:
+    """A difference with its sign; the minus is the typographic one."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def count(value: float) -> str:
+    """A whole number with thousands separated."""
+    return f"{round(value):,}"
+
+
+def interval(gain: Mapping[str, Any]) -> str:
+    """The 95% interval of a gain, or why there is none."""
+    if "low" not in gain or math.isnan(gain["low"]):
+        return "too few documents"
+    return f"{change(gain['low'], 3)} to {change(gain['high'], 3)}"
+
+
+def p_value(gain: Mapping[str, Any]) -> str:
+    """A p-value with one or two digits that count."""
+    value = gain.get("p_value", math.nan)
+    if math.isnan(value):
+        return "–"
+    return f"{value:.2g}" if value >= 0.001 else f"{value:.1g}"
+
+
+def verdict(gain: Mapping[str, Any], what: str) -> tuple[str, str]:
+    """Does `what` help: better, worse, unclear or unknown, and the sentence that says so."""
+    if "low" not in gain or math.isnan(gain["low"]):
+        number = int(gain.get("documents", 0))
+        return "unknown", (
+            f"How sure this is cannot be said: {number} documents are too few for an interval."
+        )
+    odds = _odds(gain["p_value"])
+    if gain["low"] > 0:
+        return "better", f"{what} helps: {odds}."
+    if gain["high"] < 0:
+        return "worse", f"{what} hurts: {odds}."
+    return "unclear", (
+        f"Whether {what.lower()} helps is not settled: the interval holds 0, and {odds}."
+    )
+
+
+def _odds(p: float) -> str:
+    """A p-value as a frequency."""
+    base = 100 if p >= 0.095 else 1_000 if p >= 0.0095 else 10_000
+    times = max(1, round(p * base))
+    often = "once" if times == 1 else f"{times} times"
+    return f"if it changed nothing, a gap this large would come up by chance {often} in {base:,}"
+
+
+def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots."""
+    result: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping) and value:
+            result |= flat(value, name)
+        else:
+            result[name] = value
+    return result
