@@ -5,7 +5,7 @@ from pathlib import Path
 import jinja2
 import markupsafe
 
-from pagefinder.reporting import gallery, provenance, rivals, sections
+from pagefinder.reporting import gallery, learning, provenance, rivals, sections
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.usage import USAGE
 
@@ -22,8 +22,8 @@ def write(inputs: Inputs, folder: Path) -> None:
             sections.cost(inputs),
             sections.reranking(inputs),
             rivals.rivals(inputs),
-            sections.negatives(inputs),
-            sections.training(inputs),
+            learning.negatives(inputs),
+            learning.training(inputs),
             provenance.what_ran(inputs),
         )
     }

@@ -22,6 +22,8 @@ INK, LINES = "#1f2328", "#d0d7df"
 PAPER = "#fefefe"
 PAGE_COLOURS = {INK: "ink", LINES: "line", BLUE: "blue", GREEN: "green", RED: "red", GREY: "grey"}
 
+NDCG = "NDCG@10 (0 to 1)"
+
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10.5,

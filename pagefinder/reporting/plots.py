@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
 
 from pagefinder.reporting import figures
 from pagefinder.reporting.figures import (
@@ -12,14 +11,13 @@ from pagefinder.reporting.figures import (
     GREEN,
     GREY,
     INK,
+    NDCG,
     ORANGE,
     PINK,
     RED,
     SKY,
     Plot,
 )
-
-NDCG = "NDCG@10 (0 to 1)"
 
 
 def gains(rows: pd.DataFrame, name: str, title: str) -> Plot:
@@ -209,88 +207,3 @@ def ranks(queries: pd.DataFrame, systems: Sequence[str]) -> Plot:
     plot.grid(axis="x", visible=False)
     figures.legend(plot, 3)
     return figures.finish(figure, "ranks")
-
-
-def training(curves: pd.DataFrame, metric: str, model: str) -> Plot:
-    """One curve of a training: the loss, or NDCG@10 on the development split."""
-    is_loss = metric == "loss"
-    figure, plot = figures.axes(
-        f"{model.capitalize()}: {'training loss' if is_loss else 'score on the dev split'}",
-        "optimizer step",
-        "loss (nats)" if is_loss else NDCG,
-        height=2.9,
-    )
-    part = curves[curves["metric"] == metric].sort_values("step")
-    if is_loss:
-        plot.plot(part["step"], part["value"], color=GREY, linewidth=1, label="logged")
-        smooth = part["value"].ewm(span=8).mean()
-        plot.plot(part["step"], smooth, color=BLUE, label="smoothed")
-    else:
-        plot.plot(part["step"], part["value"], "-o", color=BLUE, label="dev")
-        best = part.loc[[part["value"].idxmax()]]
-        plot.plot(best["step"], best["value"], "*", color=RED, markersize=16, label="kept")
-    plot.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figures.legend(plot)
-    kind = "loss" if is_loss else "dev"
-    return figures.finish(figure, f"training_{model}_{kind}")
-
-
-def mined_scores(scores: pd.DataFrame) -> Plot:
-    """How near positives, kept and dropped pages are to their queries."""
-    figure, plot = figures.axes(
-        "How hard are the negatives?",
-        "cosine of query and page, base embedder",
-        "pairs (log scale)",
-    )
-    group = scores["group"].where(scores["group"].isin(("positive", "kept", "spare")), "dropped")
-    looks = {
-        "positive": (GREEN, "-"),
-        "kept": (BLUE, "--"),
-        "dropped": (RED, ":"),
-        "spare": (GREY, "-."),
-    }
-    names = {"spare": "passed, not needed"}
-    for name, (colour, line) in looks.items():
-        part = scores[group == name].groupby("score")["pairs"].sum()
-        if part.empty:
-            continue
-        steps = part.reindex(
-            np.round(np.arange(part.index.min(), part.index.max() + 0.03, 0.02), 2)
-        )
-        plot.step(
-            steps.index,
-            steps.fillna(0).clip(lower=0.5),
-            line,
-            where="post",
-            color=colour,
-            label=names.get(name, name),
-        )
-    plot.set_yscale("log")
-    figures.legend(plot, 4)
-    return figures.finish(figure, "mined_scores")
-
-
-def candidate_ranks(ranks: pd.DataFrame) -> Plot:
-    """How much higher the right page stands for queries that the embedder was trained on."""
-    figure, plot = figures.axes(
-        "Does the reranker train on what it meets?",
-        "tuned embedder's rank of the right page (0: not found)",
-        "share of queries (%, log scale)",
-    )
-    for number, (split, colour, hatch) in enumerate((("train", ORANGE, "//"), ("dev", BLUE, ""))):
-        part = ranks[ranks["split"] == split]
-        plot.bar(
-            part["rank"] + (number - 0.5) * 0.4,
-            part["share"] * 100,
-            0.4,
-            color=colour,
-            hatch=hatch,
-            edgecolor=INK,
-            linewidth=0.4,
-            label=split,
-        )
-    plot.set_yscale("log")
-    plot.grid(axis="x", visible=False)
-    plot.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figures.legend(plot)
-    return figures.finish(figure, "candidate_ranks")

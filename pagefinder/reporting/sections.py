@@ -222,67 +222,6 @@ def reranking(inputs: Inputs) -> Section:
     return section
 
 
-def training(inputs: Inputs) -> Section:
-    """Training curves."""
-    section = Section("training", "How did training go?")
-    for model in ("embedder", "reranker"):
-        curves = inputs.curves(model)
-        if curves.empty:
-            section.answer.append(f"The {model} was not trained: there is no curve.")
-            continue
-        for metric in ("loss", "dev_ndcg@10"):
-            if (curves["metric"] == metric).any():
-                section.plots.append(plots.training(curves, metric, model))
-        dev = curves[curves["metric"] == "dev_ndcg@10"]
-        if len(dev):
-            best = dev.iloc[int(dev["value"].argmax())]
-            section.answer.append(
-                f"The {model}'s dev NDCG@10 starts at {score(dev['value'].iloc[0])} and is best at "
-                f"step {count(best['step'])} of {count(curves['step'].max())}, "
-                f"{score(best['value'])}; that checkpoint is kept."
-            )
-    return section
-
-
-def negatives(inputs: Inputs) -> Section:
-    """Were the negatives sound: counts and histograms; the contact sheet is the gallery's."""
-    section = Section("negatives", "Were the negatives sound?")
-    metrics = inputs.mining
-    if not metrics:
-        section.answer.append("No negatives were mined.")
-        return section
-    queries, kept = metrics["queries"], metrics["kept"]
-    section.answer.append(
-        f"For {count(queries['mined'])} train queries {count(kept['mined'])} negatives were mined "
-        f"and {count(kept['given'])} of the source's own kept; {count(queries['short'])} queries "
-        f"got fewer than asked for, {count(queries['without'])} none."
-    )
-    hidden = metrics.get("hidden_positives")
-    if hidden:
-        rates = hidden["rate"]
-        section.answer.append(
-            f"Right pages that were hidden on purpose made up {rates['before']:.2%} of what the "
-            f"search found and {rates.get('kept', 0):.2%} of what was kept: the share of false "
-            "negatives to expect where only one right page is known."
-        )
-    else:
-        section.answer.append(
-            "No train query has several right pages, so false negatives cannot be counted; judge "
-            "by the sheet below."
-        )
-    dropped = {rule: number for rule, number in metrics["dropped"].items() if number}
-    rows = [[rule.replace("_", " "), count(number)] for rule, number in dropped.items()]
-    rows.append(["passed every rule, not needed", count(metrics["spare"])])
-    section.tables.append(Table("Pages left out, by rule", ["rule", "pairs"], rows))
-    if not inputs.scores.empty:
-        section.plots.append(plots.mined_scores(inputs.scores))
-    if not inputs.ranks.empty:
-        section.plots.append(plots.candidate_ranks(inputs.ranks))
-    if inputs.sheet.empty:
-        section.answer.append("The audit sampled no query: there is no sheet.")
-    return section
-
-
 def headline(inputs: Inputs) -> list[tuple[str, str, str]]:
     """The few numbers on top: what, how much, and how sure or compared with what."""
     metrics = inputs.embedder
