@@ -6,6 +6,7 @@ import vector_corpus
 from sentence_transformers import util
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
+from pagefinder.baselines import TEXT_PACKAGE, baseline_runs
 from pagefinder.corpus import Corpus
 from pagefinder.nearest import open_vectors
 from pagefinder.ranking import mean_metrics
@@ -52,3 +53,13 @@ def test_equals_information_retrieval_evaluator(tmp_path, dimension: int) -> Non
     for name, value in ours.items():
         kind, k = name.split("@")
         assert value == pytest.approx(theirs[f"{kind}@k"][int(k)], abs=1e-4), name
+
+
+def test_text_embedder_reads_the_pages(tmp_path) -> None:
+    """The optional baseline with its real weights; skipped where `pagefinder[text]` is missing."""
+    pytest.importorskip(TEXT_PACKAGE)
+    vector_corpus.write(tmp_path / "corpus")
+    test = task(Corpus(tmp_path / "corpus"), "eval")
+    runs = baseline_runs(test, text=True, embedder=True, seed=1, device="cpu")
+    scores = {name: mean_metrics(run, test.qrels)["ndcg@10"] for name, run in runs.items()}
+    assert scores["minilm"] > 0.7 > 0.3 > scores["random"]
