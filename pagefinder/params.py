@@ -6,6 +6,7 @@ params.yaml.
 """
 
 import functools
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -303,7 +304,24 @@ def load(path: Path) -> Params:
     Raises:
         InputError: naming the key, the value and the mend.
     """
-    return parse(read(path), path.name)
+    params = parse(read(path), path.name)
+    width = _local_width(path.parent / params.base.model / "config.json")
+    if width is not None and params.embedder.dims[0] > width:
+        raise InputError(
+            f"{path.name}: embedder.dims asks for dimension {params.embedder.dims[0]}, "
+            f"{params.base.model} has {width}: drop the dimensions above {width}"
+        )
+    return params
+
+
+def _local_width(config: Path) -> int | None:
+    """Hidden size of a local checkpoint, read without loading it; None where it does not say."""
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    width = content.get("text_config", content).get("hidden_size")
+    return width if isinstance(width, int) else None
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -71,3 +71,12 @@ def test_no_file_and_no_yaml(tmp_path):
     (tmp_path / "params.yaml").write_text("a: [")
     with pytest.raises(InputError, match="is not YAML"):
         params.load(tmp_path / "params.yaml")
+
+
+def test_a_dimension_larger_than_a_local_models_is_named_before_it_is_loaded(tmp_path):
+    model = tmp_path / "nano/models/embedder"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text('{"text_config": {"hidden_size": 64}}')
+    (tmp_path / "params.yaml").write_text(FILE.read_text())
+    with pytest.raises(InputError, match=r"asks for dimension 192, nano/models/embedder has 64"):
+        params.load(tmp_path / "params.yaml")
