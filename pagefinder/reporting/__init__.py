@@ -5,7 +5,7 @@ from pathlib import Path
 import jinja2
 import markupsafe
 
-from pagefinder.reporting import gallery, learning, provenance, rivals, sections
+from pagefinder.reporting import costs, gallery, learning, provenance, rivals, sections
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.usage import USAGE
 
@@ -19,7 +19,7 @@ def write(inputs: Inputs, folder: Path) -> None:
         section.anchor: section
         for section in (
             sections.tuning(inputs),
-            sections.cost(inputs),
+            costs.cost(inputs),
             sections.reranking(inputs),
             rivals.rivals(inputs),
             learning.negatives(inputs),

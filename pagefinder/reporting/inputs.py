@@ -70,6 +70,11 @@ class Inputs:
         return _table(self.plots / "dimensions.csv")
 
     @cached_property
+    def budgets(self) -> pd.DataFrame:
+        """max_pixels, tokens_per_page, ndcg@10, recall@10 of the tuned model."""
+        return _table(self.plots / "pixels.csv")
+
+    @cached_property
     def depth(self) -> pd.DataFrame:
         """depth, model, ndcg@10."""
         return _table(self.plots / "depth.csv")

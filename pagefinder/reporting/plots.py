@@ -106,6 +106,18 @@ def pareto(grid: pd.DataFrame, choice: int) -> Plot:
     return figures.finish(figure, "pareto")
 
 
+def budgets(table: pd.DataFrame) -> Plot:
+    """NDCG@10 of the tuned model by the visual tokens that a page is read as."""
+    figure, plot = figures.axes(
+        "Do smaller pages do?", "visual tokens per page (mean, log scale)", NDCG
+    )
+    table = table.sort_values("tokens_per_page")
+    plot.plot(table["tokens_per_page"], table["ndcg@10"], "-o", color=BLUE, label="tuned")
+    figures.plain_ticks(plot, table["tokens_per_page"].round().tolist())
+    figures.legend(plot)
+    return figures.finish(figure, "pixels")
+
+
 def depths(depth: pd.DataFrame) -> Plot:
     """NDCG@10 of the embedder alone and of each reranker by the number of pages reranked."""
     figure, plot = figures.axes("Does reranking pay, and how deep?", "pages reranked", NDCG)

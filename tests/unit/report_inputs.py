@@ -151,7 +151,7 @@ def _optional(root: Path) -> None:
     curve.to_csv(root / "metrics/plots/depth.csv", index=False)
 
     content = json.loads((root / "metrics/embedder.json").read_text())
-    content |= {"text": at(bm25=0.6), "compare": at(other=0.7), "distractors": at(base=0.3)}
+    content |= {"text": at(bm25=0.6), "compare": {"other-2B": {"ndcg@10": 0.7}}, "distractors": at(base=0.3)}
     _json(root / "metrics/embedder.json", content)
     claim = {"queries": 5, "documents": 5, "difference": 0.35, "low": 0.1, "high": 0.6}
     rows = [
@@ -170,6 +170,9 @@ def _optional(root: Path) -> None:
         rows += [[0, "dev_ndcg@10", 0.4], [4, "dev_ndcg@10", 0.8]]
         curves = pd.DataFrame(rows, columns=["step", "metric", "value"])
         curves.to_csv(root / f"metrics/plots/{model}_training.csv", index=False)
+    budgets = pd.DataFrame([[2048, 2.0, 0.826, 1.0], [1024, 1.0, 0.7, 0.9]])
+    budgets.columns = ["max_pixels", "tokens_per_page", "ndcg@10", "recall@10"]
+    budgets.to_csv(root / "metrics/plots/pixels.csv", index=False)
     _mining(root)
     _json(root / "metrics/corpus.json", {"pages": {"eval": 6, "train": 2}})
     _json(root / "data/source/provenance.json", {"source": "pdf"})

@@ -137,7 +137,7 @@ def test_plots_follow_the_readers_colours_and_lie_beside_the_page(full) -> None:
     assert "fill: var(--ink)" in text(full)
     names = {path.stem for path in full.glob("*.svg")}
     assert names == {path.stem for path in full.glob("*.png")}
-    assert {"dimensions", "pareto", "depth", "ranks", "mined_scores", "gain"} <= names
+    assert {"dimensions", "pareto", "pixels", "depth", "ranks", "mined_scores", "gain"} <= names
     assert "#fefefe" in (full / "pareto.svg").read_text()
     assert "<dc:date>" not in (full / "pareto.svg").read_text()
 
@@ -160,6 +160,7 @@ def test_absences_are_said_in_sentences(bare) -> None:
     }
     assert "3 documents are too few for an interval" in sections["tuning"]
     assert "carry no origin, kind or document" in sections["tuning"]
+    assert "Only one pixel budget was measured" in sections["cost"]
     assert "No reranker was measured" in sections["reranker"]
     assert "There is no text baseline" in sections["rivals"]
     assert "No other model was compared" in sections["rivals"]

@@ -1,0 +1,98 @@
+"""What README.md repeats from the run and from dvc.yaml."""
+
+import json
+from pathlib import Path
+
+import pytest
+import report_inputs
+from report_inputs import ROOT
+
+from pagefinder.reporting.usage import USAGE
+from stages import readme
+
+TEXT = """# t
+<!-- results -->
+old
+<!-- /results -->
+between
+<!-- stages -->
+<!-- /stages -->
+after
+"""
+STAGES = """
+stages:
+  encode:
+    desc: Encode | once
+    matrix: {name: "${compare}"}
+    outs: ["data/compare/${item.name}"]
+    metrics: [{metrics/a.json: {cache: false}}]
+"""
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    report_inputs.write(tmp_path)
+    (tmp_path / "README.md").write_text(TEXT)
+    (tmp_path / "dvc.yaml").write_text(STAGES)
+    (tmp_path / "params.yaml").write_text("seed: 13\n")
+    (tmp_path / readme.DEFAULTS).parent.mkdir(parents=True)
+    (tmp_path / readme.DEFAULTS).write_text("{}")
+    return tmp_path
+
+
+def test_parts_are_written_and_the_rest_is_left(root) -> None:
+    assert readme.main(root) == 0
+    text = (root / "README.md").read_text()
+    assert text.startswith("# t\n<!-- results -->\n|")
+    assert "\n<!-- /results -->\nbetween\n<!-- stages -->\n" in text
+    assert text.endswith("<!-- /stages -->\nafter\n")
+    assert "old" not in text
+    assert "| tuned embedder | 0.8260 | +0.3506 | +0.1000 to +0.6000 | 0.012 |" in text
+    assert "| first 20 reranked | 0.9260 | +0.1000 | −0.1000 to +0.3000 | 0.31 |" in text
+    assert "| other-2B | 0.7000 |" in text
+    assert "| tuned | 0.8260 | 0.8200 |" in text
+    assert "Recommended by the development split: 96 dimensions." in text
+    assert r"| `encode` | Encode \| once | `data/compare/NAME`, `metrics/a.json` |" in text
+    assert json.loads((root / readme.DEFAULTS).read_text()) == {"seed": 13}
+
+
+def test_check_fails_until_it_is_written(root, capsys) -> None:
+    assert readme.main(root, check=True) == 1
+    assert (root / "README.md").read_text() == TEXT
+    assert "run `make readme`" in capsys.readouterr().err
+    readme.main(root)
+    assert readme.main(root, check=True) == 0
+    metrics = root / "metrics/embedder.json"
+    metrics.write_text(metrics.read_text().replace("0.826", "0.827"))
+    assert readme.main(root, check=True) == 1
+
+
+def test_a_second_writing_changes_nothing(root) -> None:
+    readme.main(root)
+    once = (root / "README.md").read_bytes()
+    readme.main(root)
+    assert (root / "README.md").read_bytes() == once
+
+
+def test_a_missing_marker_is_named(root) -> None:
+    (root / "README.md").write_text("no markers")
+    with pytest.raises(ValueError, match="<!-- results -->"):
+        readme.main(root)
+
+
+def test_the_readme_shows_the_same_lines_of_python_as_the_report() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"```python\n{USAGE}```" in text
+    assert len(USAGE.splitlines()) == 8
+
+
+def test_the_file_tree_names_only_what_is_there() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = text.split("## Files\n\n```\n")[1].split("```")[0]
+    inside = ""
+    for line in tree.splitlines():
+        name = line.split()[0]
+        path = ROOT / (inside if line.startswith("  ") else "") / name
+        inside = name if not line.startswith("  ") else inside
+        if name not in ("docs/", "data/", "models/", "metrics/"):
+            assert path.exists(), name

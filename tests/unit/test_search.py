@@ -1,0 +1,242 @@
+"""Search of folders and of the last run's corpus, with stub models; the Hub is never called."""
+
+import shutil
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pypdfium2
+import pytest
+from corpora import write_corpus
+from PIL import Image
+
+from pagefinder import pixels, search, searchable
+from pagefinder.errors import InputError
+from stages import push
+
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+
+
+class Embedder:
+    """Puts a page at its mean colour and a query at the colour it names."""
+
+    encoded = 0
+
+    def __init__(self, path: str) -> None:
+        assert (Path(path) / "config.json").is_file()
+
+    def __getitem__(self, index: int) -> object:
+        return object()
+
+    def get_embedding_dimension(self) -> int:
+        return 3
+
+    def encode_document(self, images: list[Image.Image], **keywords: object) -> np.ndarray:
+        Embedder.encoded += len(images)
+        colours = np.stack([np.asarray(image, float).mean(axis=(0, 1)) + 1 for image in images])
+        return colours / np.linalg.norm(colours, axis=1, keepdims=True)
+
+    def encode_query(self, query: str, **keywords: object) -> np.ndarray:
+        colour = np.array(COLOURS[query], float) + 1
+        return colour / np.linalg.norm(colour)
+
+
+class Reranker:
+    """Prefers dark pages, whatever the question."""
+
+    def __init__(self, path: str) -> None:
+        pass
+
+    def rank(self, query: str, images: list[Image.Image], top_k: int) -> list[dict[str, float]]:
+        scores = [-float(np.asarray(image).mean()) for image in images]
+        order = np.argsort(scores)[::-1][:top_k]
+        return [{"corpus_id": int(place), "score": scores[place]} for place in order]
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    for name in ("embedder", "reranker"):
+        folder = tmp_path / "models/release" / name
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    stub = types.ModuleType("sentence_transformers")
+    stub.SentenceTransformer, stub.CrossEncoder = Embedder, Reranker
+    monkeypatch.setitem(sys.modules, "sentence_transformers", stub)
+    monkeypatch.chdir(tmp_path)
+    Embedder.encoded = 0
+    return tmp_path
+
+
+@pytest.fixture
+def pages(tmp_path) -> Path:
+    folder = tmp_path / "pages"
+    (folder / "more").mkdir(parents=True)
+    Image.new("RGB", (40, 40), (250, 20, 20)).save(folder / "red.png")
+    Image.new("RGB", (40, 40), (20, 20, 250)).save(folder / "more/blue.JPG")
+    Image.new("RGB", (40, 40), (10, 90, 10)).save(folder / "green.pdf")
+    (folder / "notes.txt").write_text("no page")
+    return folder
+
+
+def lines(capsys) -> list[list[str]]:
+    return [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_folder_is_ranked_by_score(root, pages, capsys) -> None:
+    assert search.main(["blue", "--pages", "pages"]) == 0
+    found = lines(capsys)
+    assert [rank for rank, _, _ in found] == ["1", "2", "3"]
+    assert found[0][2] == "more/blue.JPG"
+    assert float(found[0][1]) > 0.99
+    search.main(["green", "--pages", "pages", "--top", "1"])
+    assert [label for _, _, label in lines(capsys)] == ["green.pdf, page 1"]
+
+
+def test_a_folder_is_indexed_once_and_again_when_it_changes(root, pages) -> None:
+    for _ in range(2):
+        search.main(["red", "--pages", "pages"])
+        assert Embedder.encoded == 3
+    Image.new("RGB", (40, 40), (255, 0, 0)).save(pages / "redder.png")
+    search.main(["red", "--pages", "pages"])
+    assert Embedder.encoded == 7
+    (root / "models/release/embedder/config.json").write_text('{"other": 1}')
+    search.main(["red", "--pages", "pages"])
+    assert Embedder.encoded == 11
+    assert len(list((root / ".work/index").iterdir())) == 3
+
+
+def test_the_reranker_has_the_last_word(root, pages, capsys) -> None:
+    search.main(["red", "--pages", "pages", "--rerank", "--top", "2"])
+    found = lines(capsys)
+    assert [label for _, _, label in found][0] == "green.pdf, page 1"
+    assert len(found) == 2
+
+
+def test_unreadable_files_are_passed_over_by_name(root, pages, caplog) -> None:
+    (pages / "broken.png").write_bytes(b"no image")
+    (pages / "broken.pdf").write_bytes(b"no PDF")
+    assert len(search.search("red", Path("models/release"), pages, 9, rerank=False)) == 3
+    assert "broken.png is passed over" in caplog.text
+    assert "broken.pdf is passed over" in caplog.text
+
+
+def test_every_page_of_a_pdf_counts(pages) -> None:
+    with pypdfium2.PdfDocument.new() as document:
+        for _ in range(3):
+            document.new_page(200, 100)
+        document.save(pages / "three.pdf")
+    found = searchable.folder_pages(pages, search.ANY_SIZE)
+    assert found.labels[-3:] == [f"three.pdf, page {number}" for number in (1, 2, 3)]
+    assert found.open(len(found.labels) - 1).size == (400, 200)  # at 144 dpi
+
+
+def corpus(root: Path) -> np.ndarray:
+    rows = [
+        {
+            "page_id": f"p{number}",
+            "split": "eval",
+            "document_id": "report" if number else None,
+            "page_number": 7 if number else None,
+            "image": {"bytes": pixels.encode_png(Image.new("RGB", (32, 32), colour)), "path": None},
+        }
+        for number, colour in enumerate(COLOURS.values())
+    ]
+    opened = write_corpus(root / "data/corpus", rows, [], [])
+    images = [opened.image(row) for row in range(3)]
+    vectors = Embedder(str(root / "models/release/embedder")).encode_document(images)
+    Embedder.encoded = 0
+    (root / "data/embeddings/tuned").mkdir(parents=True)
+    # A fourth dimension, which the release cuts off.
+    return np.hstack([vectors * 0.6, np.full((3, 1), 0.8)]).astype(np.float32)
+
+
+def test_the_corpus_is_searched_in_the_runs_own_vectors(root, capsys) -> None:
+    np.save(root / "data/embeddings/tuned/pages.npy", corpus(root))
+    assert search.main(["blue"]) == 0
+    found = lines(capsys)
+    assert found[0][1:] == ["1.0000", "report, page 7 (p2)"]
+    assert found[-1][2] == "p0" or found[-2][2] == "p0"
+    assert not (root / ".work/index").exists()
+
+
+@pytest.mark.parametrize("kind", ["none", "other model", "other corpus"])
+def test_vectors_of_another_model_are_not_trusted(root, kind, capsys) -> None:
+    vectors = corpus(root)
+    if kind == "other model":
+        np.save(root / "data/embeddings/tuned/pages.npy", vectors[::-1])
+    elif kind == "other corpus":
+        np.save(root / "data/embeddings/tuned/pages.npy", vectors[:2])
+    search.main(["blue", "--top", "1"])
+    assert lines(capsys)[0][2] == "report, page 7 (p2)"
+    assert (root / ".work/index").exists()
+
+
+def test_mistakes_are_named_in_one_line(root, pages, caplog) -> None:
+    (root / "empty").mkdir()
+    for arguments, said in (
+        (["red"], "run `make repro`, or name a folder by --pages"),
+        (["red", "--pages", "gone"], "'gone' is no folder"),
+        (["red", "--pages", "empty"], "holds no image and no PDF"),
+        (["red", "--models", "gone"], "gone/embedder is not there"),
+        ([" "], "not empty"),
+        (["red", "--top", "0"], "at least 1"),
+    ):
+        caplog.clear()
+        assert search.main(arguments) == 1
+        assert said in caplog.text
+        assert len(caplog.text.splitlines()) == 1
+
+
+def test_a_folder_without_one_readable_page_fails(root) -> None:
+    (root / "bad").mkdir()
+    (root / "bad/x.png").write_bytes(b"?")
+    with pytest.raises(InputError, match="no page could be read"):
+        search.search("red", Path("models/release"), root / "bad", 1, rerank=False)
+    assert not list((root / ".work/index").glob("*")) if (root / ".work/index").exists() else True
+
+
+def test_the_budget_is_the_processors() -> None:
+    image = types.SimpleNamespace(
+        size={"shortest_edge": 1024, "longest_edge": 81920}, patch_size=16, merge_size=2
+    )
+    part = types.SimpleNamespace(processor=types.SimpleNamespace(image_processor=image))
+    found = search.budget_of([part])
+    assert (found.min, found.max, found.multiple) == (1024, 81920, 32)
+    assert search.budget_of([object()]) is search.ANY_SIZE
+
+
+def test_push_only_lists_unless_told_otherwise(root, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # an import would fail
+    assert push.main([], root) == 0
+    said = capsys.readouterr().out
+    assert "embedder -> REPO_PREFIX-embedder" in said
+    assert "config.json" in said
+    assert "nothing was sent" in said
+    shutil.rmtree(root / "models/release/reranker")
+    assert push.main([], root) == 1
+    assert "run `make repro`" in capsys.readouterr().err
+
+
+def test_push_uploads_both_models_privately(root, capsys, monkeypatch) -> None:
+    calls = []
+
+    class Api:
+        def create_repo(self, name: str, **keywords: object) -> types.SimpleNamespace:
+            calls.append((name, keywords))
+            return types.SimpleNamespace(repo_id=name)
+
+        def upload_folder(self, **keywords: object) -> None:
+            calls.append((keywords["repo_id"], keywords["folder_path"]))
+
+    hub = types.ModuleType("huggingface_hub")
+    hub.HfApi = Api
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert push.main(["--yes", "me/pages"], root) == 0
+    private = {"private": True, "exist_ok": True}
+    assert calls == [
+        ("me/pages-embedder", private),
+        ("me/pages-embedder", root / "models/release/embedder"),
+        ("me/pages-reranker", private),
+        ("me/pages-reranker", root / "models/release/reranker"),
+    ]
