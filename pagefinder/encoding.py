@@ -7,6 +7,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
+from pagefinder import launching, work
 from pagefinder.corpus import Corpus
 from pagefinder.models import Hardware, check_budget
 from pagefinder.params import Pixels
@@ -15,8 +16,9 @@ log = logging.getLogger(__name__)
 
 PAGES, QUERIES = "pages.npy", "queries.npy"
 
-# Pages decoded at a time: enough to fill batches, few enough to keep memory flat.
-CHUNK = 512
+# Rows encoded at a time: enough to fill batches, few enough to keep memory flat and to lose little
+# when interrupted.
+CHUNK = {PAGES: 512, QUERIES: 8192}
 
 
 def encode_corpus(
@@ -25,25 +27,72 @@ def encode_corpus(
     pixels: Pixels,
     hardware: Hardware,
     batch: int,
-    folder: Path,
+    chunks: Path,
 ) -> None:
+    """Encode pages and queries chunk by chunk into files of the folder `chunks`.
+
+    A chunk that is there is not encoded again, so an interrupted run loses one chunk at most; chunk
+    borders are fixed, so that the vectors are the same bits. Of several processes each encodes
+    every so manieth chunk, and all wait for the last one.
+    """
+    chunks.mkdir(parents=True, exist_ok=True)
+    check_budget(model, corpus.image(0), pixels)
+    texts = corpus.queries["text"].tolist()
+    for kind, rows in ((PAGES, len(corpus.pages)), (QUERIES, len(texts))):
+        parts = list(enumerate(_chunks(kind, rows)))[launching.rank() :: launching.processes()]
+        missing = [(n, part) for n, part in parts if not _chunk_file(chunks, kind, n).exists()]
+        if len(missing) < len(parts):
+            log.info("%s: %d of %d chunks are there", kind, len(parts) - len(missing), len(parts))
+        for number, part in tqdm(missing, desc=kind, unit="chunk", disable=None):
+            vectors = (
+                encode_pages(model, corpus, part, hardware, batch)
+                if kind == PAGES
+                else encode_queries(model, texts[part.start : part.stop], hardware, batch)
+            )
+            scratch = chunks / f"part-{launching.rank()}.npy"
+            np.save(scratch, vectors)
+            scratch.replace(_chunk_file(chunks, kind, number))
+    launching.wait()
+
+
+def merge(chunks: Path, corpus: Corpus, folder: Path) -> None:
     """Write pages.npy and queries.npy, float32 [rows, dimension] of unit length, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = len(corpus.pages)
-    check_budget(model, corpus.image(0), pixels)
-    dimension = model.get_embedding_dimension()
-    pages = np.lib.format.open_memmap(
-        folder / PAGES, mode="w+", dtype=np.float32, shape=(rows, dimension)
-    )
-    with tqdm(total=rows, desc="pages", unit="page", disable=None) as progress:
-        for start in range(0, rows, CHUNK):
-            chunk = range(start, min(start + CHUNK, rows))
-            pages[start : chunk.stop] = encode_pages(model, corpus, chunk, hardware, batch)
-            progress.update(len(chunk))
-    pages.flush()
-    queries = encode_queries(model, corpus.queries["text"].tolist(), hardware, batch)
-    np.save(folder / QUERIES, queries)
-    log.info("encoded %d pages and %d queries to %d dimensions", rows, len(queries), dimension)
+    for kind, rows in ((PAGES, len(corpus.pages)), (QUERIES, len(corpus.queries))):
+        dimension = np.load(_chunk_file(chunks, kind, 0), mmap_mode="r").shape[1]
+        vectors = np.lib.format.open_memmap(
+            folder / kind, mode="w+", dtype=np.float32, shape=(rows, dimension)
+        )
+        for number, part in enumerate(_chunks(kind, rows)):
+            vectors[part.start : part.stop] = np.load(_chunk_file(chunks, kind, number))
+        vectors.flush()
+        log.info("%s: %d vectors of %d dimensions", kind, rows, dimension)
+
+
+def _chunks(kind: str, rows: int) -> list[range]:
+    return [range(start, min(start + CHUNK[kind], rows)) for start in range(0, rows, CHUNK[kind])]
+
+
+def _chunk_file(chunks: Path, kind: str, number: int) -> Path:
+    return chunks / f"{number:06}-{kind}"
+
+
+def write_vectors(
+    model: SentenceTransformer,
+    corpus: Corpus,
+    pixels: Pixels,
+    hardware: Hardware,
+    batch: int,
+    chunks: Path,
+    target: Path,
+    root: Path,
+) -> None:
+    """Encode a corpus into the folder `target`, going on from what `chunks` holds."""
+    encode_corpus(model, corpus, pixels, hardware, batch, chunks)
+    if launching.is_first():
+        with work.output(target, root) as folder:
+            merge(chunks, corpus, folder)
+        work.discard(chunks)
 
 
 def encode_pages(

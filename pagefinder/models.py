@@ -16,6 +16,7 @@ from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.cross_encoder.modules import LogitScore
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
+from pagefinder import launching
 from pagefinder.errors import InputError
 from pagefinder.params import Base, Compute, Pixels, Reranker
 from pagefinder.pixels import budget_size
@@ -55,6 +56,9 @@ def settle(compute: Compute) -> Hardware:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"compute.device is {device!r}, but torch sees no CUDA: set it to cpu")
+    device = launching.local_device(device)
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
     if device == "cpu":
         torch.use_deterministic_algorithms(True)
         # Nothing here reads memory it has not written, and filling it costs a tenth of a step.

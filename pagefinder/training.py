@@ -5,7 +5,6 @@ checkpoints that survive any interruption, and curves that survive a resume.
 """
 
 import contextlib
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from sentence_transformers import (
     SentenceTransformerTrainingArguments,
 )
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MatryoshkaLoss,
@@ -35,7 +35,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from pagefinder import examples
+from pagefinder import examples, launching, memory, resuming
 from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.models import Hardware
@@ -71,36 +71,98 @@ def train_embedder(
             f"embedder.dims asks for dimension {knobs.dims[0]}, the model has {width}: "
             f"drop the dimensions above {width}"
         )
-    dataset = examples.with_content(examples.embedder_rows(corpus, negatives, seed), corpus)
-    page_columns = [column for column in dataset[0] if column != "query"]
-    query_prompt, page_prompt = model.prompts["query"], model.prompts["document"]
+    rows = examples.embedder_rows(corpus, negatives, seed)
     evaluator = examples.dev_retrieval(corpus, knobs, compute.encode_batch, seed)
-    arguments = SentenceTransformerTrainingArguments(
-        prompts={"query": query_prompt, **dict.fromkeys(page_columns, page_prompt)},
-        batch_sampler=examples.no_duplicates,
-        metric_for_best_model=DEV_METRIC,
-        **_arguments(knobs, compute, hardware, seed, checkpoints, len(dataset)),
-    )
-    _prepare(model, knobs)
-    trainer = _EmbedderTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=dataset,
-        loss=_matryoshka(model, knobs, loss),
-        evaluator=evaluator,
-        callbacks=[_Watch()],
+    trainer = embedder_trainer(
+        model, corpus, rows, knobs, loss, compute, hardware, seed, checkpoints, evaluator
     )
     return _fit(trainer, checkpoints)
 
 
-def _matryoshka(model: SentenceTransformer, knobs: Embedder, loss: Loss) -> MatryoshkaLoss:
-    scale = 1 / loss.temperature
-    if knobs.mini_batch == "auto":
-        raise InputError("embedder.mini_batch is auto, which needs CUDA: name a number, or 0")
+def embedder_trainer(
+    model: SentenceTransformer,
+    corpus: Corpus,
+    rows: pd.DataFrame,
+    knobs: Embedder,
+    loss: Loss,
+    compute: Compute,
+    hardware: Hardware,
+    seed: int,
+    checkpoints: Path,
+    evaluator: InformationRetrievalEvaluator | None,
+) -> "_EmbedderTrainer":
+    """Set up the trainer; rows of ids as `examples.embedder_rows` makes them.
+
+    Without an evaluator nothing is evaluated or saved: that is for measuring speed.
+    """
+    dataset = examples.with_content(rows, corpus)
+    page_columns = [column for column in dataset[0] if column != "query"]
+    query_prompt, page_prompt = model.prompts["query"], model.prompts["document"]
+    shared = _arguments(knobs, compute, hardware, seed, checkpoints, len(dataset))
+    if evaluator is None:
+        shared |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    arguments = SentenceTransformerTrainingArguments(
+        prompts={"query": query_prompt, **dict.fromkeys(page_columns, page_prompt)},
+        batch_sampler=examples.no_duplicates,
+        metric_for_best_model=DEV_METRIC,
+        **shared,
+    )
+    _prepare(model, knobs)
+    automatic = knobs.mini_batch == "auto"
+    if automatic and not hardware.device.startswith("cuda"):
+        raise InputError(
+            "embedder.mini_batch is auto, which needs CUDA: name a number, or 0 for the whole batch"
+        )
+    trainer = _EmbedderTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        loss=_matryoshka(model, knobs, loss, 0 if automatic else int(knobs.mini_batch)),
+        evaluator=evaluator,
+        callbacks=[_Watch()],
+    )
+    if automatic:
+        trainer.loss = _matryoshka(
+            model, knobs, loss, _fitting_mini_batch(trainer, corpus, rows, knobs, loss, hardware)
+        )
+    return trainer
+
+
+def _fitting_mini_batch(
+    trainer: "_EmbedderTrainer",
+    corpus: Corpus,
+    rows: pd.DataFrame,
+    knobs: Embedder,
+    loss: Loss,
+    hardware: Hardware,
+) -> int:
+    """Probe with the rows whose pages are largest: 0, or the mini-batch that fits."""
+    pages = corpus.pages.set_index("page_id")
+    areas = pages["width"] * pages["height"]
+    largest = rows.filter(regex="^(image|negative_)").apply(lambda column: column.map(areas))
+    order = largest.max(axis=1).sort_values(ascending=False, kind="stable").index
+    size = knobs.batch // launching.processes()
+    return memory.probe(
+        trainer.model,
+        [trainer.train_dataset[int(order[i % len(order)])] for i in range(size)],
+        lambda mini_batch: _matryoshka(trainer.model, knobs, loss, mini_batch, gather=False),
+        trainer.data_collator,
+        trainer.collect_features,
+        hardware,
+    )
+
+
+def _matryoshka(
+    model: SentenceTransformer, knobs: Embedder, loss: Loss, mini_batch: int, gather: bool = True
+) -> MatryoshkaLoss:
+    shared = {
+        "scale": 1 / loss.temperature,
+        "gather_across_devices": gather and launching.processes() > 1,
+    }
     contrastive = (
-        CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=knobs.mini_batch)
-        if knobs.mini_batch
-        else MultipleNegativesRankingLoss(model, scale=scale)
+        CachedMultipleNegativesRankingLoss(model, mini_batch_size=mini_batch, **shared)
+        if mini_batch
+        else MultipleNegativesRankingLoss(model, **shared)
     )
     return MatryoshkaLoss(
         model,
@@ -154,6 +216,12 @@ def _arguments(
     rows: int,
 ) -> dict[str, Any]:
     """Training arguments that embedder and reranker share."""
+    several = launching.processes() > 1
+    if knobs.batch % launching.processes() or (several and rows < knobs.batch):
+        raise InputError(
+            f"batch {knobs.batch} over {rows} rows cannot be shared by {launching.processes()} "
+            "processes: make it a multiple of compute.processes, and no larger than the rows"
+        )
     steps = max(1, round(knobs.epochs * max(1, rows // knobs.batch)))
     every = max(1, steps // knobs.evaluations)
     cuda = hardware.device.startswith("cuda")
@@ -162,13 +230,15 @@ def _arguments(
         "output_dir": str(checkpoints),
         "max_steps": steps,
         "per_device_train_batch_size": knobs.batch,
+        # Each process takes its part of one batch of the sampler: no page twice in all of it.
+        "accelerator_config": {"split_batches": several},
+        "ddp_find_unused_parameters": False,
         "learning_rate": knobs.learning_rate,
         "warmup_steps": knobs.warmup,
         "learning_rate_mapping": dict(knobs.learning_rates),
         "bf16": hardware.autocast is not None,
         "use_cpu": not cuda,
         "optim": "adamw_torch_fused" if cuda else "adamw_torch",
-        "activation_checkpointing": knobs.gradient_checkpointing,
         "dataloader_num_workers": compute.workers,
         "dataloader_drop_last": rows >= knobs.batch,
         "eval_strategy": "steps",
@@ -197,6 +267,8 @@ def _prepare(model: SentenceTransformer | CrossEncoder, knobs: Training) -> None
 
         rank = knobs.lora_rank
         model.add_adapter(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"))
+    if knobs.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     for name, parameter in model.named_parameters():
         if any(part in name for part in knobs.freeze):
             parameter.requires_grad_(False)
@@ -259,7 +331,10 @@ def _fit(
     """Train from the newest whole checkpoint, or from the start after scoring the base."""
     disable_progress_bar()
     trainer.remove_callback(PrinterCallback)
-    resume = newest_checkpoint(checkpoints)
+    if launching.is_first():
+        resuming.remove_torn(checkpoints)
+    launching.wait()
+    resume = resuming.newest_checkpoint(checkpoints)
     if resume:
         log.info("resuming from %s", resume.name)
     trainer.args.eval_on_start = resume is None
@@ -289,22 +364,6 @@ def _quiet_card(trainer: SentenceTransformerTrainer | CrossEncoderTrainer) -> It
         yield
     finally:
         model._create_model_card = original
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; one torn by a kill or a full disk is named and passed over.
-
-    The trainer writes trainer_state.json last, so a checkpoint is whole when that file parses.
-    """
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1]))
-    for path in found:
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            log.warning("%s is torn and is passed over", path)
-            continue
-        return path
-    return None
 
 
 def curves(history: list[dict[str, Any]], metric: str) -> pd.DataFrame:

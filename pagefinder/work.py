@@ -1,6 +1,7 @@
 """What every stage does around its work: log, lock, time, write each output whole or not at all."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -107,6 +108,22 @@ def output(path: Path, root: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove(path)
     shutil.move(scratch, path)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one behind it, says that the disk is full.
+
+    Libraries say it in their own words: safetensors passes on the system's, torch only reports that
+    a write failed.
+    """
+    while error is not None:
+        words = str(error).lower()
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "no space left" in words or "file write failed" in words:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def remove(path: Path) -> None:

@@ -9,6 +9,10 @@ from pagefinder.errors import InputError
 from pagefinder.params import Base, Params
 from stages import COMPARE_VECTORS, CORPUS, run
 
+CODE = [Path("requirements.lock")] + [
+    Path(f"pagefinder/{name}.py") for name in ("corpus", "encoding", "models", "pixels")
+]
+
 
 def main(params: Params, root: Path = Path(), name: str = "") -> None:
     """Write data/compare/NAME/{pages,queries}.npy."""
@@ -26,11 +30,23 @@ def main(params: Params, root: Path = Path(), name: str = "") -> None:
         page_prompt=other.page_prompt,
     )
     model = models.open_embedder(base, pixels, hardware, root)
-    with work.output(root / COMPARE_VECTORS / name, root) as folder:
-        encoding.encode_corpus(
-            model, Corpus(root / CORPUS), pixels, hardware, params.compute.encode_batch, folder
-        )
+    inputs = [CORPUS, Path(params.checkpoints), *CODE]
+    encoding.write_vectors(
+        model,
+        Corpus(root / CORPUS),
+        pixels,
+        hardware,
+        params.compute.encode_batch,
+        work.checkpoints(
+            f"encode_compare-{name}",
+            (pixels, params.compute, base),
+            [root / path for path in inputs],
+            root,
+        ),
+        root / COMPARE_VECTORS / name,
+        root,
+    )
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, distributed=True)

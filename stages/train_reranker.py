@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from pagefinder import models, training, work
+from pagefinder import launching, models, training, work
 from pagefinder.corpus import Corpus
 from pagefinder.params import Params
 from stages import CANDIDATES, CORPUS, PLOTS, RERANKER, run
 
 CODE = [Path("stages/train_reranker.py"), Path("requirements.lock")] + [
-    Path(f"pagefinder/{name}.py") for name in ("corpus", "examples", "models", "pixels", "training")
+    Path(f"pagefinder/{name}.py")
+    for name in ("corpus", "examples", "memory", "models", "pixels", "resuming", "training")
 ]
 
 
@@ -35,6 +36,8 @@ def main(params: Params, root: Path = Path()) -> None:
             params.seed,
             checkpoints,
         )
+    if not launching.is_first():
+        return
     with work.output(root / PLOTS / "reranker_training.csv", root) as path:
         curves.to_csv(path, index=False)
     with work.output(root / RERANKER, root) as folder:
@@ -43,4 +46,4 @@ def main(params: Params, root: Path = Path()) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, distributed=True)

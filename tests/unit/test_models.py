@@ -9,7 +9,7 @@ import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from tiny import blank, tiny_params, write_tiny_corpus, write_vlm
 
-from pagefinder import encoding, examples, models, releasing, reranking, training
+from pagefinder import encoding, examples, models, releasing, reranking, resuming, training
 from pagefinder.errors import InputError
 from pagefinder.params import Pixels
 
@@ -100,7 +100,8 @@ def test_the_pixel_budget_is_what_the_model_really_sees(root):
 
 def test_vectors_are_unit_float32_in_table_order_and_depend_on_the_prompt(root, corpus, tmp_path):
     model = embedder(root)
-    encoding.encode_corpus(model, corpus, PARAMS.pixels, HARDWARE, 8, tmp_path / "v")
+    encoding.encode_corpus(model, corpus, PARAMS.pixels, HARDWARE, 8, tmp_path / "chunks")
+    encoding.merge(tmp_path / "chunks", corpus, tmp_path / "v")
     pages, queries = (np.load(tmp_path / "v" / name) for name in ("pages.npy", "queries.npy"))
     assert pages.dtype == np.float32
     assert pages.shape == queries.shape == (40, 192)
@@ -202,7 +203,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(root, corpus, tmp_path, m
         patch.setattr(training._Watch, "on_step_end", killed)
         with pytest.raises(Killed):
             fit_embedder(embedder(root), corpus, tmp_path / "torn")
-    assert training.newest_checkpoint(tmp_path / "torn").name == "checkpoint-3"
+    assert resuming.newest_checkpoint(tmp_path / "torn").name == "checkpoint-3"
     (tmp_path / "torn/checkpoint-4").mkdir()
     (tmp_path / "torn/checkpoint-4/trainer_state.json").write_text('{"half')
     resumed = embedder(root)

@@ -1,8 +1,11 @@
 """A random-weight Qwen3-VL and a drawn corpus of 40 pages: everything a training stage needs."""
 
+import os
 import random
 from pathlib import Path
 
+import pandas as pd
+import yaml
 from corpora import write_corpus
 from PIL import Image
 
@@ -15,8 +18,8 @@ WORDS = "revenue solar energy profit cost margin output users visits store plant
 SPLITS = ["train"] * 24 + ["dev"] * 8 + ["eval"] * 8
 
 
-def tiny_params(**sections: dict) -> Params:
-    """The committed params, made small; `sections` overrides knobs of the cpu profile."""
+def tiny_content(**sections: dict) -> dict:
+    """The committed params.yaml, made small; `sections` overrides knobs of the cpu profile."""
     content = params.read(FILE)
     cpu = content["profiles"]["cpu"]
     content["evaluate"]["bootstrap"] = 50
@@ -35,7 +38,29 @@ def tiny_params(**sections: dict) -> Params:
     }
     for name, knobs in sections.items():
         (content if name in content else cpu)[name] |= knobs
-    return params.parse(content)
+    return content
+
+
+def tiny_params(**sections: dict) -> Params:
+    """The same, checked."""
+    return params.parse(tiny_content(**sections))
+
+
+def write_root(root: Path, **sections: dict) -> Path:
+    """A folder in which `python -m stages.train_embedder` and `encode_base` run."""
+    write_vlm(root / "models/vlm")
+    corpus = write_tiny_corpus(root / "data/corpus")
+    pairs = [(f"q{i:02}", f"p{(i + step) % 24:02}") for i in range(24) for step in (1, 2)]
+    negatives = pd.DataFrame(pairs, columns=["query_id", "page_id"])
+    negatives.to_parquet(root / "data/negatives.parquet")
+    assert set(negatives["page_id"]) <= set(corpus.pages["page_id"])
+    (root / "params.yaml").write_text(yaml.safe_dump(tiny_content(**sections)))
+    return root
+
+
+def stage_environment() -> dict[str, str]:
+    """Environment in which a subprocess finds the project from any folder."""
+    return os.environ | {"PYTHONPATH": str(FILE.parent), "OMP_NUM_THREADS": "1"}
 
 
 def write_vlm(folder: Path) -> None:
