@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from pagefinder import params as params_module
 from pagefinder.params import Params
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.sections import Section, Table
@@ -95,11 +94,11 @@ def differences(params: Params) -> list[tuple[str, str, str]]:
     A profile that is not among the committed ones is compared with the committed choice.
     """
     committed = json.loads(DEFAULTS.read_text(encoding="utf-8"))
-    chosen = committed["profile"]
-    if params.profile in committed["profiles"]:
-        committed["profile"] = params.profile
-    ours = flat(params.model_dump(mode="json"))
-    theirs = flat(params_module.parse(committed).model_dump(mode="json")) | {"profile": chosen}
+    profiles, chosen = committed.pop("profiles"), committed["profile"]
+    models, compared = committed.pop("compare_models"), committed.pop("compare")
+    committed |= profiles.get(params.profile, profiles[chosen])
+    committed["compare"] = {name: models[name] for name in compared}
+    ours, theirs = flat(params.model_dump(mode="json")), flat(committed)
     names = [*theirs, *(name for name in ours if name not in theirs)]
     return [
         (name, _value(theirs.get(name)), _value(ours.get(name)))

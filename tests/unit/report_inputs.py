@@ -3,7 +3,6 @@
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from corpora import write_corpus
@@ -11,7 +10,6 @@ from PIL import Image
 
 from pagefinder import params as params_module
 from pagefinder.params import Params
-from pagefinder.reporting import provenance
 
 ROOT = Path(__file__).parents[2]
 PAGES = [f"p{number}" for number in range(8)]
@@ -21,15 +19,9 @@ NDCG = {0: 0.0, 1: 1.0, 2: 0.63093, 3: 0.5, 4: 0.430677, 8: 0.315465}
 GAIN = {"ndcg@10": 0.350585, "low": 0.1, "high": 0.6, "p_value": 0.0123, "documents": 5}
 
 
-def committed() -> dict[str, Any]:
-    """The params that the report takes for the committed ones, whatever params.yaml holds now."""
-    content: dict[str, Any] = json.loads(provenance.DEFAULTS.read_text())
-    return content
-
-
 def settings(**changes: object) -> Params:
-    """The committed params, some shared ones changed."""
-    return params_module.parse(committed() | changes)
+    """The project's params, some shared ones changed."""
+    return params_module.parse(params_module.read(ROOT / "params.yaml") | changes)
 
 
 def page(number: int) -> bytes:
@@ -151,7 +143,11 @@ def _optional(root: Path) -> None:
     curve.to_csv(root / "metrics/plots/depth.csv", index=False)
 
     content = json.loads((root / "metrics/embedder.json").read_text())
-    content |= {"text": at(bm25=0.6), "compare": {"other-2B": {"ndcg@10": 0.7}}, "distractors": at(base=0.3)}
+    content |= {
+        "text": at(bm25=0.6),
+        "compare": {"other-2B": {"ndcg@10": 0.7}},
+        "distractors": at(base=0.3),
+    }
     _json(root / "metrics/embedder.json", content)
     claim = {"queries": 5, "documents": 5, "difference": 0.35, "low": 0.1, "high": 0.6}
     rows = [
