@@ -1,11 +1,10 @@
-"""The architecture of `nano`: a Qwen3-VL of about three million parameters, tokenizer and all.
+"""The architecture of `nano`: a Qwen3-VL of about three million parameters.
 
-It has the same classes, chat format, image patches and pooling as Qwen3-VL-Embedding-2B, so that the
-bundled default runs the very code path of the large model.
+It has the same classes, chat format, image patches and pooling as Qwen3-VL-Embedding-2B, so that
+the bundled default runs the very code path of the large model.
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,7 +23,6 @@ import pagefinder  # noqa: F401  (lets the processor open where torchvision is m
 
 PATCH, MERGE = 16, 2
 PAGE_PIXELS = 256 * 192
-VOCABULARY = 1536
 SPECIALS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>",
     "<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>",
@@ -39,23 +37,25 @@ PROMPTS = {
 }
 
 # No system message unless a prompt asks for one: a constant default only dilutes a narrow model.
+# The blank before a text gives its first word the tokens that it has inside a sentence.
 CHAT_TEMPLATE = """{%- macro render(content) -%}
-{%- if content is string %}{{ content }}{% else %}{% for part in content %}\
+{%- if content is string %} {{ content }}{% else %}{% for part in content %}\
 {% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>\
 {% elif part.type == 'video' %}<|vision_start|><|video_pad|><|vision_end|>\
-{% elif 'text' in part %}{{ part.text }}{% endif %}{% endfor %}{% endif -%}
+{% elif 'text' in part %} {{ part.text }}{% endif %}{% endfor %}{% endif -%}
 {%- endmacro -%}
 {%- for message in messages -%}
 <|im_start|>{{ 'user' if message.role in ['query', 'document'] else message.role }}
-{% if message.role == 'query' %}<Query>: {% elif message.role == 'document' %}<Document>: {% endif %}\
+{% if message.role == 'query' %}<Query>: \
+{% elif message.role == 'document' %}<Document>: {% endif %}\
 {{ render(message.content) }}<|im_end|>
 {% endfor -%}
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% endif -%}"""
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE of `vocabulary` entries on `texts`, lower-cased, digits always single."""
+def train_tokenizer(texts: Iterable[str], vocabulary: int = 1536) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE of `vocabulary` entries: lower-cased, every digit on its own."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -102,8 +102,8 @@ def build_processor(
 def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
     """Return the configuration: text width 192 (the embedding dimension), vision width 128.
 
-    `initializer_range` is 0.08, not 0.02: at 0.02 a model this narrow puts almost the same vector on
-    every input and contrastive gradients vanish.
+    `initializer_range` is 0.08, not 0.02: at 0.02 a model this narrow puts almost the same vector
+    on every input and contrastive gradients vanish.
     """
     token = tokenizer.convert_tokens_to_ids
     text = {
@@ -135,7 +135,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
         "temporal_patch_size": 2,
         "out_hidden_size": 192,
         "num_position_embeddings": 256,
-        "deepstack_visual_indexes": [0],
+        "deepstack_visual_indexes": [],
         "initializer_range": 0.08,
     }
     return Qwen3VLConfig(
@@ -187,7 +187,7 @@ def replace_folder(source: Path, target: Path) -> None:
     """Put the files of `source` in place of those of `target` and remove `source`."""
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.iterdir()):
-        os.replace(path, target / path.name)
+        path.replace(target / path.name)
     source.rmdir()
 
 
@@ -199,7 +199,7 @@ def write_json(path: Path, content: object) -> None:
 def write_embedder(
     folder: Path, model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor
 ) -> None:
-    """Write a checkpoint that `SentenceTransformer(folder)` opens: last token, unit length, prompts."""
+    """Write what `SentenceTransformer(folder)` opens: last token, unit length, prompts."""
     write_checkpoint(folder, model, processor)
     names = ["Transformer", "Pooling", "Normalize"]
     modules = [

@@ -1,8 +1,8 @@
 """The pretraining corpus: endless pages with questions, drawn from a seed.
 
-Two kinds: `word_sheet` scatters words and asks for some of them (the easy beginning), `family` draws
-near-misses of one another: reports of weather, farming, sport or schools that differ in a name, a
-measure or a period, each with questions in many forms.
+Two kinds: `word_sheet` scatters words and asks for some of them (the easy beginning), `family`
+draws near-misses of one another: reports of weather, farming, sport or schools that differ in a
+name, a measure or a period, each with questions in many forms.
 """
 
 import random
@@ -24,7 +24,8 @@ from nano.words import (
 from pagefinder import drawing
 from pagefinder.drawing import Canvas
 
-QUARTERS = {"Q1": "first quarter", "Q2": "second quarter", "Q3": "third quarter", "Q4": "fourth quarter"}
+ORDINALS = ("first", "second", "third", "fourth")
+QUARTERS = {f"Q{n}": f"{word} quarter" for n, word in enumerate(ORDINALS, 1)}
 HALVES = {"H1": "first half", "H2": "second half"}
 FORMS = (
     "What was the {what} of {who} in {when}?",
@@ -70,10 +71,10 @@ class Subject:
 
 
 def invented_word(rng: random.Random) -> str:
-    """A pronounceable word of one to three syllables that means nothing."""
-    syllables = rng.choice((1, 1, 2, 2, 3))
-    word = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(syllables))
-    return (word + rng.choice(ENDINGS))[:11]
+    """A pronounceable word of one or two syllables that means nothing."""
+    syllables = rng.choice((1, 2, 2))
+    parts = [rng.choice(sounds) for _ in range(syllables) for sounds in (ONSETS, VOWELS, CODAS)]
+    return "".join([*parts, rng.choice(ENDINGS)])[:9]
 
 
 def any_word(rng: random.Random) -> str:
@@ -155,7 +156,8 @@ def _question(subject: Subject, part: str, rng: random.Random) -> str:
     when = str(subject.year)
     if subject.period:
         spoken = (QUARTERS | HALVES)[subject.period]
-        when = rng.choice((f"{subject.period} {when}", f"the {spoken} of {when}", f"{when} {subject.period}"))
+        forms = (f"{subject.period} {when}", f"the {spoken} of {when}", f"{when} {subject.period}")
+        when = rng.choice(forms)
     form = rng.choice(DETAIL_FORMS if part and rng.random() < 0.4 else FORMS)
     text = form.format(what=what, who=subject.who, when=when, part=part)
     return text[0].upper() + text[1:] if rng.random() < 0.7 else text.lower()
@@ -208,7 +210,8 @@ def _bars(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Ran
 
 
 def _chart(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Random) -> str:
-    labels = rng.choice((list(QUARTERS), [str(subject.year - n) for n in (3, 2, 1, 0)], ["a", "b", "c"]))
+    years = [str(subject.year - back) for back in (3, 2, 1, 0)]
+    labels = rng.choice((list(QUARTERS), years, ["a", "b", "c"]))
     figures = [figure(rng, "") for _ in labels]
     draw = rng.choice((drawing.line_chart, drawing.vertical_bars))
     values = [value for value, _ in figures]
@@ -219,9 +222,8 @@ def _chart(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Ra
 def _note(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Random) -> str:
     reason = rng.choice(list(REASONS))
     up = rng.choice(("rose", "fell", "doubled", "shrank", "recovered"))
-    drawing.paragraph(
-        canvas, row, f"The {subject.what} of {subject.who} {up} by {figure(rng, unit)[1]} after {reason}."
-    )
+    change = f"{up} by {figure(rng, unit)[1]} after {reason}"
+    drawing.paragraph(canvas, row, f"The {subject.what} of {subject.who} {change}.")
     return rng.choice((reason, *REASONS[reason]))
 
 
@@ -238,13 +240,3 @@ def _tiles(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Ra
 
 Layout = Callable[[Canvas, int, Subject, str, random.Random], str]
 LAYOUTS: tuple[Layout, ...] = (_table, _bars, _chart, _note, _tiles)
-
-
-def tokenizer_texts(seed: int, count: int = 6000) -> list[str]:
-    """Questions and page texts for the tokenizer, every English word of the corpus among them."""
-    rng = random.Random(seed)
-    texts = [" ".join(any_word(rng) for _ in range(12)) for _ in range(count)]
-    for _ in range(count // 8):
-        for sheet in family(rng, 2):
-            texts += [sheet.canvas.text, *sheet.questions]
-    return texts

@@ -22,7 +22,7 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "honey yield": ("honey collected", "jars of honey"),
     "sheep flock": ("number of sheep", "lambs and ewes"),
     "timber felled": ("trees cut", "logs taken"),
-    "goals scored": ("times it hit the net", "goal tally"),
+    "goals scored": ("shots that went in", "goal tally"),
     "matches won": ("victories", "games won"),
     "season tickets": ("subscribers", "passes issued"),
     "spectators": ("crowd", "people watching"),
@@ -147,7 +147,8 @@ purple yellow crimson scarlet indigo turquoise silent gentle clever brave bitter
 ancient modern hidden distant frozen broken crooked polished wooden stony sunny windy foggy snowy
 eleven twelve twenty thirty hundred thousand double triple quarter dozen monday tuesday wednesday
 thursday friday saturday sunday january february march april may june july august september october
-november december algebra biology chemistry physics history geography grammar music drawing sport""".split()
+november december algebra biology chemistry physics history geography grammar music drawing
+sport""".split()
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "month": tuple("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()),
@@ -164,7 +165,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 REASONS: dict[str, tuple[str, ...]] = {
     "a long drought": ("no rain fell for weeks", "it was very dry"),
-    "the spring flood": ("the river burst its banks", "there was high water"),
+    "the spring flood": ("the river burst its banks", "the banks overflowed"),
     "new volunteers": ("people offered their help", "helpers came"),
     "a broken pump": ("a machine failed", "equipment stopped"),
     "the school holidays": ("children were at home", "lessons had stopped"),
@@ -181,7 +182,8 @@ REASONS: dict[str, tuple[str, ...]] = {
     "fewer foxes": ("hunters of hens were gone", "predators left"),
 }
 
-ONSETS = "b br c ch cl d dr f fl fr g gl gr h j k kl kr l m n p pl pr qu r s sc sh sk sl sn sp st str t th tr v w y z".split()  # noqa: E501
+ONSETS = """b br c ch cl d dr f fl fr g gl gr h j k kl kr l m n p pl pr qu r s sc sh sk sl sn sp
+st str t th tr v w y z""".split()
 VOWELS = "a e i o u a e i o ai ea ee ie oa oo ou au io y".split()
-CODAS = ["", "", "", "l", "n", "r", "s", "t", "m", "d", "k", "nd", "rt", "st", "ck", "ng", "x", "sh"]
-ENDINGS = ["", "", "", "er", "on", "en", "ia", "um", "us", "ine", "ite", "ing", "ment", "ion", "al", "y"]
+CODAS = ["", "", "", *"l n r s t m d k nd rt st ck ng x sh".split()]
+ENDINGS = ["", "", "", *"er on en ia um us ine ite ing ment ion al y".split()]

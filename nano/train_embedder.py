@@ -1,0 +1,236 @@
+"""Pretrain the embedder base of `nano` on generated pages, from nothing, on a CPU.
+
+First the model learns to read: each visual token names its characters and the vocabulary pieces
+that end in it. Then questions and pages are drawn together by the contrastive loss that fine-tuning
+uses as well, while reading stays on as a side task. Run from the project's root:
+
+    python -m nano.train_embedder --steps 900 --threads 2
+
+A stopped run goes on from its last checkpoint in .work/nano.
+"""
+
+import argparse
+import logging
+import math
+import random
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+
+from nano.architecture import (
+    PROMPTS,
+    build_config,
+    build_model,
+    build_processor,
+    write_embedder,
+)
+from nano.batches import GLYPHS, VISUAL_TOKENS, Batch, build_batch, draw_sheets
+from nano.equal_pages import speed_up
+from nano.reranker import pair_tokenizer
+
+log = logging.getLogger("nano.train_embedder")
+
+SEED = 5
+PAGES = 48
+READING = 180  # steps before the contrastive loss sets in: most characters are read by then
+EASY = 400  # steps over which scattered words give way to reports
+RATE, COOLDOWN = 1e-3, 0.25
+SCALE = 20.0
+DIMENSIONS = (192, 96, 48, 24)
+CHECKPOINT_EVERY, LOG_EVERY = 50, 10
+
+
+class Heads(nn.Module):
+    """What training alone needs: linear readers of characters and of vocabulary pieces."""
+
+    def __init__(self, width: int, vocabulary: int) -> None:
+        """Make both heads for states of `width` dimensions."""
+        super().__init__()
+        self.glyphs = nn.Linear(width, 8 * GLYPHS)
+        self.commonness = nn.Parameter(torch.zeros(vocabulary))
+
+    def pieces(self, model: nn.Module, states: Tensor) -> Tensor:
+        """Logits of pieces, read with the token embeddings themselves.
+
+        So a token's embedding, a visual token that shows it and a pooled vector that holds it lie
+        in one direction from the start, which is most of what matching needs.
+        """
+        embeddings = model.get_input_embeddings().weight
+        return functional.linear(states, embeddings, self.commonness)
+
+
+def chat_frame(
+    processor: Qwen3VLProcessor, prompt: str, content: str | dict[str, str], shown: str
+) -> tuple[list[int], list[int]]:
+    """Token ids before and after `content`, which the chat template shows as `shown`."""
+    body = content if isinstance(content, str) else [content]
+    messages = [{"role": "system", "content": prompt}, {"role": "user", "content": body}]
+    text = processor.apply_chat_template(messages, tokenize=False)
+    before, after = text.split(shown)
+    tokenizer = processor.tokenizer
+    return tokenizer(before)["input_ids"], tokenizer(after)["input_ids"]
+
+
+def page_inputs(model: nn.Module, processor: Qwen3VLProcessor, pages: int) -> dict[str, Tensor]:
+    """The inputs that all batches of `pages` pages have in common: everything but the pixels."""
+    before, after = chat_frame(processor, PROMPTS["image"], {"type": "image"}, "<|image_pad|>")
+    image = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    ids = torch.tensor([before + [image] * VISUAL_TOKENS + after])
+    grid = torch.tensor([[1, 12, 16]])
+    kinds = (ids == image).int()
+    positions, _ = model.get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=grid)
+    return {
+        "input_ids": ids.expand(pages, -1),
+        "image_grid_thw": grid.expand(pages, -1),
+        "position_ids": positions.expand(-1, pages, -1),
+    }
+
+
+def soft_loss(logits: Tensor, shares: Tensor) -> Tensor:
+    """Cross-entropy against shares; rows without any are left out."""
+    kept = shares.sum(1) > 0
+    return functional.cross_entropy(logits[kept].float(), shares[kept])
+
+
+def contrastive_loss(questions: Tensor, pages: Tensor) -> tuple[Tensor, Tensor]:
+    """In-batch loss in both directions, mean over DIMENSIONS, and the share of hits."""
+    each = len(questions) // len(pages)
+    own = torch.arange(len(pages)).repeat_interleave(each)
+    losses, hits = [], None
+    for width in DIMENSIONS:
+        left = functional.normalize(questions[:, :width].float(), dim=1)
+        right = functional.normalize(pages[:, :width].float(), dim=1)
+        scores = SCALE * left @ right.T
+        losses.append(functional.cross_entropy(scores, own))
+        back = scores[::each].T
+        losses.append(0.3 * functional.cross_entropy(back, torch.arange(len(pages))))
+        hits = (scores.argmax(1) == own).float().mean() if hits is None else hits
+    return torch.stack(losses).sum() / len(DIMENSIONS), hits
+
+
+def losses(
+    model: nn.Module, heads: Heads, batch: Batch, shared: dict[str, Tensor], contrast: bool
+) -> dict[str, Tensor]:
+    """All losses of one batch by name; `hits` is the share of questions that find their page."""
+    seen: list[Tensor] = []
+    hook = model.visual.merger.register_forward_hook(lambda _m, _i, output: seen.append(output))
+    states = model(pixel_values=batch.pixels, **shared, use_cache=False).last_hidden_state
+    hook.remove()
+    first = int((shared["input_ids"][0] == model.config.image_token_id).nonzero()[0])
+    visual = states[:, first : first + VISUAL_TOKENS].flatten(0, 1)
+    glyphs = heads.glyphs(seen[0]).view(-1, GLYPHS).float()
+    # Most cells are blank: without a weight their class is learned first and the rest waits.
+    weight = torch.ones(GLYPHS)
+    weight[0] = 0.1
+    result = {
+        "glyph": functional.cross_entropy(glyphs, batch.glyphs.flatten(), weight=weight),
+        "piece": soft_loss(heads.pieces(model, visual), batch.pieces),
+    }
+    if contrast:
+        pages = states[:, -1]
+        asked = model(input_ids=batch.question_ids, use_cache=False).last_hidden_state
+        questions = asked[torch.arange(len(asked)), batch.question_ends]
+        result["words"] = soft_loss(heads.pieces(model, pages), batch.page_words)
+        result["asked"] = soft_loss(heads.pieces(model, questions), batch.question_words)
+        result["match"], result["hits"] = contrastive_loss(questions, pages)
+    return result
+
+
+def total_loss(parts: dict[str, Tensor], step: int) -> Tensor:
+    """Weigh the losses: reading first, then matching with reading on the side."""
+    if "match" not in parts:
+        return parts["glyph"] + parts["piece"]
+    side = 0.3 * (parts["glyph"] + parts["piece"])
+    return parts["match"] + side + 0.2 * (parts["words"] + parts["asked"])
+
+
+def rate(step: int, steps: int) -> float:
+    """Share of the learning rate: warm-up, plateau, cosine to nearly nothing over the last part."""
+    start = steps * (1 - COOLDOWN)
+    if step < start:
+        return min(1.0, (step + 1) / 30)
+    return 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * (step - start) / (steps - start)))
+
+
+def train(steps: int, folder: Path, scratch: Path) -> None:
+    """Train for `steps` steps, going on from a checkpoint in `scratch`, and write `folder`."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    processor = build_processor(pair_tokenizer())
+    whole = build_model(build_config(processor.tokenizer), SEED)
+    speed_up(whole.model)
+    heads = Heads(whole.config.text_config.hidden_size, len(processor.tokenizer))
+    weights = [*whole.parameters(), *heads.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    path, done = scratch / "embedder.pt", 0
+    if path.exists():
+        state = torch.load(path)
+        whole.load_state_dict(state["model"])
+        heads.load_state_dict(state["heads"])
+        optimizer.load_state_dict(state["optimizer"])
+        done = state["step"]
+    log.info(
+        "%d parameters, from step %d of %d", sum(w.numel() for w in whole.parameters()), done, steps
+    )
+    shared = page_inputs(whole.model, processor, PAGES)
+    frame = chat_frame(processor, PROMPTS["query"], "CONTENT", " CONTENT")
+    for step in range(done, steps):
+        began = time.monotonic()
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * rate(step, steps)
+        rng = random.Random(f"{SEED} {step}")
+        easy = 1.0 if step < READING else max(0.15, 0.5 - (step - READING) / EASY)
+        batch = build_batch(draw_sheets(rng, PAGES, easy), rng, processor.tokenizer, frame)
+        with torch.autocast("cpu", torch.bfloat16):
+            parts = losses(whole.model, heads, batch, shared, step >= READING)
+        optimizer.zero_grad()
+        total_loss(parts, step).backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        if step % LOG_EVERY == 0:
+            text = " ".join(f"{name} {value.item():.3f}" for name, value in parts.items())
+            log.info("step %d %.2f s %s", step, time.monotonic() - began, text)
+        if (step + 1) % CHECKPOINT_EVERY == 0:
+            save(path, whole, heads, optimizer, step + 1)
+    write_embedder(folder, whole, processor)
+    log.info("wrote %s", folder)
+
+
+def save(
+    path: Path,
+    model: Qwen3VLForConditionalGeneration,
+    heads: Heads,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+) -> None:
+    """Write a checkpoint through a temporary neighbour."""
+    state = {
+        "model": model.state_dict(),
+        "heads": heads.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+    }
+    torch.save(state, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=Path("nano/models/embedder"))
+    parser.add_argument("--scratch", type=Path, default=Path(".work/nano"))
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(arguments.threads)
+    train(arguments.steps, arguments.folder, arguments.scratch)
+
+
+if __name__ == "__main__":
+    main()

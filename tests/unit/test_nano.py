@@ -1,0 +1,139 @@
+"""The bundled base: its corpus is not the default's, and its checkpoint opens as any other."""
+
+import random
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sentence_transformers import SentenceTransformer
+
+from nano import architecture, batches, documents, train_embedder, words
+from nano.equal_pages import speed_up
+from nano.reranker import pair_tokenizer
+from pagefinder import drawing
+from pagefinder.sources import generated
+
+BUNDLED = Path("nano/models/embedder")
+
+
+@pytest.fixture(scope="module")
+def processor() -> architecture.Qwen3VLProcessor:
+    return architecture.build_processor(pair_tokenizer())
+
+
+@pytest.fixture(scope="module")
+def model(processor: architecture.Qwen3VLProcessor) -> torch.nn.Module:
+    return architecture.build_model(architecture.build_config(processor.tokenizer)).eval()
+
+
+def content_words(texts: list[str]) -> set[str]:
+    return {word for text in texts for word in re.findall(r"[a-z0-9]+", text.lower())}
+
+
+def test_the_corpus_knows_none_of_the_default() -> None:
+    own = content_words(
+        [*words.MEASURES, *words.PLACES, *words.NOUNS, *words.REASONS]
+        + [alias for aliases in words.REASONS.values() for alias in aliases]
+        + [alias for aliases in words.MEASURES.values() for alias in aliases]
+        + [part for parts in words.GROUPS.values() for part in parts]
+    )
+    metrics = content_words(list(generated.METRICS))
+    names = content_words([*generated.FIRST_NAMES, *generated.LAST_NAMES])
+    assert not own & names
+    assert not own & metrics
+
+
+def test_the_corpus_is_drawn_from_its_seed() -> None:
+    first, again, other = (documents.family(random.Random(seed), 4) for seed in (1, 1, 2))
+    assert [sheet.canvas.image.tobytes() for sheet in first] == [
+        sheet.canvas.image.tobytes() for sheet in again
+    ]
+    assert [sheet.questions for sheet in first] == [sheet.questions for sheet in again]
+    assert first[0].questions != other[0].questions
+
+
+def test_the_corpus_holds_thousands_of_words() -> None:
+    rng = random.Random(0)
+    seen = content_words([documents.word_sheet(rng, 30).canvas.text for _ in range(300)])
+    assert len(seen) > 3000
+
+
+def test_patches_are_those_of_the_processor(processor: architecture.Qwen3VLProcessor) -> None:
+    image = documents.word_sheet(random.Random(0), 30).canvas.image
+    theirs = processor.image_processor(image, return_tensors="pt")
+    ours = batches.patches(np.stack([np.asarray(image)]))
+    both_frames = theirs["pixel_values"].view(-1, 3, 2, 256)
+    assert theirs["image_grid_thw"].tolist() == [[1, 12, 16]]
+    for frame in (0, 1):
+        torch.testing.assert_close(ours.view(-1, 3, 256), both_frames[:, :, frame])
+
+
+def test_labels_say_what_a_visual_token_shows(processor: architecture.Qwen3VLProcessor) -> None:
+    canvas = drawing.new_canvas()
+    drawing.write(canvas, 2, 4, "otter 7")
+    cells = np.array([[[ord(c) - 32 for c in row] for row in canvas.glyphs]])
+    # Row 2 is the upper half of the second row of visual tokens, column 4 its second token.
+    codes = batches.tokens_of_cells(cells)[8 + 1]
+    assert "".join(chr(code + 32) for code in codes) == "otte    "
+    sheet = documents.Sheet(canvas, ("otter", "7"))
+    shares, page = batches.piece_shares([sheet], processor.tokenizer)
+    seven = processor.tokenizer.convert_tokens_to_ids("\u01207")
+    assert shares[8 + 2, seven] > 0
+    assert page[0, seven] > 0
+    assert page.sum().item() == pytest.approx(1)
+
+
+def test_the_faster_forward_computes_the_same(
+    model: torch.nn.Module, processor: architecture.Qwen3VLProcessor
+) -> None:
+    rng = random.Random(0)
+    images = [documents.word_sheet(rng, 20).canvas.image for _ in range(2)]
+    pixels = processor.image_processor(images, return_tensors="pt")["pixel_values"]
+    shared = train_embedder.page_inputs(model.model, processor, 2)
+    fast = architecture.build_model(model.config).eval()
+    fast.load_state_dict(model.state_dict())
+    speed_up(fast.model)
+    with torch.no_grad():
+        plain = model.model(pixel_values=pixels, **shared).last_hidden_state
+        faster = fast.model(pixel_values=pixels, **shared).last_hidden_state
+    torch.testing.assert_close(faster, plain, atol=1e-4, rtol=1e-4)
+
+
+def test_training_sees_what_the_library_encodes(
+    model: torch.nn.Module, processor: architecture.Qwen3VLProcessor, tmp_path: Path
+) -> None:
+    architecture.write_embedder(tmp_path / "model", model, processor)
+    opened = SentenceTransformer(str(tmp_path / "model"), model_kwargs={"dtype": torch.float32})
+    rounded = architecture.build_model(model.config).eval()
+    rounded.load_state_dict({k: v.bfloat16().float() for k, v in model.state_dict().items()})
+    sheet = documents.word_sheet(random.Random(0), 20)
+    frame = train_embedder.chat_frame(
+        processor, architecture.PROMPTS["query"], "CONTENT", " CONTENT"
+    )
+    batch = batches.build_batch([sheet], random.Random(0), processor.tokenizer, frame)
+    shared = train_embedder.page_inputs(rounded.model, processor, 1)
+    pixels = processor.image_processor(sheet.canvas.image, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        page = rounded.model(pixel_values=pixels, **shared).last_hidden_state[:, -1]
+        asked = rounded.model(input_ids=batch.question_ids).last_hidden_state
+    question = asked[torch.arange(len(asked)), batch.question_ends]
+    questions = random.Random(0).sample(sheet.questions, batches.QUESTIONS)
+    for ours, theirs in (
+        (page, opened.encode_document([sheet.canvas.image], convert_to_tensor=True)),
+        (question, opened.encode_query(questions, convert_to_tensor=True)),
+    ):
+        ours = torch.nn.functional.normalize(ours, dim=1)
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+
+
+def test_the_bundled_embedder_opens() -> None:
+    opened = SentenceTransformer(str(BUNDLED), model_kwargs={"dtype": torch.float32})
+    assert sum(weight.numel() for weight in opened.parameters()) < 5.5e6
+    assert (BUNDLED / "model.safetensors").stat().st_size < 6e6
+    assert opened.get_embedding_dimension() == 192
+    assert opened[1].pooling_mode == "lasttoken"
+    vectors = opened.encode_document([Image.new("RGB", (256, 192), "white")])
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
