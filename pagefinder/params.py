@@ -112,6 +112,7 @@ class Hub(Section):
     query: str
     image: str
     negatives: str
+    eval_share: Share
     allow_urls: bool
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pagefinder import work
 from pagefinder.params import Params
-from pagefinder.sources import storing
+from pagefinder.sources import storing, writing
 from stages import SOURCE, run
 
 
@@ -14,9 +14,9 @@ def main(params: Params, root: Path = Path()) -> None:
     code = sorted(Path(storing.__file__).parent.glob("*.py"))
     key = storing.fingerprint(params.seed, params.data.model_dump(), source.provenance, *code)
     scratch = root / work.WORK / f"download-{key}"
-    storing.write(source, scratch)
+    writing.write(source, scratch)
     with work.output(root / SOURCE, root) as target:
-        storing.publish(scratch, target)
+        writing.publish(scratch, target)
 
 
 def _open(params: Params, root: Path) -> storing.Source:

@@ -40,7 +40,7 @@ def prepare(source: Path, target: Path, scratch: Path, params: Params) -> Prepar
     """Write the corpus folder `target` from data/source.
 
     Args:
-        source: data/source as `storing.write` left it.
+        source: data/source as `writing.write` left it.
         target: The corpus folder to write.
         scratch: Folder for finished units; a later run with the same scratch goes on from them.
         params: Of the run.
@@ -54,6 +54,7 @@ def prepare(source: Path, target: Path, scratch: Path, params: Params) -> Prepar
         + [table.to_pandas() for table in pages.tables(results, _META)],
         ignore_index=True,
     )
+    found["row"] = np.arange(len(found))
     bad, good = found[found["problem"].notna()], found[found["problem"].isna()]
     queries = pd.read_parquet(source / storing.QUERIES)
     judged = judge(
@@ -139,18 +140,24 @@ def _check_splits(split: Split, params: Params) -> None:
 
 
 def _eval_share(params: Params) -> float:
-    shares = {"table": params.data.table.eval_share, "pdf": params.data.pdf.eval_share}
-    return shares.get(params.data.source, 0.0)
+    """Of what a source gives without a split of its own."""
+    data = params.data
+    shares = {name: getattr(data, name).eval_share for name in ("hub", "table", "pdf")}
+    return float(shares.get(data.source, 0.0))
 
 
 def _write_pages(results: list[Path], kept: pd.DataFrame, path: Path) -> None:
-    """Stream the kept pages, each at its first occurrence, into one Arrow stream."""
-    split_of = dict(zip(kept["page_id"], kept["split"], strict=True))
+    """Stream the kept pages into one Arrow stream."""
+    split_of = dict(zip(kept["row"], kept["split"], strict=True))
+    start = 0
     with pa.ipc.new_stream(str(path), corpus.PAGE_SCHEMA) as writer:
         for table in pages.tables(results, pages.WORK_SCHEMA.names):
-            ids = table["page_id"].to_pylist()
-            # pop: a later occurrence of the same page is not written again.
-            rows = [(row, split_of.pop(page)) for row, page in enumerate(ids) if page in split_of]
+            rows = [
+                (row, split_of[start + row])
+                for row in range(table.num_rows)
+                if start + row in split_of
+            ]
+            start += table.num_rows
             if rows:
                 writer.write_batch(_page_batch(table, rows))
 

@@ -172,8 +172,8 @@ def _parts(documents: pd.DataFrame, by_part: bool) -> pd.Series:
     """Name of the document of every row, or of a tenth of it."""
     if not by_part:
         return documents["document_id"]
-    number = documents["page_number"].fillna(1)
-    last = number.groupby(documents["document_id"]).transform("max")
+    number = documents["page_number"].fillna(1).clip(lower=1)
+    last = number.groupby(documents["document_id"]).transform("max").clip(lower=1)
     tenth = ((number - 1) * PARTS // last).astype(int).astype(str)
     return documents["document_id"] + "#" + tenth
 
@@ -214,7 +214,10 @@ def _separate(
     by_part: bool,
 ) -> Split:
     """Drop pages whose pixels a stronger split has, then what they leave hanging."""
-    pages = found.drop_duplicates("page_id").reset_index(drop=True)
+    # Of identical pages the first that says something of itself stands for all.
+    mute = found["document_id"].isna() & (found["text_hash"] == "")
+    ordered = found.assign(mute=mute).sort_values("mute", kind="stable")
+    pages = ordered.drop_duplicates("page_id").sort_values("row").reset_index(drop=True)
     pages["split"] = pages["page_id"].map(page_split)
     rank = pages["split"].map(RANK)
     stays = rank == rank.groupby(pages["digest"]).transform("max")

@@ -1,0 +1,161 @@
+"""Read the text layer of a PDF file: lines with their type, and what sort of page each one is."""
+
+import ctypes
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import pypdfium2
+import pypdfium2.raw as pdfium
+
+# Where a running header or footer stands: among the first or last lines of this many pages.
+EDGE_LINES, RUNNING_PAGES = 3, 3
+LEADERS = re.compile(r"(\.\s?){3,}\s*[\divxlc]+$|\s\.\s+\.\s+\d+$")
+ENDS_IN_PAGE = re.compile(r"\D.*[\s.]\d{1,4}$")
+INDEX_ENTRY = re.compile(r"^\S.{0,60}?[,\s]\s*\d{1,4}([,\s–-]+\d{1,4})*$")
+BULLET = re.compile(r"[\s\u2022\u00b7*\uf0b7-]+")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of text: its height in points, whether it is bold, and where it stands.
+
+    Attributes:
+        text: Without blanks at its ends.
+        size: Height of its first character's font box, points.
+        bold: By the font's name or weight.
+        below: Share of the page that lies below it, 0 (bottom) to 1.
+    """
+
+    text: str
+    size: float
+    bold: bool
+    below: float
+
+
+@dataclass(frozen=True)
+class PageLayout:
+    """The lines of a page and its sort: text, contents, index, blank or picture (no text)."""
+
+    lines: list[Line]
+    kind: str
+
+    @property
+    def text(self) -> str:
+        """The text layer."""
+        return "\n".join(line.text for line in self.lines)
+
+
+def read_page(page: pypdfium2.PdfPage) -> PageLayout:
+    """Lines of a page; its kind is text, blank or picture until `classify` knows the document."""
+    textpage = page.get_textpage()
+    try:
+        lines = _lines(textpage, page.get_height() or 1.0)
+    finally:
+        textpage.close()
+    if lines:
+        return PageLayout(lines, "text")
+    drawn = next(iter(page.get_objects(max_depth=1)), None) is not None
+    return PageLayout([], "picture" if drawn else "blank")
+
+
+def running_lines(texts: list[list[str]]) -> set[str]:
+    """Headers and footers of a document: edge lines that stand, digits aside, on several pages."""
+    counts = Counter(
+        form
+        for lines in texts
+        for form in {plain(line) for line in (*lines[:EDGE_LINES], *lines[-EDGE_LINES:])}
+    )
+    return {form for form, count in counts.items() if count >= RUNNING_PAGES} | {""}
+
+
+def without_running(lines: list[str], running: set[str]) -> list[str]:
+    """The lines of a page that are no header or footer."""
+    last = len(lines) - EDGE_LINES
+    return [
+        line
+        for number, line in enumerate(lines)
+        if not ((number < EDGE_LINES or number >= last) and plain(line) in running)
+    ]
+
+
+def plain(line: str) -> str:
+    """Letters of a line in lower case, words apart: how headers are compared."""
+    return " ".join(re.findall(r"[^\W\d_]+", line.lower()))
+
+
+def classify(pages: list[PageLayout], titles: list[str]) -> list[PageLayout]:
+    """Recognise contents pages and indexes.
+
+    Args:
+        pages: Of a whole document.
+        titles: Of its bookmarks: a page on which many of them stand lists them.
+    """
+    known = {plain(title) for title in titles} - {""}
+    result = []
+    for page in pages:
+        kind = page.kind
+        texts = [line.text for line in page.lines]
+        if kind == "text" and _is_contents(texts, known):
+            kind = "contents"
+        elif kind == "text" and _is_index(texts):
+            kind = "index"
+        result.append(PageLayout(page.lines, kind))
+    return result
+
+
+def _is_contents(lines: list[str], titles: set[str]) -> bool:
+    if len(lines) < 4:
+        return False
+    leaders = sum(bool(LEADERS.search(line)) for line in lines)
+    # An entry is a title with the number of its page behind it.
+    entries = {plain(line) for line in lines if ENDS_IN_PAGE.search(line) and plain(line) in titles}
+    headed = any(
+        plain(line) in ("contents", "table of contents", "list of figures", "list of tables")
+        for line in lines[:4]
+    )
+    numbered = sum(bool(ENDS_IN_PAGE.search(line)) for line in lines)
+    return (
+        leaders >= max(3, 0.3 * len(lines))
+        or len(entries) >= max(5, 0.3 * len(lines))
+        or (headed and numbered >= 0.4 * len(lines))
+    )
+
+
+def _is_index(lines: list[str]) -> bool:
+    entries = sum(
+        bool(INDEX_ENTRY.search(line)) and len(line.split()) <= 8 and line[:1].isalpha()
+        for line in lines
+    )
+    return len(lines) >= 20 and entries >= 0.5 * len(lines)
+
+
+def _lines(textpage: pypdfium2.PdfTextPage, height: float) -> list[Line]:
+    """Lines as PDFium orders them, each measured at its first character."""
+    count = textpage.count_chars()
+    codes = [pdfium.FPDFText_GetUnicode(textpage, index) for index in range(count)]
+    lines, start = [], 0
+    for end in [*(i for i, code in enumerate(codes) if code in (10, 13)), count]:
+        # PDFium marks a hyphen at a line's end as character 2; other controls are noise.
+        text = "".join(
+            "-" if code == 2 else chr(code)
+            for code in codes[start:end]
+            if (code >= 32 or code == 2) and code <= 0x10FFFF and not 0xD800 <= code < 0xE000
+        )
+        if text.strip():
+            first = next(i for i in range(start, end) if chr(codes[i]).strip())
+            lines.append(_measured(textpage, first, " ".join(text.split()), height))
+        start = end + 1
+    return lines
+
+
+def _measured(textpage: pypdfium2.PdfTextPage, index: int, text: str, height: float) -> Line:
+    box = pdfium.FS_RECTF()
+    size, below = 0.0, 0.5
+    if pdfium.FPDFText_GetLooseCharBox(textpage, index, box):
+        size, below = round(abs(box.top - box.bottom), 1), min(max(box.bottom / height, 0.0), 1.0)
+    name = ctypes.create_string_buffer(128)
+    flags = ctypes.c_int()
+    pdfium.FPDFText_GetFontInfo(textpage, index, name, len(name), flags)
+    bold = pdfium.FPDFText_GetFontWeight(textpage, index) >= 600 or b"bold" in name.value.lower()
+    return Line(text, size, bold, below)

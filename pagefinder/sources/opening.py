@@ -1,0 +1,92 @@
+"""Find the configs and splits of a dataset, as lazily opened streams."""
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from pagefinder.errors import InputError
+from pagefinder.sources import cells
+
+READERS = {
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".jsonl": "json",
+    ".json": "json",
+    ".csv": "csv",
+}
+# What the splits of other publishers are called, and what `datasets` calls a file eval.parquet.
+ALIASES = {"train": ("train",), "eval": ("eval", "test", "validation")}
+
+Open = Callable[[], datasets.IterableDataset]
+Parts = dict[str, dict[str, Open]]  # config -> split -> dataset
+
+
+def remote(path: str, commit: str) -> Parts:
+    """Configs and splits of a dataset of the Hub at a commit."""
+    load = functools.partial(datasets.load_dataset, path, revision=commit, streaming=True)
+    return {
+        config: {
+            split: functools.partial(load, config, split=split)
+            for split in datasets.get_dataset_split_names(path, config, revision=commit)
+        }
+        for config in datasets.get_dataset_config_names(path, revision=commit)
+    }
+
+
+def local(path: Path) -> Parts:
+    """Configs of a folder: as its README names them, else its subfolders, else one."""
+    if path.is_file():
+        if path.suffix not in READERS:
+            raise InputError(f"data.hub.path {str(path)!r} is none of {', '.join(READERS)}")
+        load = functools.partial(datasets.load_dataset, READERS[path.suffix], data_files=str(path))
+        return {"default": {"train": functools.partial(load, split="train", streaming=True)}}
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        saved = datasets.load_from_disk(str(path))
+        splits = saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
+        return {"default": {name: part.to_iterable_dataset for name, part in splits.items()}}
+    configs = datasets.get_dataset_config_names(str(path))
+    if configs != ["default"]:
+        return {config: _splits(path, config) for config in configs}
+    folders = [folder for folder in sorted(path.iterdir()) if _holds_data(folder)]
+    if not folders:
+        return {"default": _splits(path)}
+    return {folder.name: _splits(folder) for folder in folders}
+
+
+def _splits(path: Path, config: str | None = None) -> dict[str, Open]:
+    load = functools.partial(datasets.load_dataset, str(path), config, streaming=True)
+    names = datasets.get_dataset_split_names(str(path), config)
+    return {name: functools.partial(load, split=name) for name in names}
+
+
+def _holds_data(folder: Path) -> bool:
+    return folder.is_dir() and any(path.suffix in READERS for path in folder.iterdir())
+
+
+def undecoded(dataset: datasets.IterableDataset) -> datasets.IterableDataset:
+    """Images as their encoded bytes."""
+    if dataset.features is None:
+        dataset = dataset._resolve_features()  # JSONL and CSV name their columns in their rows
+    return dataset.decode(False)
+
+
+def with_bytes(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what the library gives as a path on the Hub or in a local image folder."""
+
+    def filled(value: object) -> object:
+        if isinstance(value, list):
+            return [filled(single) for single in value]
+        if isinstance(value, dict) and value.get("bytes") is None and value.get("path"):
+            with datasets.utils.file_utils.xopen(value["path"], "rb") as file:
+                return {"bytes": file.read(cells.MAX_BYTES + 1)}
+        return value
+
+    return {name: filled(value) for name, value in row.items()}
+
+
+def listing(parts: Parts) -> str:
+    """Configs and their splits, for a message."""
+    return "; ".join(f"{config} ({', '.join(splits)})" for config, splits in parts.items())

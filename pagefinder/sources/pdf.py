@@ -1,0 +1,144 @@
+"""A folder of PDF files: every page, and queries from what the documents say of their own parts."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pypdfium2
+
+from pagefinder import parallel
+from pagefinder.errors import InputError
+from pagefinder.sources import layout, phrases, questions, storing
+from pagefinder.sources.storing import Row, Source, SourcePage, SourceQuery
+
+log = logging.getLogger(__name__)
+
+PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
+
+# File, its name under data/source/pdf, and its path as the user knows it.
+Document = tuple[Path, str, str]
+
+
+def open_source(folder: Path) -> Source:
+    """All PDF files under `folder`, at any depth; identical files count once.
+
+    Raises:
+        InputError: there is none.
+    """
+    documents, outside = _find(folder)
+    if not documents:
+        raise InputError(
+            f"input {str(folder)!r} holds no PDF file: put some there, or name another folder"
+        )
+
+    def rows(start: int) -> Iterator[Row]:
+        yield from parallel.run(read_document, documents[start:], crashed, isolate=True)
+
+    def others(start: int) -> Iterator[Row]:
+        problem = "path leaves the folder: a symbolic link"
+        return iter([[SourcePage(key=n, origin=n, problem=problem)] for n in outside[start:]])
+
+    return Source(
+        "pdf",
+        {"documents": rows, "links": others},
+        {"files": {name: stored for _, stored, name in documents}},
+        files={stored: path for path, stored, _ in documents},
+        settle=questions.settle,
+    )
+
+
+def _find(folder: Path) -> tuple[list[Document], list[str]]:
+    """The files to read, and links that lead out of the folder."""
+    base = folder.resolve()
+    paths = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    documents: dict[str, Document] = {}
+    outside = []
+    for path in paths:
+        if path.suffix.lower() != ".pdf" or not path.is_file():
+            continue
+        name = path.name if path == folder else path.relative_to(folder).as_posix()
+        if not path.resolve().is_relative_to(base):
+            outside.append(name)
+            continue
+        stored = f"{storing.file_digest(path)[:20]}.pdf"
+        if stored in documents:
+            log.info("%s is the same file as %s", name, documents[stored][2])
+        documents.setdefault(stored, (path, stored, name))
+    return list(documents.values()), outside
+
+
+def crashed(document: Document) -> Row:
+    """What is left of a file that crashed the reader."""
+    return _unreadable(document, "unreadable PDF: the reader crashed")
+
+
+def read_document(document: Document) -> Row:
+    """Pages of one file without pixels, and candidates for queries; a bad file is one problem."""
+    path, stored, name = document
+    try:
+        with pypdfium2.PdfDocument(path) as pdf:
+            if not len(pdf):
+                return _unreadable(document, "empty PDF: no pages")
+            outline = _outline(pdf)
+            pages = [_read_page(pdf, index) for index in range(len(pdf))]
+            title = (pdf.get_metadata_dict().get("Title") or "").strip()
+    except pypdfium2.PdfiumError as error:
+        if getattr(error, "err_code", None) == PASSWORD_ERROR:
+            return _unreadable(document, "encrypted PDF: it needs a password")
+        return _unreadable(document, f"unreadable PDF: {error}")
+    pages = layout.classify(pages, [entry.title for entry in outline])
+    keys = [f"{stored}/{index}" for index in range(len(pages))]
+    found = phrases.find(pages, outline, title or Path(name).stem)
+    return [
+        *(
+            SourcePage(
+                key=key,
+                origin=f"{name} page {index + 1}",
+                pdf=stored,
+                document_id=name,
+                page_number=index + 1,
+                kind=page.kind,
+                text=page.text or None,
+            )
+            for index, (key, page) in enumerate(zip(keys, pages, strict=True))
+        ),
+        *(
+            SourceQuery(
+                text=questions.pack(phrase),
+                origin=phrase.origin,
+                where=f"{name} page {phrase.pages[0] + 1}",
+                relevance={keys[index]: 1 for index in phrase.pages},
+            )
+            for phrase in found
+        ),
+    ]
+
+
+def _unreadable(document: Document, problem: str) -> Row:
+    return [SourcePage(key=document[2], origin=document[2], problem=problem)]
+
+
+def _outline(pdf: pypdfium2.PdfDocument) -> list[phrases.Entry]:
+    """Bookmarks with the titles above them; an entry that leads nowhere is left out."""
+    entries: list[phrases.Entry] = []
+    above: list[str] = []
+    for bookmark in pdf.get_toc():
+        title = " ".join((bookmark.get_title() or "").split())
+        above = [*above[: bookmark.level], title]
+        target = bookmark.get_dest()
+        index = target.get_index() if target is not None else None
+        if title and index is not None and 0 <= index < len(pdf):
+            entries.append(phrases.Entry(title, tuple(above[:-1]), index))
+    return entries
+
+
+def _read_page(pdf: pypdfium2.PdfDocument, index: int) -> layout.PageLayout:
+    """A page without text where it cannot be read: rendering decides whether it is one at all."""
+    try:
+        page = pdf[index]
+        try:
+            return layout.read_page(page)
+        finally:
+            page.close()
+    except pypdfium2.PdfiumError:
+        return layout.PageLayout([], "picture")

@@ -1,0 +1,207 @@
+"""A table of your own: JSONL, CSV or Parquet rows of a query, its page and any negatives."""
+
+import csv
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pagefinder.errors import InputError
+from pagefinder.params import Table
+from pagefinder.sources import cells, storing
+from pagefinder.sources.storing import Row, Source, SourceQuery
+
+KINDS = (".jsonl", ".csv", ".parquet")
+ROWS_SCHEMA = pa.schema(
+    [
+        pa.field("query", pa.string()),
+        pa.field("image", pa.list_(pa.binary())),
+        pa.field("negative", pa.list_(pa.binary())),
+        pa.field("split", pa.string()),
+        pa.field("document_id", pa.string()),
+        pa.field("page_number", pa.int32()),
+        pa.field("text", pa.string()),
+    ]
+)
+
+# A row, or the reason why there is none, with its number in the file.
+Numbered = tuple[int, Mapping[str, Any] | str]
+
+
+def open_source(settings: Table, location: Path) -> Source:
+    """The table at `location`, a file or the folder that holds it.
+
+    Raises:
+        InputError: no table, several, or one without the columns named in params.
+    """
+    train = _find(location, settings.eval)
+    files = {"train": train}
+    if settings.eval:
+        files["eval"] = train.parent / settings.eval
+        if not files["eval"].is_file():
+            raise InputError(
+                f"data.table.eval is {settings.eval!r}, but {files['eval']} is missing"
+            )
+    for path in files.values():
+        _check_columns(path, settings)
+    own = settings.eval != ""
+    return Source(
+        "table",
+        {name: _rows(path, name if own else None, settings) for name, path in files.items()},
+        {
+            "settings": settings.model_dump(),
+            "files": {path.name: storing.file_digest(path) for path in files.values()},
+        },
+    )
+
+
+def save_rows(rows: Iterable[Mapping[str, Any]], path: Path) -> Path:
+    """Write rows that a program holds as a Parquet table that source `table` reads.
+
+    Args:
+        rows: Each with `query`, `image` and, if you like, `negative`: one or a list of PIL images,
+            encoded bytes or paths; also `split`, `document_id`, `page_number` and `text`.
+        path: Of the .parquet file.
+
+    Raises:
+        InputError: a row has another key, no query, or an image that cannot be read.
+    """
+    scratch = path.with_suffix(".tmp")
+    with pq.ParquetWriter(scratch, ROWS_SCHEMA) as writer:
+        for number, row in enumerate(rows):
+            unknown = set(row) - set(ROWS_SCHEMA.names)
+            if unknown:
+                raise InputError(
+                    f"row {number} has {sorted(unknown)[0]!r}; known are {ROWS_SCHEMA.names}"
+                )
+            try:
+                packed = {**row} | {key: _pack(row.get(key)) for key in ("image", "negative")}
+                writer.write_batch(pa.RecordBatch.from_pylist([packed], schema=ROWS_SCHEMA))
+            except (cells.BadCellError, pa.ArrowException) as error:
+                raise InputError(f"row {number}: {error}") from error
+    return scratch.replace(path)
+
+
+def _pack(value: object) -> list[bytes]:
+    values = value if isinstance(value, list | tuple) else [value]
+    reading = cells.Reading("", "", "", Path("/"), False)
+    return [
+        cells.read(
+            str(Path(single).resolve()) if isinstance(single, str | Path) else single, reading
+        )
+        for single in values
+        if single is not None
+    ]
+
+
+def _find(location: Path, evaluated: str) -> Path:
+    """The table itself, or the only one in a folder."""
+    if location.is_file():
+        found = [location] if location.suffix in KINDS else []
+    else:
+        found = [
+            path
+            for path in sorted(location.glob("*"))
+            if path.suffix in KINDS and path.name != evaluated
+        ]
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise InputError(
+            f"input {str(location)!r} holds several tables ({names}): name one file as input, and"
+            " the eval table in data.table.eval"
+        )
+    if not found:
+        raise InputError(
+            f"input {str(location)!r} holds no table: put a {', '.join(KINDS)} file there, or name"
+            " another input"
+        )
+    return found[0]
+
+
+def _check_columns(path: Path, settings: Table) -> None:
+    """The first whole row, or the header, has the columns that params name."""
+    if path.suffix == ".parquet":
+        try:
+            columns = pq.read_schema(path).names
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} is not a Parquet file: {error}") from error
+    elif path.suffix == ".csv":
+        with _open_csv(path) as file:
+            columns = next(csv.reader(file), [])
+    else:
+        rows = (row for _, row in _read_jsonl(path) if isinstance(row, Mapping))
+        columns = list(next(rows, {}))
+    for param in ("query", "image"):
+        name = getattr(settings, param)
+        if name not in columns:
+            raise InputError(
+                f"{path} has no column {name!r}; it has {', '.join(map(repr, columns)) or 'none'}:"
+                f" name yours in data.table.{param}"
+            )
+
+
+def _rows(path: Path, split: str | None, settings: Table) -> Callable[[int], Iterator[Row]]:
+    reader = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}[path.suffix]
+    reading = cells.Reading(
+        settings.query, settings.image, settings.negatives, path.parent, settings.allow_urls
+    )
+
+    def rows(start: int) -> Iterator[Row]:
+        for number, row in itertools.islice(reader(path), start, None):
+            where = f"{path.name}:{number}"
+            if isinstance(row, str):
+                yield [SourceQuery("", "given", where, {}, split, problem=row)]
+            else:
+                yield cells.items(row, where, split, reading)
+
+    return rows
+
+
+def _read_jsonl(path: Path) -> Iterator[Numbered]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            # RecursionError: thousands of nested brackets; ValueError: also a number too long.
+            except (ValueError, RecursionError) as error:
+                yield number, f"broken row: {' '.join(str(error).split())[:120]}"
+                continue
+            yield number, row if isinstance(row, dict) else "broken row: not a JSON object"
+
+
+def _read_csv(path: Path) -> Iterator[Numbered]:
+    with _open_csv(path) as file:
+        reader = csv.DictReader(file, restkey="\0", restval="\0")
+        try:
+            for row in reader:
+                whole = "\0" not in row and "\0" not in row.values()
+                expected = len(reader.fieldnames or ())
+                yield reader.line_num, row if whole else f"broken row: not {expected} fields"
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{path} breaks off behind line {reader.line_num}: {error}; save it as UTF-8 CSV"
+            ) from error
+
+
+def _open_csv(path: Path) -> Any:  # noqa: ANN401  # a text file, closed by the caller
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _read_parquet(path: Path) -> Iterator[Numbered]:
+    with pq.ParquetFile(path) as file:
+        try:
+            number = 0
+            for batch in file.iter_batches(batch_size=32):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} breaks off behind row {number}: {error}") from error
