@@ -121,7 +121,7 @@ def open_embedder(
             "set base.pooling to lasttoken or mean"
         )
     else:
-        transformer = Transformer(name, **_transformer_keywords(keywords))
+        transformer = Transformer(name, **_transformer_keywords(keywords), **_modalities(base))
         pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode=base.pooling)
         model = SentenceTransformer(
             modules=[transformer, pooling, Normalize()], device=hardware.device, prompts=prompts
@@ -137,7 +137,8 @@ def open_reranker(
 
     A fresh vision-language checkpoint gets the head that `reranker.head` names: `logit` scores by
     the logit of "yes" minus that of "no"; `dense` reads the last token's hidden state through a
-    linear layer that starts as the difference of the two token embeddings, so both start equal.
+    linear layer that starts as the difference of the two token embeddings, so both start equal. An
+    embedder's folder, models/embedder say, lends its backbone in the same way.
 
     Raises:
         InputError: no such model, or a model blind to images.
@@ -148,7 +149,7 @@ def open_reranker(
         "prompts": {"rerank": reranker.instruction},
         "default_prompt_name": "rerank",
     }
-    if saved or _has_modules(name, reranker.revision):
+    if saved or (_has_modules(name, reranker.revision) and not _is_embedder(name)):
         model = CrossEncoder(name, device=hardware.device, **instruction, **keywords)
     else:
         modules = _fresh_head(name, reranker.head, _transformer_keywords(keywords))
@@ -161,6 +162,11 @@ def _fresh_head(name: str, head: str, keywords: dict[str, Any]) -> list[torch.nn
     chat = {"chat_template": {"add_generation_prompt": True}}
     task = "any-to-any" if head == "logit" else "feature-extraction"
     transformer = Transformer(name, transformer_task=task, processing_kwargs=chat, **keywords)
+    if head == "logit" and not transformer.model.config.tie_word_embeddings and _is_embedder(name):
+        raise InputError(
+            f"reranker.model {name!r} is an embedder without a language head: set reranker.head to "
+            "dense"
+        )
     yes, no = (_single_token(transformer, word) for word in (YES, NO))
     if head == "logit":
         return [transformer, LogitScore(true_token_id=yes, false_token_id=no)]
@@ -211,6 +217,15 @@ def _has_modules(name: str, revision: str) -> bool:
         ) from error
 
 
+def _is_embedder(name: str) -> bool:
+    """Whether a local folder holds an embedder: its last module pools or normalises."""
+    listed = Path(name) / "modules.json"
+    if not listed.is_file():
+        return False
+    last = json.loads(listed.read_text(encoding="utf-8"))[-1]["type"]
+    return str(last).endswith((Pooling.__name__, Normalize.__name__))
+
+
 def _keywords(pixels: Pixels, hardware: Hardware, revision: str) -> dict[str, Any]:
     """Arguments of SentenceTransformer and CrossEncoder alike.
 
@@ -225,6 +240,16 @@ def _keywords(pixels: Pixels, hardware: Hardware, revision: str) -> dict[str, An
     if revision:
         keywords["revision"] = revision
     return keywords
+
+
+def _modalities(base: Base) -> dict[str, Any]:
+    """How to feed a fresh checkpoint, where Sentence Transformers cannot tell by itself."""
+    if not base.modality_config:
+        return {}
+    return {
+        "modality_config": base.modality_config,
+        "module_output_name": "token_embeddings",
+    }
 
 
 def _transformer_keywords(keywords: dict[str, Any]) -> dict[str, Any]:
@@ -243,8 +268,8 @@ def _check_sight(model: SentenceTransformer | CrossEncoder, name: str) -> None:
     if not model.supports("image"):
         raise InputError(
             f"model {name!r} takes {', '.join(map(str, modalities))} but no image: choose a "
-            "vision-language model, or describe its image input under modality_config in its "
-            "sentence_bert_config.json"
+            "vision-language model, or describe its image input under base.modality_config (a fresh "
+            "checkpoint) or modality_config in its sentence_bert_config.json"
         )
 
 

@@ -178,6 +178,7 @@ class Base(Section):
     pooling: Literal["", "lasttoken", "mean"]
     query_prompt: str
     page_prompt: str
+    modality_config: dict[str, dict[str, Any]] = {}
 
 
 class Training(Section):

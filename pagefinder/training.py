@@ -340,6 +340,11 @@ def _fit(
     trainer.args.eval_on_start = resume is None
     with _quiet_card(trainer):
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if not trainer.state.global_step:
+        raise InputError(
+            f"no batch of {trainer.args.per_device_train_batch_size} rows could be filled without "
+            "repeating a page, so nothing was trained: lower embedder.batch or mine.negatives"
+        )
     history = trainer.state.log_history
     metric = trainer.args.metric_for_best_model
     scores = [row[metric] for row in history if metric in row]

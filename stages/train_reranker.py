@@ -7,7 +7,7 @@ import pandas as pd
 from pagefinder import launching, models, training, work
 from pagefinder.corpus import Corpus
 from pagefinder.params import Params
-from stages import CANDIDATES, CORPUS, PLOTS, RERANKER, run
+from stages import CANDIDATES, CORPUS, EMBEDDER, PLOTS, RERANKER, run
 
 CODE = [Path("stages/train_reranker.py"), Path("requirements.lock")] + [
     Path(f"pagefinder/{name}.py")
@@ -22,7 +22,7 @@ def main(params: Params, root: Path = Path()) -> None:
     corpus = Corpus(root / CORPUS)
     candidates = pd.read_parquet(root / CANDIDATES)
     knobs = (params.seed, params.pixels, params.compute, params.reranker)
-    inputs = [CORPUS, CANDIDATES, Path(params.checkpoints), *CODE]
+    inputs = [CORPUS, CANDIDATES, EMBEDDER, Path(params.checkpoints), *CODE]
     checkpoints = work.checkpoints("train_reranker", knobs, [root / path for path in inputs], root)
     curves = pd.DataFrame(columns=training.CURVE_COLUMNS)
     if params.reranker.epochs:

@@ -126,6 +126,41 @@ def test_both_heads_start_with_the_same_scores(root):
     assert abs(scores[0][0] - scores[0][1]) > 1e-4
 
 
+@pytest.fixture(scope="module")
+def tuned(root):
+    """An embedder with weights of its own, as a stage saves it."""
+    model = embedder(root)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.05)
+    models.save(model, root / "models/embedder")
+    return model[0].model.get_input_embeddings().weight
+
+
+def test_a_reranker_starts_from_the_tuned_embedders_backbone(root, tuned):
+    pairs = [("Where is revenue?", blank()), ("Where is the bank?", blank(64, 96))]
+    scores = []
+    for head in ("logit", "dense"):
+        model = reranker(root, model="models/embedder", head=head)
+        assert torch.equal(model[0].model.get_input_embeddings().weight, tuned)
+        scores.append(model.predict(pairs, activation_fn=torch.nn.Identity()))
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-4)
+    other = reranker(root).predict(pairs, activation_fn=torch.nn.Identity())
+    assert np.abs(scores[0] - other).max() > 1e-3
+
+
+def test_modalities_can_be_described_by_hand(root):
+    image = {"method": "forward", "method_output_name": "last_hidden_state"}
+    config = {"text": image, "image": image, "message": image | {"format": "structured"}}
+    by_hand = embedder(root, modality_config=config)
+    assert list(by_hand.modalities) == ["text", "image", "message"]
+    np.testing.assert_allclose(
+        by_hand.encode_document([blank()]), embedder(root).encode_document([blank()]), atol=1e-6
+    )
+    with pytest.raises(InputError, match="but no image: .* base.modality_config"):
+        embedder(root, modality_config={"text": image})
+
+
 def test_rows_have_equally_many_negatives_and_never_an_answer(corpus):
     few = negatives(corpus).iloc[1:]
     rows = examples.embedder_rows(corpus, few, seed=1)
@@ -147,6 +182,12 @@ def test_training_never_sees_a_page_of_another_split(corpus):
 def test_a_dimension_larger_than_the_models_is_named(root, corpus, tmp_path):
     knobs = tiny_params(embedder={"dims": [4096, 192]}).embedder
     with pytest.raises(InputError, match="asks for dimension 4096, the model has 192"):
+        fit_embedder(embedder(root), corpus, tmp_path, knobs)
+
+
+def test_a_batch_that_no_pages_can_fill_is_named(root, corpus, tmp_path):
+    knobs = tiny_params(embedder={"batch": 12}).embedder
+    with pytest.raises(InputError, match="no batch of 12 rows could be filled"):
         fit_embedder(embedder(root), corpus, tmp_path, knobs)
 
 

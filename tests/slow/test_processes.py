@@ -1,0 +1,75 @@
+"""Two processes under torchrun do what one does with the whole batch."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+from tiny import stage_environment, write_root
+
+pytestmark = pytest.mark.slow
+WEIGHTS = "models/embedder/model.safetensors"
+
+
+def run_stage(root, name):
+    done = subprocess.run(
+        [sys.executable, "-m", f"stages.{name}"],
+        cwd=root,
+        env=stage_environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("mini_batch", [0, 1])
+def test_training_in_two_processes_equals_one(tmp_path, mini_batch):
+    knobs = {"mini_batch": mini_batch, "batch": 4, "epochs": 1}
+    one = write_root(tmp_path / "one", embedder=knobs)
+    two = write_root(tmp_path / "two", embedder=knobs, compute={"processes": 2})
+    run_stage(one, "train_embedder")
+    said = run_stage(two, "train_embedder")
+    assert "starting 2 processes" in said
+    assert said.count("train_embedder: done") == 1
+    curves = [
+        pd.read_csv(root / "metrics/plots/embedder_training.csv").set_index(["metric", "step"])
+        for root in (one, two)
+    ]
+    first = [curve["value"]["loss", 1] for curve in curves]
+    assert first[0] == pytest.approx(first[1], abs=1e-5)
+    weights = [load_file(root / WEIGHTS) for root in (one, two)]
+    base = load_file(one / "models/vlm/model.safetensors")
+    assert weights[0].keys() == weights[1].keys()
+    moved = max(
+        np.abs(a - b).max() for a, b in zip(weights[0].values(), weights[1].values(), strict=True)
+    )
+    assert moved < 2e-4, "Adam's steps are 5e-4: signs of the gradients agree"
+    assert len(base)
+
+
+def test_encoding_in_two_processes_gives_the_same_vectors(tmp_path):
+    one = write_root(tmp_path / "one")
+    two = write_root(tmp_path / "two", compute={"processes": 2})
+    for root in (one, two):
+        run_stage(root, "encode_base")
+    for name in ("pages.npy", "queries.npy"):
+        path = f"data/embeddings/base/{name}"
+        assert (one / path).read_bytes() == (two / path).read_bytes()
+
+
+def test_a_batch_that_cannot_be_shared_is_named(tmp_path):
+    root = write_root(tmp_path, embedder={"batch": 3}, compute={"processes": 2})
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.train_embedder"],
+        cwd=root,
+        env=stage_environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode != 0
+    assert "batch 3 over 24 rows cannot be shared by 2 processes" in done.stderr
