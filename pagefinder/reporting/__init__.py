@@ -1,5 +1,6 @@
 """The report: one HTML page that needs no network, the same tables as Markdown, plots as files."""
 
+import re
 from pathlib import Path
 
 import jinja2
@@ -37,6 +38,7 @@ def write(inputs: Inputs, folder: Path) -> None:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["code"] = _code
     content = {
         "tiles": sections.headline(inputs),
         "sections": every,
@@ -55,3 +57,10 @@ def write(inputs: Inputs, folder: Path) -> None:
         for plot in section.plots:
             (folder / f"{plot.name}.svg").write_text(plot.svg, encoding="utf-8")
             (folder / f"{plot.name}.png").write_bytes(plot.png)
+
+
+def _code(sentence: str) -> markupsafe.Markup:
+    """The sentence as HTML, what stands between backticks as code."""
+    return markupsafe.Markup(
+        re.sub(r"`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(sentence)))
+    )

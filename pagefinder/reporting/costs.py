@@ -60,7 +60,7 @@ def _precisions(precision: Mapping[str, Any], choice: int) -> Table:
 
     rows = [[d, *(cell(precision[name][d]) for name in names)] for d in dims]
     marked = frozenset(number for number, d in enumerate(dims) if int(d) == choice)
-    return Table("Tuned: NDCG@10 and bytes per page, by precision", header, rows, marked)
+    return Table("Tuned: NDCG@10 and bytes per page, by precision", header, rows, marked, wide=True)
 
 
 def _budgets(section: Section, budgets: pd.DataFrame) -> None:

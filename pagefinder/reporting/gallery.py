@@ -14,6 +14,7 @@ from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.words import change
 
 SHOWN = 15  # queries per kind of gain or loss
+BEST = 5  # pages of each system shown for a query
 SYSTEMS = ("base", "tuned", "reranked")
 # Longest side in pixels and JPEG quality, tried in turn until the thumbnails fit.
 SIZES = ((320, 70), (256, 60), (200, 55), (160, 50), (128, 45), (96, 40))
@@ -54,10 +55,12 @@ def cases(inputs: Inputs) -> list[Case]:
     queries = inputs.queries
     if queries.empty:
         return []
+    depths = inputs.params.reranker.depths
+    first, second = inputs.ranked("reranker/embedder"), inputs.ranked("reranker/tuned")
     runs = {
-        "base": inputs.best_pages("embedder/base"),
-        "tuned": inputs.best_pages("embedder/tuned"),
-        "reranked": inputs.best_pages("reranker/tuned"),
+        "base": inputs.ranked("embedder/base"),
+        "tuned": inputs.ranked("embedder/tuned"),
+        "reranked": at_depth(first, second, depths[len(depths) // 2]),
     }
     pairs = [("base", "tuned", "tuning gains", "tuning loses")]
     if "reranked.rank" in queries:
@@ -74,6 +77,18 @@ def cases(inputs: Inputs) -> list[Case]:
                 _case(kind, str(query), queries.loc[query], right[str(query)], runs)
                 for query in part.index
             ]
+    return result
+
+
+def at_depth(
+    first: Mapping[str, list[str]], second: Mapping[str, list[str]], depth: int
+) -> dict[str, list[str]]:
+    """What reranking only the first stage's `depth` first pages gives, from a deeper reranking."""
+    result = {}
+    for query, pages in second.items():
+        known = first.get(query, pages)
+        inside = set(known[:depth])
+        result[query] = [page for page in pages if page in inside] + known[depth:]
     return result
 
 
@@ -101,7 +116,7 @@ def _case(
     ranks = []
     rows = [("right", [Shown(page, "right", "") for page in list(right)[:2]])]
     for system in SYSTEMS:
-        pages = runs[system].get(query, [])
+        pages = runs[system].get(query, [])[:BEST]
         if not pages:
             continue
         rank = int(row[f"{system}.rank"])

@@ -15,8 +15,6 @@ import pandas as pd
 from pagefinder.corpus import Corpus
 from pagefinder.params import Params
 
-BEST = 5  # pages of each system shown for a query
-
 
 @dataclass(frozen=True)
 class Inputs:
@@ -127,14 +125,14 @@ class Inputs:
         """step, metric, value of a training: `embedder` or `reranker`."""
         return _table(self.plots / f"{model}_training.csv")
 
-    def best_pages(self, run: str) -> dict[str, list[str]]:
-        """query_id -> its first BEST pages in runs/RUN.trec; empty where there is no such run."""
+    def ranked(self, run: str) -> dict[str, list[str]]:
+        """query_id -> its pages in runs/RUN.trec, best first; empty where there is no such run."""
         path = self.runs / f"{run}.trec"
         if not path.is_file():
             return {}
         names = ["query", "q0", "page", "rank", "score", "run"]
         rows = pd.read_csv(path, sep=" ", names=names, dtype={"query": str, "page": str})
-        rows = rows[rows["rank"] <= BEST].sort_values(["query", "rank"])
+        rows = rows.sort_values(["query", "rank"])
         return {str(query): pages.tolist() for query, pages in rows.groupby("query")["page"]}
 
 

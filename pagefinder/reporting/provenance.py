@@ -26,7 +26,7 @@ def what_ran(inputs: Inputs) -> Section:
         f"Profile {inputs.params.profile}, seed {inputs.params.seed}, source {source}."
     )
     section.tables.append(_splits(inputs))
-    counts = flat(inputs.counts)
+    counts = {name: n for name, n in flat(inputs.counts).items() if n != {}}
     if counts:
         rows = [
             [name.replace("_", " ").replace(".", " · "), _number(n)] for name, n in counts.items()

@@ -28,6 +28,7 @@ class Table:
     header: list[str]
     rows: list[list[str]]
     marked: frozenset[int] = frozenset()
+    wide: bool = False
 
 
 @dataclass
@@ -98,7 +99,9 @@ def _slice_table(caption: str, rows: pd.DataFrame) -> Table:
         + _claim(row)
         for row in rows.to_dict("records")
     ]
-    return Table(caption, header, cells)
+    # A document alone carries no interval.
+    columns = 5 if (rows["by"] == "document_id").all() else 7
+    return Table(caption, header[:columns], [row[:columns] for row in cells])
 
 
 def gain_table(caption: str, first: str, rows: pd.DataFrame, labels: pd.Series) -> Table:

@@ -104,6 +104,13 @@ def test_gallery_shows_greatest_gains_and_losses_of_tuning_and_reranking(full) -
     assert "Rank of the right page: base none, tuned 1, reranked 2." in text(full)
 
 
+def test_a_deep_reranking_is_cut_to_the_depth_that_is_reported() -> None:
+    first, second = {"q": ["a", "b", "c", "d"]}, {"q": ["d", "b", "a", "c"]}
+    assert gallery.at_depth(first, second, 2) == {"q": ["b", "a", "c", "d"]}
+    assert gallery.at_depth(first, second, 4) == second
+    assert gallery.at_depth({}, second, 2) == second
+
+
 def test_queries_are_text_and_never_markup(full) -> None:
     assert "<b>q0</b>" not in text(full)
     assert "Where is <b>q0</b>?" in Page(full / "index.html").sections["gallery"]
