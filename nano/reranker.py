@@ -91,7 +91,7 @@ def reranker_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
     config = build_config(tokenizer)
     text, vision = config.text_config, config.vision_config
     text.num_attention_heads = text.num_key_value_heads = 8
-    text.intermediate_size = 352
+    text.num_hidden_layers, text.intermediate_size = 4, 352
     # A slow rotation leaves most dimensions of a head free of position: the match is by content.
     text.rope_parameters = {
         "rope_type": "default",
@@ -99,7 +99,7 @@ def reranker_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
         "mrope_section": [6, 5, 5],
         "mrope_interleaved": True,
     }
-    vision.depth, vision.intermediate_size = 3, 256
+    vision.depth, vision.hidden_size, vision.intermediate_size = 3, 128, 256
     vision.deepstack_visual_indexes = []
     return config
 
