@@ -13,7 +13,7 @@ help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 repro: .venv/ready  ## Install and run the pipeline; print scores, times and where the report is
-	@touch .work/started
+	@mkdir -p .work && touch .work/started
 	dvc repro
 	@python -m stages.summary
 
@@ -39,7 +39,8 @@ clean:  ## Remove stage outputs and scratch space; the DVC cache and .venv stay
 	  data/*.parquet models/embedder models/reranker models/release metrics/report
 
 .venv/ready: requirements.lock pyproject.toml
-	@mkdir -p .work
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is older than 3.11: name a newer one, e.g. make repro PYTHON=python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q -r requirements.lock
 	$(BIN)/pip install -q --no-deps -e .
