@@ -206,8 +206,8 @@ def _key_figures(
     canvas = _canvas(report, accent, f"Key figures Q{quarter} {report.year}")
     for place, metric in enumerate(metrics):
         _, printed = _figure(rng, METRICS[metric][1])
-        drawing.write(canvas, 3 + 3 * place, 1, printed, accent)
-        drawing.write(canvas, 4 + 3 * place, 1, metric)
+        drawing.write(canvas, 3 + 3 * place, 2, printed, accent)
+        drawing.write(canvas, 4 + 3 * place, 2, metric)
     questions = []
     for metric in metrics:
         name, paraphrase = _named(metric, rng)
@@ -230,7 +230,7 @@ def _table(report: Report, rng: random.Random, accent: drawing.Colour, metric: s
     unit = METRICS[metric][1]
     lines = [["Region", "H1", "H2"]]
     lines += [[region, _figure(rng, unit)[1], _figure(rng, unit)[1]] for region in rows]
-    drawing.table(canvas, 3, lines, (1, 12, 22))
+    drawing.table(canvas, 3, lines, (0, 12, 22))
     region, half = rng.choice(rows), rng.choice(("first", "second"))
     name, paraphrase = _named(metric, rng)
     text = rng.choice(
@@ -248,7 +248,7 @@ def _bars(report: Report, rng: random.Random, accent: drawing.Colour, metric: st
     names = rng.sample(SEGMENTS, 4)
     figures = [_figure(rng, METRICS[metric][1]) for _ in names]
     drawing.horizontal_bars(
-        canvas, 4, names, [value for value, _ in figures], [text for _, text in figures], 9
+        canvas, 4, names, [value for value, _ in figures], [text for _, text in figures], 10
     )
     name, paraphrase = _named(metric, rng)
     text = rng.choice(

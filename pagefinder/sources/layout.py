@@ -4,6 +4,7 @@ import ctypes
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -12,7 +13,7 @@ import pypdfium2.raw as pdfium
 EDGE_LINES, RUNNING_PAGES = 3, 3
 LEADERS = re.compile(r"(\.\s?){3,}\s*[\divxlc]+$|\s\.\s+\.\s+\d+$")
 ENDS_IN_PAGE = re.compile(r"\D.*[\s.]\d{1,4}$")
-INDEX_ENTRY = re.compile(r"^\S.{0,60}?[,\s]\s*\d{1,4}([,\s–-]+\d{1,4})*$")
+INDEX_ENTRY = re.compile(r"^[^\W\d_]{2}.{0,60}?[,\s]\s*\d{1,4}([,\s–-]+\d{1,4})*$")
 BULLET = re.compile(r"[\s\u2022\u00b7*\uf0b7-]+")
 
 
@@ -123,11 +124,11 @@ def _is_contents(lines: list[str], titles: set[str]) -> bool:
 
 
 def _is_index(lines: list[str]) -> bool:
-    entries = sum(
-        bool(INDEX_ENTRY.search(line)) and len(line.split()) <= 8 and line[:1].isalpha()
-        for line in lines
-    )
-    return len(lines) >= 20 and entries >= 0.5 * len(lines)
+    entries = [
+        line.lower() for line in lines if INDEX_ENTRY.search(line) and len(line.split()) <= 8
+    ]
+    ordered = sum(a <= b for a, b in pairwise(entries))
+    return len(entries) >= max(10, 0.5 * len(lines)) and ordered >= 0.7 * (len(entries) - 1)
 
 
 def _lines(textpage: pypdfium2.PdfTextPage, height: float) -> list[Line]:

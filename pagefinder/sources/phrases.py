@@ -1,6 +1,7 @@
 """What a document says of its own parts: bookmarks, headings and captions, with their pages."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +11,27 @@ from pagefinder.sources.wording import content_words, paraphrase
 
 NUMBER = re.compile(
     r"^(?:(?:chapter|section|appendix|part|annex)\s+[\dA-Z]+(?:\.\d+)*|\d+(?:\.\d+)*"
-    r"|[A-Z](?:\.\d+)+)[.:)]?\s+(?=\S)",
+    r"|[A-Z](?:\.\d+)+|(?-i:[IVX]{1,4}))[.:)]?\s+(?=\S)",
     re.IGNORECASE,
 )
 CAPTION = re.compile(
     r"^(Figure|Fig\.?|Table|Tab\.?|Listing|Diagram|Chart)\s*[A-Z]?\d+(?:[.\-–]\d+)*"
     r"(?:\s*[:.–—-]\s*|\s+(?=[A-Z]))(\S.*)$"
+)
+# How API manuals title a routine: its name, a dash, what it does.
+ROUTINE = re.compile(r"^(\w+[_\w]*(?:\(\))?(?:, \w+)*) (?:—|–|-|--) ([a-z].*)$")
+# What begins a sentence about a figure, not the caption of one.
+SENTENCE = re.compile(
+    r"^(?:\d*\(?\w?\)?\s*)?(?:shows?|shown|is|are|was|gives?|illustrates?|depicts?|lists?|and|or|in|of"
+    r"|on|for|we|below|above|presents?|contains?|has|to|from|with)\b"
+)
+PANELS = re.compile(r"\(\w\)\s*")
+FORMULA = re.compile(r"[={}<>|\\^@]")
+# A number in words, or a part without a name.
+UNNAMED = re.compile(
+    r"^(?:(?:chapter|section|appendix|part|annex)\s+\w{1,5}|one|two|three|four|five|six|seven|eight"
+    r"|nine|ten|eleven|twelve|thirteen|fourteen|fifteen)$",
+    re.IGNORECASE,
 )
 # Parts that list or wrap the rest: nobody looks for what they say.
 WRAPPERS = frozenset(
@@ -25,8 +41,9 @@ WRAPPERS = frozenset(
 # A heading this low on its page is answered on the next one too.
 LOW = 0.12
 HEADING_SIZE = 1.12  # of the body's type
-HEADING_WORDS, CAPTION_LENGTH = 12, 160
+HEADING_WORDS, CAPTION_LENGTH, FULL_LINE = 12, 130, 65
 ANSWERS = ("text", "picture")
+PAGE_NUMBER = re.compile(r"^\d+\s|\s\d+$")
 
 
 @dataclass(frozen=True)
@@ -65,19 +82,21 @@ def find(pages: Sequence[PageLayout], outline: Sequence[Entry], title: str) -> l
     """Candidates of a document in page order, each wording of a page once."""
     document = _document_title(title)
     running = running_lines([[line.text for line in page.lines] for page in pages])
-    lower = {
-        word
-        for page in pages
-        for line in page.lines
-        for word in re.findall(r"\b[a-z]{3,}\b", line.text)
-    }
+    cases = Counter(
+        word for page in pages for line in page.lines for word in re.findall(r"\w+", line.text)
+    )
     last = len(pages) - 1
     found: dict[tuple[str, int], Phrase] = {}
 
     def add(phrase: Phrase) -> None:
-        usable = content_words(phrase.wording) and plain(phrase.wording) not in WRAPPERS
-        if usable and all(pages[index].kind in ANSWERS for index in phrase.pages):
-            asked = _sentence_case(phrase.asked, lower)
+        named = content_words(phrase.wording) and not UNNAMED.match(phrase.wording)
+        usable = named and plain(phrase.wording) not in WRAPPERS
+        if (
+            usable
+            and not _is_formula(phrase.wording)
+            and all(pages[index].kind in ANSWERS for index in phrase.pages)
+        ):
+            asked = _sentence_case(phrase.asked, cases)
             known = (plain(phrase.wording), phrase.pages[0])
             found.setdefault(known, replace(phrase, asked=asked))
 
@@ -86,7 +105,12 @@ def find(pages: Sequence[PageLayout], outline: Sequence[Entry], title: str) -> l
         if target is not None:
             parent = next((_clean(name) for name in reversed(entry.above) if _clean(name)), "")
             wording, section = _clean(entry.title), _section(outline, number, last)
-            add(Phrase(wording, wording, "bookmark", target, parent, document, section))
+            whole = Phrase(wording, wording, "bookmark", target, parent, document, section)
+            routine = ROUTINE.match(wording)
+            if routine is not None:
+                add(replace(whole, asked=f"How do I {routine[2]}?", wording=routine[2]))
+                whole = replace(whole, asked=f"What does {routine[1]} do?")
+            add(whole)
     for phrase in _headings(pages, running, document):
         add(phrase)
     for phrase in _captions(pages, document):
@@ -106,10 +130,21 @@ def _clean(title: str) -> str:
     return NUMBER.sub("", " ".join(title.split())).strip(" .:;,–—-")
 
 
-def _sentence_case(text: str, lower: set[str]) -> str:
-    """Lower the first letter of a word that the document also writes in lower case."""
-    first = text.split(" ", 1)[0]
-    return text[:1].lower() + text[1:] if first.istitle() and first.lower() in lower else text
+def _is_formula(text: str) -> bool:
+    symbols = any(ord(sign) > 127 and unicodedata.category(sign) == "Sm" for sign in text)
+    return symbols or bool(FORMULA.search(text))
+
+
+def _sentence_case(text: str, cases: Counter[str]) -> str:
+    """Lower the capitals of a title, except of words that the document mostly writes with them."""
+    return " ".join(
+        token.lower()
+        if token.istitle()
+        and token != "I"
+        and (cases[token.lower()] > cases[token] or token in ("A", "An", "The"))
+        else token
+        for token in text.split(" ")
+    )
 
 
 def _section(outline: Sequence[Entry], number: int, last: int) -> tuple[int, int]:
@@ -163,7 +198,8 @@ def _headings(pages: Sequence[PageLayout], running: set[str], document: str) -> 
         number = 0
         while number < len(page.lines):
             line, used = page.lines[number], 1
-            if not _is_heading(line, body, running):
+            edge = number in (0, len(page.lines) - 1)
+            if not _is_heading(line, body, running) or (edge and PAGE_NUMBER.search(line.text)):
                 number += 1
                 continue
             text = line.text
@@ -194,9 +230,11 @@ def _is_heading(line: Line, body: float, running: set[str]) -> bool:
         (large or numbered)
         and short
         and letters >= 0.6 * len(text.replace(" ", ""))
-        and text[-1] not in ".,;:"
+        and text[0].isalnum()
+        and text[-1] not in ".,;:)"
         and not CAPTION.match(text)
         and plain(text) not in running
+        and not _is_formula(text)
     )
 
 
@@ -220,12 +258,18 @@ def _captions(pages: Sequence[PageLayout], document: str) -> list[Phrase]:
             match = CAPTION.match(line.text)
             if match is None:
                 continue
-            text = match[2]
+            if SENTENCE.match(match[2]):
+                continue
+            text, above = match[2], line
             for following in page.lines[number + 1 : number + 3]:
-                if text.endswith(".") or len(text) < 30 or following.size != line.size:
+                # Only a line that was too full goes on in the next one.
+                ended = text.endswith(".") or len(above.text) < FULL_LINE
+                if ended or following.size != line.size or CAPTION.match(following.text):
                     break
-                text = f"{text} {following.text}"
-            wording = _clean(re.split(r"(?<=[a-z)])\.(?:\s|$)", text)[0])
+                text, above = f"{text} {following.text}", following
+            wording = " ".join(
+                _clean(re.split(r"(?<=[a-z)])\.(?:\s|$|\()", PANELS.sub(" ", text))[0]).split()
+            )
             if len(content_words(wording)) >= 2 and len(wording) <= CAPTION_LENGTH:
                 origin = "table" if match[1].startswith("Tab") else "figure"
                 whole = (0, len(pages) - 1)

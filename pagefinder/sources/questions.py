@@ -23,13 +23,22 @@ log = logging.getLogger(__name__)
 MAX_ANSWERS = 2
 # How a phrase is asked: by its hash, so that a model does not learn one form.
 FORMS = {
-    "bookmark": ("Where is {} explained?", "Which page is about {}?", "What is said about {}?"),
-    "heading": ("Which page covers {}?", "Where do I find {}?", "What does it say about {}?"),
+    "bookmark": (
+        "Which page is about {}?",
+        "Where can I read about {}?",
+        "What is there to know about {}?",
+    ),
+    "heading": (
+        "Which page covers {}?",
+        "Where can I read about {}?",
+        "What is there to know about {}?",
+    ),
     "figure": ("Which figure shows {}?", "Where is there a picture of {}?"),
-    "table": ("Which table lists {}?", "Where are {} tabulated?"),
+    "table": ("Which table lists {}?", "Where is the table of {}?"),
     "paraphrase": ("I am looking for {}.", "Where can I read about {}?"),
 }
-OPENERS = frozenset("how what why when where which who can does is".split())
+OPENERS = frozenset("how what when where why which who".split())
+AUXILIARIES = frozenset("to do does did can could is are was should must may will".split())
 
 
 def pack(phrase: Phrase) -> str:
@@ -84,19 +93,21 @@ def _settle(query: SourceQuery, phrase: Phrase, standing: Sequence[str]) -> Sour
 
 
 def _ask(phrase: Phrase, level: int) -> str | None:
-    """The question, naming document and part from level 1 and 2 on; None where there is none."""
-    if level == 2 and not phrase.parent:
+    """The question, with the document from level 1 on and the part around it on level 2."""
+    # A paraphrase with the words of the part around it would copy these from the page.
+    if level == 2 and (not phrase.parent or phrase.origin == "paraphrase"):
         return None
-    first = phrase.asked.split(" ", 1)[0].lower()
-    if phrase.asked.endswith("?") or first in OPENERS:
+    first, second = [*phrase.asked.lower().split(" "), ""][:2]
+    if phrase.asked.endswith("?") or (first in OPENERS and second in AUXILIARIES):
         text = phrase.asked.rstrip("?") + "?"
         text = text[:1].upper() + text[1:]
     else:
         forms = FORMS[phrase.origin]
         digest = hashlib.sha256(phrase.asked.encode()).digest()
         text = forms[digest[0] % len(forms)].format(phrase.asked)
-    place = [phrase.parent] * (level == 2) + [phrase.document] * (level > 0)
-    return f"{text[:-1]} ({', '.join(place)}){text[-1]}" if place else text
+    part = f" under {phrase.parent}" if level == 2 else ""
+    document = f" in {phrase.document}" if level else ""
+    return f"{text[:-1]}{part}{document}{text[-1]}"
 
 
 def _standing(wanted: set[tuple[str, ...]], folder: Path) -> dict[tuple[str, ...], list[str]]:

@@ -45,10 +45,13 @@ default=preset/standard;defining=specifying/declaring;definition=meaning/what it
 definitions=meanings;deleting=removing/erasing;dependencies=prerequisites
 description=explanation/account;details=particulars/specifics;determining=finding out
 development=engineering/programming work;device=gadget/apparatus;differences=distinctions
-difficulties=obstacles/trouble;displaying=showing;distribution=spread;documentation=manuals
+difficulties=obstacles/trouble;displaying=showing;documentation=manuals
 downloading=fetching;drawing=sketching;duties=obligations/tasks;editing=altering/revising
 efficient=fast/economical;elements=constituents;environment=surroundings
-equipment=gear/apparatus;error=fault/mistake;errors=faults/mistakes
+equipment=gear/apparatus;error=fault/mistake;errors=faults/mistakes;guidelines=advice;handbook=manual;guide=manual
+hardware=physical devices;identifying=recognising;keyword=reserved name;keywords=reserved names
+operators=signs of arithmetic;plots=graphs/charts;repository=store;server=host;servers=hosts
+selection=choice;submission=handing in;team=crew/group;theorem=proven statement
 evaluating=assessing;example=sample/illustration;examples=samples/illustrations
 exercises=tasks to practise;experiment=trial/test;experiments=trials/tests;experimental=tentative
 features=capabilities/strengths;fees=charges;file=document;files=documents;finding=locating
@@ -59,14 +62,14 @@ ideas=thoughts;implementation=realisation;importing=bringing in;improvements=enh
 information=facts;input=what goes in;inserting=putting in;installation=set-up/deployment
 installing=setting up/deploying;instructions=directions;interactive=hands-on
 interface=way of access;introduction=first steps/getting started;issues=troubles/concerns
-keys=shortcuts;labels=captions/names;language=notation/tongue;large=big/huge;learning=studying
+keys=shortcuts;labels=captions/names;large=big/huge;learning=studying
 legal=juridical;library=collection of routines;licence=terms of use;license=terms of use
 limitations=restrictions/what cannot be done;limits=bounds;list=enumeration/inventory
 maintaining=looking after;maintenance=upkeep/care;managing=administering
 management=administration;manual=by hand;measurement=gauging;measurements=readings
 measuring=gauging/quantifying;members=participants;messages=notices;methods=techniques/approaches
 mistakes=errors/slips;modifying=altering;motivation=reasons behind it;moving=relocating
-multiple=several/many;names=designations;naming=what things are called;new=fresh/recent
+multiple=several/many;names=designations;naming=what things are called;new=recent
 notation=symbols;notes=remarks/annotations;numbers=figures;objective=aim/target
 objectives=aims/targets;objects=items/things;obtaining=getting hold of;opening=starting
 operation=running;optional=voluntary;options=settings/choices
@@ -107,6 +110,10 @@ writing=composing/authoring
 }
 
 
+# These take an object: `dealing with` needs what is dealt with.
+OPEN = (" in", " up", " with", " out", " at", " for", " into", " of", " after", " down", " to")
+
+
 def words(text: str) -> list[str]:
     """Words and numbers in lower case."""
     return re.findall(r"\w+", text.lower())
@@ -133,7 +140,7 @@ def paraphrase(title: str, page: str) -> str | None:
     """
     present = {stem(word) for word in content_words(page)}
     result, replaced = [], 0
-    for token in title.split():
+    for place, token in enumerate(title.split()):
         carries = content_words(token)
         if not carries:
             result.append(token.lower())
@@ -142,11 +149,19 @@ def paraphrase(title: str, page: str) -> str | None:
         fresh = (
             option
             for option in options
-            if not any(stem(word) in present for word in content_words(option))
+            if _fits(option, place, len(title.split()))
+            and not any(stem(word) in present for word in content_words(option))
         )
         chosen = next(fresh, None)
         if chosen is None:
             return None
         result.append(chosen)
         replaced += 1
-    return " ".join(result) if replaced else None
+    return " ".join(result) if replaced >= 2 else None
+
+
+def _fits(option: str, place: int, count: int) -> bool:
+    """Whether other words can stand there: some want an object behind them, some nothing."""
+    if " " not in option:
+        return True
+    return (place == 0 and place + 1 < count) if option.endswith(OPEN) else place + 1 == count
