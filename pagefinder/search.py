@@ -24,7 +24,7 @@ from pagefinder.quantizing import cut
 from pagefinder.searchable import Pages, corpus_pages, folder_pages, state_of
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import CrossEncoder, SentenceTransformer
 
 log = logging.getLogger(__name__)
 
@@ -132,10 +132,7 @@ def search(
     for name in ("embedder", "reranker") if rerank else ("embedder",):
         if not (models / name).is_dir():
             raise InputError(f"{models / name} is not there: run `make repro`, or name --models")
-    # Imported only here: it takes seconds, and a wrong argument should be named at once.
-    from sentence_transformers import CrossEncoder, SentenceTransformer
-
-    embedder = SentenceTransformer(str(models / "embedder"))
+    embedder, reranker = _open(models, rerank)
     if folder is None:
         pages = corpus_pages(root / "data/corpus")
         found = stored_vectors(embedder, pages, root / "data/embeddings/tuned/pages.npy")
@@ -146,11 +143,23 @@ def search(
     scores = vectors @ np.asarray(asked, np.float32)
     wanted = max(top, SHORTLIST) if rerank else top
     best = np.argsort(-scores, kind="stable")[:wanted]
-    if not rerank:
+    if reranker is None:
         return [(float(scores[place]), pages.labels[rows[place]]) for place in best]
-    reranker = CrossEncoder(str(models / "reranker"))
     ranked = reranker.rank(query, [pages.open(rows[place]) for place in best], top_k=top)
     return [(float(at["score"]), pages.labels[rows[best[at["corpus_id"]]]]) for at in ranked]
+
+
+def _open(models: Path, rerank: bool) -> "tuple[SentenceTransformer, CrossEncoder | None]":
+    """Both models, the second where it is wanted; in float32 where there is no GPU."""
+    # Imported only here: it takes seconds, and a wrong argument should be named at once.
+    import torch
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    keywords = {} if torch.cuda.is_available() else {"model_kwargs": {"dtype": torch.float32}}
+    embedder = SentenceTransformer(str(models / "embedder"), **keywords)
+    return embedder, CrossEncoder(str(models / "reranker"), **keywords) if rerank else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

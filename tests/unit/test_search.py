@@ -23,7 +23,7 @@ class Embedder:
 
     encoded = 0
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, **keywords: object) -> None:
         assert (Path(path) / "config.json").is_file()
 
     def __getitem__(self, index: int) -> object:
@@ -45,7 +45,7 @@ class Embedder:
 class Reranker:
     """Prefers dark pages, whatever the question."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, **keywords: object) -> None:
         pass
 
     def rank(self, query: str, images: list[Image.Image], top_k: int) -> list[dict[str, float]]:
@@ -63,6 +63,11 @@ def root(tmp_path, monkeypatch) -> Path:
     stub = types.ModuleType("sentence_transformers")
     stub.SentenceTransformer, stub.CrossEncoder = Embedder, Reranker
     monkeypatch.setitem(sys.modules, "sentence_transformers", stub)
+    quiet = types.ModuleType("transformers.utils.logging")
+    quiet.disable_progress_bar = lambda: None
+    for name in ("transformers", "transformers.utils"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "transformers.utils.logging", quiet)
     monkeypatch.chdir(tmp_path)
     Embedder.encoded = 0
     return tmp_path
