@@ -79,11 +79,11 @@ def axes(
     return figure, plot
 
 
-def legend(plot: Axes, columns: int = 2) -> None:
+def legend(plot: Axes, columns: int = 2, **settings: Any) -> None:  # noqa: ANN401  # matplotlib's
     """Name the series below the plot, where they cover nothing."""
     with matplotlib.rc_context(STYLE):
         plot.figure.legend(
-            *plot.get_legend_handles_labels(), loc="outside lower center", ncols=columns
+            *plot.get_legend_handles_labels(), loc="outside lower center", ncols=columns, **settings
         )
 
 

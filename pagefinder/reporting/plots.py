@@ -160,7 +160,9 @@ def sizes(rows: pd.DataFrame, title: str) -> Plot:
         rows: label, parameters (in billions), ndcg@10, own.
         title: What to see.
     """
-    figure, plot = figures.axes(title, "parameters in billions (log scale)", NDCG, height=4.2)
+    figure, plot = figures.axes(
+        title, "parameters in billions (log scale)", NDCG, height=3.6 + 0.1 * len(rows)
+    )
     for own, colour, mark, name in (
         (False, GREY, "s", "other models"),
         (True, BLUE, "o", "this run"),
@@ -168,22 +170,27 @@ def sizes(rows: pd.DataFrame, title: str) -> Plot:
         part = rows[rows["own"] == own]
         if len(part):
             plot.plot(part["parameters"], part["ndcg@10"], mark, color=colour, label=name)
-    rows = rows.sort_values(["parameters", "ndcg@10"])
-    for place, row in enumerate(rows.to_dict("records")):
-        plot.annotate(
-            row["label"],
-            (row["parameters"], row["ndcg@10"]),
-            xytext=(7, 3 if place % 2 == 0 else -9),
-            textcoords="offset points",
-            fontsize=7.5,
-            color=INK,
-        )
+    rows = rows.sort_values("ndcg@10", ascending=False, kind="stable").reset_index(drop=True)
+    # Names would cover each other: points bear numbers, near ones share a mark, a key names them.
+    for parameters, part in rows.groupby("parameters"):
+        near = (part["ndcg@10"].diff() < -0.03 * np.ptp(rows["ndcg@10"])).cumsum()
+        for _, joined in part.groupby(near):
+            plot.annotate(
+                ", ".join(str(number + 1) for number in joined.index),
+                (float(str(parameters)), joined["ndcg@10"].mean()),
+                xytext=(7, -3),
+                textcoords="offset points",
+                fontsize=9,
+                color=INK,
+            )
+    for number, label in enumerate(rows["label"], 1):
+        plot.plot([], [], " ", label=f"{number}  {label}")
     plot.set_xscale("log")
-    plot.margins(x=0.35)
+    plot.margins(x=0.15)
     ticks = sorted(rows["parameters"].unique())
     plot.set_xticks(ticks, [f"{value:.2g}" for value in ticks])
     plot.minorticks_off()
-    figures.legend(plot)
+    figures.legend(plot, fontsize=8, handlelength=1, columnspacing=1)
     return figures.finish(figure, "sizes")
 
 

@@ -89,6 +89,12 @@ def _published(section: Section, inputs: Inputs) -> None:
         rows = [[m["model"], f"{m['parameters'] or '–'}", f"{m['ndcg@10']:.3f}"] for m in models]
         header = ["model", "billion parameters", "NDCG@10"]
         section.tables.append(Table(f"Published: {published['setting']}", header, rows))
+        rows = [
+            [str(m["dimension"]), score(m["base"]), score(m["tuned"])]
+            for m in published["dimensions"]
+        ]
+        header = ["dimensions", "base", "tuned"]
+        section.tables.append(Table("Published: NDCG@10 by dimension", header, rows))
         points += [
             {"label": m["model"], "parameters": m["parameters"], "own": False}
             | {"ndcg@10": m["ndcg@10"]}
