@@ -268,8 +268,8 @@ def _check_sight(model: SentenceTransformer | CrossEncoder, name: str) -> None:
     if not model.supports("image"):
         raise InputError(
             f"model {name!r} takes {', '.join(map(str, modalities))} but no image: choose a "
-            "vision-language model, or describe its image input under base.modality_config (a fresh "
-            "checkpoint) or modality_config in its sentence_bert_config.json"
+            "vision-language model, or describe its image input: a fresh checkpoint's under "
+            "base.modality_config, another's in its sentence_bert_config.json"
         )
 
 

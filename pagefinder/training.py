@@ -119,7 +119,7 @@ def embedder_trainer(
         train_dataset=dataset,
         loss=_matryoshka(model, knobs, loss, 0 if automatic else int(knobs.mini_batch)),
         evaluator=evaluator,
-        callbacks=[_Watch()],
+        callbacks=[_Watch()] if evaluator else [],
     )
     if automatic:
         trainer.loss = _matryoshka(

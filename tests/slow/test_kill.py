@@ -98,10 +98,10 @@ def test_a_second_run_waits_and_a_killed_first_one_frees_it(whole, tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 64 MiB: one checkpoint of the tiny model fits, the second does not."""
+    """A file system of 40 MiB: one checkpoint of the tiny model fits, the second does not."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder]).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", folder]).returncode:
         pytest.skip("mounting a small disk needs root")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)

@@ -1,0 +1,103 @@
+"""`mini_batch: auto` on a pretended card: what fits is found, and nothing is left changed."""
+
+import random
+
+import pandas as pd
+import pytest
+import torch
+from tiny import tiny_params, write_tiny_corpus, write_vlm
+
+from pagefinder import examples, memory, models, training
+from pagefinder.errors import InputError
+
+
+def card(largest, attempts):
+    """A step that runs out of memory above `largest` examples at a time, in a batch of 64."""
+
+    def attempt(mini_batch):
+        attempts.append(mini_batch)
+        if (mini_batch or 64) > largest:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    return attempt
+
+
+@pytest.mark.parametrize(
+    ("largest", "found", "tried"),
+    [
+        (64, 0, [0]),
+        (63, 32, [0, 32]),
+        (5, 4, [0, 32, 16, 8, 4]),
+        (1, 1, [0, 32, 16, 8, 4, 2, 1]),
+    ],
+)
+def test_the_largest_that_fits_is_found(largest, found, tried):
+    attempts = []
+    assert memory.largest_mini_batch(card(largest, attempts), 64) == found
+    assert attempts == tried
+
+
+def test_too_small_a_card_is_said_with_the_mends():
+    with pytest.raises(InputError, match="not even one .*gradient_checkpointing"):
+        memory.largest_mini_batch(card(0, []), 64)
+
+
+def test_other_errors_are_not_taken_for_a_small_card():
+    def attempt(mini_batch):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        memory.largest_mini_batch(attempt, 64)
+
+
+@pytest.fixture
+def trainer(tmp_path):
+    """The trainer of a tiny model with its corpus and rows."""
+    write_vlm(tmp_path / "models/vlm")
+    corpus = write_tiny_corpus(tmp_path / "corpus")
+    params = tiny_params()
+    hardware = models.settle(params.compute)
+    model = models.open_embedder(params.base, params.pixels, hardware, tmp_path)
+    pairs = [(f"q{i:02}", f"p{(i + 1) % 24:02}") for i in range(24)]
+    negatives = pd.DataFrame(pairs, columns=["query_id", "page_id"])
+    rows = examples.embedder_rows(corpus, negatives, 1)
+    arguments = (params.embedder, params.loss, params.compute, hardware, 1, tmp_path / "run", None)
+    return training.embedder_trainer(model, corpus, rows, *arguments), corpus, rows, params
+
+
+def test_the_probe_takes_real_steps_and_leaves_everything_as_it_was(trainer, monkeypatch):
+    trainer, corpus, rows, params = trainer
+    original, tried = training._matryoshka, []
+
+    def small_card(model, knobs, loss, mini_batch, gather=True):
+        assert not gather
+        tried.append(mini_batch)
+        if mini_batch in (0, 2):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(model, knobs, loss, mini_batch, gather)
+
+    monkeypatch.setattr(training, "_matryoshka", small_card)
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    states = torch.get_rng_state(), random.getstate()
+    hardware = models.settle(params.compute)
+    found = training._fitting_mini_batch(
+        trainer, corpus, rows, params.embedder, params.loss, hardware
+    )
+    assert found == 1
+    assert tried == [0, 2, 1]
+    after = trainer.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(parameter.grad is None for parameter in trainer.model.parameters())
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert states[1] == random.getstate()
+
+
+def test_auto_on_a_cpu_is_said_with_the_mend(tmp_path, trainer):
+    trainer, corpus, rows, params = trainer
+    knobs = params.embedder.model_copy(update={"mini_batch": "auto"})
+    hardware = models.settle(params.compute)
+    with pytest.raises(InputError, match="mini_batch is auto, which needs CUDA: name a number"):
+        training.embedder_trainer(
+            trainer.model, corpus, rows, knobs, params.loss, params.compute, hardware, 1,
+            tmp_path, None,
+        )  # fmt: skip
