@@ -4,6 +4,7 @@
 committed, against which the report compares a run, are refreshed beside it.
 """
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -15,6 +16,17 @@ from stages import summary
 
 README = Path("README.md")
 DEFAULTS = Path("pagefinder/reporting/defaults.json")  # read by the report
+TOP = (
+    ("dvc.yaml", "The pipeline: what each stage runs, reads and writes"),
+    ("params.yaml", "Every knob, with the reason for its value"),
+    ("stages/", "One thin module a stage; also summary, readme and push"),
+    ("nano/", "How the small bundled base models are made, and their weights"),
+    ("benchmarks/", "Speed and memory, as ratios"),
+    ("tests/", "unit, pipeline, slow, gpu"),
+    ("data/ models/ metrics/", " What the stages write"),
+    ("docs/", "Architecture, data, GPUs, experiments, contributing"),
+    ("pagefinder/", "The library, which knows nothing of DVC"),
+)
 
 
 def results(root: Path) -> str:
@@ -56,6 +68,23 @@ def stage_table(root: Path) -> str:
     return table(["stage", "what it does", "outputs"], rows)
 
 
+def files(root: Path) -> str:
+    """The file tree: folders in words, the library's modules by their first line."""
+    lines = [f"{name:<22}{text}" for name, text in TOP]
+    library = [
+        path
+        for path in sorted((root / "pagefinder").glob("*"))
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    ]
+    for path in library:
+        module = path if path.suffix else path / "__init__.py"
+        said = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
+        if path.name not in ("__init__.py", "__pycache__"):
+            name = path.name if path.suffix else f"{path.name}/"
+            lines.append(f"  {name:<20}{said.partition(chr(10))[0].rstrip('.')}")
+    return "\n".join(["```", *lines, "```"])
+
+
 def table(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -81,7 +110,8 @@ def main(root: Path = Path(), *, check: bool = False) -> int:
     """Write README.md and the committed params; with `check` only say whether they are current."""
     readme, defaults = root / README, root / DEFAULTS
     old = readme.read_text(encoding="utf-8")
-    new = filled(old, {"results": results(root), "stages": stage_table(root)})
+    parts = {"results": results(root), "stages": stage_table(root), "files": files(root)}
+    new = filled(old, parts)
     committed = json.dumps(params.read(root / "params.yaml"), indent=2) + "\n"
     stale = [readme.name] if new != old else []
     stale += [defaults.name] if defaults.read_text(encoding="utf-8") != committed else []

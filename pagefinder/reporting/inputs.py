@@ -4,6 +4,7 @@ Some are there only for some sources and settings, so a table that is missing is
 missing metrics an empty dictionary; what then cannot be said, the report says in a sentence.
 """
 
+import csv
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -131,7 +132,10 @@ class Inputs:
         if not path.is_file():
             return {}
         names = ["query", "q0", "page", "rank", "score", "run"]
-        rows = pd.read_csv(path, sep=" ", names=names, dtype={"query": str, "page": str})
+        words = {"query": str, "page": str}
+        rows = pd.read_csv(
+            path, sep=" ", names=names, dtype=words, keep_default_na=False, quoting=csv.QUOTE_NONE
+        )
         rows = rows.sort_values(["query", "rank"])
         return {str(query): pages.tolist() for query, pages in rows.groupby("query")["page"]}
 
@@ -149,6 +153,7 @@ def _table(path: Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
     try:
-        return pd.read_csv(path)
+        # Only an empty cell is missing: "NA" may well be a kind of page.
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
     except pd.errors.EmptyDataError:
         return pd.DataFrame()

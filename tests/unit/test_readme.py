@@ -17,6 +17,8 @@ old
 between
 <!-- stages -->
 <!-- /stages -->
+<!-- files -->
+<!-- /files -->
 after
 """
 STAGES = """
@@ -37,6 +39,10 @@ def root(tmp_path) -> Path:
     (tmp_path / "params.yaml").write_text("seed: 13\n")
     (tmp_path / readme.DEFAULTS).parent.mkdir(parents=True)
     (tmp_path / readme.DEFAULTS).write_text("{}")
+    library = tmp_path / "pagefinder"
+    (library / "one.py").write_text('"""The first line.\n\nMore.\n"""\n')
+    (library / "part").mkdir()
+    (library / "part/__init__.py").write_text('"""A part."""\n')
     return tmp_path
 
 
@@ -45,7 +51,9 @@ def test_parts_are_written_and_the_rest_is_left(root) -> None:
     text = (root / "README.md").read_text()
     assert text.startswith("# t\n<!-- results -->\n|")
     assert "\n<!-- /results -->\nbetween\n<!-- stages -->\n" in text
-    assert text.endswith("<!-- /stages -->\nafter\n")
+    assert text.endswith("```\n<!-- /files -->\nafter\n")
+    assert "\n  one.py              The first line\n" in text
+    assert "\n  part/               A part\n" in text
     assert "old" not in text
     assert "| tuned embedder | 0.8260 | +0.3506 | +0.1000 to +0.6000 | 0.012 |" in text
     assert "| first 20 reranked | 0.9260 | +0.1000 | −0.1000 to +0.3000 | 0.31 |" in text
@@ -84,15 +92,3 @@ def test_the_readme_shows_the_same_lines_of_python_as_the_report() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"```python\n{USAGE}```" in text
     assert len(USAGE.splitlines()) == 8
-
-
-def test_the_file_tree_names_only_what_is_there() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    tree = text.split("## Files\n\n```\n")[1].split("```")[0]
-    inside = ""
-    for line in tree.splitlines():
-        name = line.split()[0]
-        path = ROOT / (inside if line.startswith("  ") else "") / name
-        inside = name if not line.startswith("  ") else inside
-        if name not in ("docs/", "data/", "models/", "metrics/"):
-            assert path.exists(), name

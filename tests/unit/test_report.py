@@ -84,6 +84,10 @@ def test_the_reranker_is_not_called_a_gain_when_its_interval_holds_zero(full) ->
     assert '<p class="verdict unclear">' in text(full)
 
 
+def test_a_kind_called_na_is_a_kind(full) -> None:
+    assert "<td>NA</td>" in text(full)
+
+
 def test_the_recommended_dimension_is_marked(full) -> None:
     marked = re.findall(r'<tr class="marked">(.*?)</tr>', text(full))
     assert any("<td>96</td>" in row and "384" in row for row in marked)
