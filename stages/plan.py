@@ -1,15 +1,17 @@
-"""Run a few steps of the chosen profile and predict memory and hours: `python -m stages.plan`.
+"""Run a few steps of a profile and predict memory and hours: `python -m stages.plan [PROFILE]`.
 
 No stage of the pipeline: it writes nothing but log lines, and needs no prepared corpus.
 """
 
 import logging
+import sys
 import tempfile
 from pathlib import Path
 
 import pandas as pd
 
 from pagefinder import models, planning
+from pagefinder import params as file
 from pagefinder.corpus import Corpus
 from pagefinder.params import Params
 from stages import CORPUS, run
@@ -23,13 +25,22 @@ REFERENCE_ROWS, REFERENCE_PAGES = 10_000, 11_500
 
 def main(params: Params, root: Path = Path()) -> None:
     """Log peak memory, speed, visual tokens per page, and predicted hours."""
+    real = (root / CORPUS).is_dir()
+    if sys.argv[1:]:
+        # Pages prepared for one profile have another's wrong size.
+        real = real and sys.argv[1] == params.profile
+        content = file.read(root / "params.yaml")
+        params = file.parse(content | {"profile": sys.argv[1]})
     hardware = models.settle(params.compute)
     model = models.open_embedder(params.base, params.pixels, hardware, root)
     # One process's share of a step is measured; the others work at the same time.
     processes = params.compute.processes
     knobs = params.embedder.model_copy(update={"batch": params.embedder.batch // processes})
     with tempfile.TemporaryDirectory(prefix="plan-") as scratch:
-        corpus, rows = _examples(params, root, Path(scratch), knobs.batch * (STEPS + 1))
+        count = knobs.batch * (STEPS + 1)
+        corpus, rows = (
+            _real(params, root, count) if real else _synthetic(params, Path(scratch), count)
+        )
         tokens = models.check_budget(model, corpus.image(0), params.pixels)
         batch = params.compute.encode_batch
         encoded = planning.measure_encoding(model, corpus, hardware, batch, 2 * batch)
@@ -44,11 +55,13 @@ def main(params: Params, root: Path = Path()) -> None:
             STEPS,
             Path(scratch),
         )
-    real = (root / CORPUS).is_dir()
     train_rows = len(corpus.positives("train")) if real else REFERENCE_ROWS
     pages = len(corpus.pages) if real else REFERENCE_PAGES
     page_rate, row_rate = encoded.per_second * processes, trained.per_second * processes
-    dev = (1 + params.embedder.evaluations) * params.embedder.dev_pages
+    dev_pages = params.embedder.dev_pages
+    if real:
+        dev_pages = min(dev_pages, len(corpus.page_rows("dev")))
+    dev = (1 + params.embedder.evaluations) * dev_pages
     train_hours = (train_rows * params.embedder.epochs / row_rate + dev / page_rate) / 3600
     log.info("visual tokens per page: %s", tokens or "unknown")
     log.info("encoding: %.1f pages/s, peak %.1f GiB", page_rate, encoded.peak_gib)
@@ -67,15 +80,16 @@ def main(params: Params, root: Path = Path()) -> None:
     )
 
 
-def _examples(params: Params, root: Path, scratch: Path, rows: int) -> tuple[Corpus, pd.DataFrame]:
-    """The prepared corpus where there is one, else synthetic pages of the budget's size."""
+def _real(params: Params, root: Path, count: int) -> tuple[Corpus, pd.DataFrame]:
+    corpus = Corpus(root / CORPUS)
+    return corpus, planning.sampled_rows(corpus, params.mine.negatives, count)
+
+
+def _synthetic(params: Params, scratch: Path, count: int) -> tuple[Corpus, pd.DataFrame]:
+    log.info("no %s for this profile: measuring on synthetic pages of its budget", CORPUS)
     negatives = params.mine.negatives
-    if (root / CORPUS).is_dir():
-        corpus = Corpus(root / CORPUS)
-        return corpus, planning.sampled_rows(corpus, negatives, rows)
-    log.info("no %s yet: measuring on synthetic pages", CORPUS)
-    corpus = planning.synthetic_corpus(scratch / "corpus", params.pixels, rows, negatives)
-    return corpus, planning.synthetic_rows(rows, negatives)
+    corpus = planning.synthetic_corpus(scratch / "corpus", params.pixels, count, negatives)
+    return corpus, planning.synthetic_rows(count, negatives)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from stages import plan
 
 
 @pytest.mark.parametrize("prepared", [True, False])
-def test_the_plan_says_memory_speed_and_hours(tmp_path, caplog, prepared):
+def test_the_plan_says_memory_speed_and_hours(tmp_path, caplog, monkeypatch, prepared):
+    monkeypatch.setattr("sys.argv", ["plan", "cpu"])
     root = write_root(tmp_path)
     if not prepared:
         (root / "data/corpus").rename(root / "data/elsewhere")
