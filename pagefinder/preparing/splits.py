@@ -81,7 +81,7 @@ def split_corpus(
     query_split = queries["query_id"].map(
         lambda query_id: drawn[f"{own[query_id]}/page/{answer[query_id]}"]
     )
-    page_split = _page_splits(found, drawn, scopes, qrels, queries.assign(split=query_split))
+    page_split = _page_splits(found, drawn, scopes, qrels, queries.assign(split=query_split), own)
     return _separate(found, page_split, queries.assign(split=query_split), qrels, by_part)
 
 
@@ -184,14 +184,19 @@ def _page_splits(
     scopes: dict[str, set[str]],
     qrels: pd.DataFrame,
     queries: pd.DataFrame,
+    own: dict[str, str],
 ) -> dict[str, str]:
     """Split of every page: the strongest of those that claim it, eval if none does.
 
-    A page that no query and no document knows is a distractor that somebody put into the corpus.
+    A negative of a query claims it too: strongly where the source itself put the query into dev or
+    eval; where that was drawn, only a page that answers nothing, or a few drawn queries would take
+    their negatives, and with them the answers of many others, out of train. A page that no query
+    and no document knows is a distractor that somebody put into the corpus.
     """
     claims: dict[str, str] = {}
+    weak: dict[str, str] = {}
 
-    def claim(page: str, split: str) -> None:
+    def claim(page: str, split: str, claims: dict[str, str] = claims) -> None:
         if RANK[split] >= RANK[claims.get(page, split)]:
             claims[page] = split
 
@@ -201,9 +206,11 @@ def _page_splits(
             if node in drawn or scope:
                 claim(page, drawn.get(node, scope))
     user = dict(zip(queries["query_id"], queries["split"], strict=True))
-    for query_id, page_id in qrels[["query_id", "page_id"]].itertuples(index=False):
-        claim(page_id, user[query_id])
-    return {page: claims.get(page, "eval") for page in found["page_id"]}
+    negatives = qrels[qrels["relevance"] <= 0]
+    for query_id, page_id in negatives[["query_id", "page_id"]].itertuples(index=False):
+        drawn_split = own[query_id] != user[query_id]
+        claim(page_id, user[query_id], weak if drawn_split else claims)
+    return {page: claims.get(page, weak.get(page, "eval")) for page in found["page_id"]}
 
 
 def _separate(

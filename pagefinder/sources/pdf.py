@@ -1,5 +1,6 @@
 """A folder of PDF files: every page, and queries from what the documents say of their own parts."""
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,7 @@ def crashed(document: Document) -> Row:
 def read_document(document: Document) -> Row:
     """Pages of one file without pixels, and candidates for queries; a bad file is one problem."""
     path, stored, name = document
+    _forget_last_error()
     try:
         with pypdfium2.PdfDocument(path) as pdf:
             if not len(pdf):
@@ -85,7 +87,7 @@ def read_document(document: Document) -> Row:
     except pypdfium2.PdfiumError as error:
         if getattr(error, "err_code", None) == PASSWORD_ERROR:
             return _unreadable(document, "encrypted PDF: it needs a password")
-        return _unreadable(document, f"unreadable PDF: {error}")
+        return _unreadable(document, "unreadable PDF: damaged, or without a page")
     pages = layout.classify(pages, [entry.title for entry in outline])
     keys = [f"{stored}/{index}" for index in range(len(pages))]
     found = phrases.find(pages, outline, title or Path(name).stem)
@@ -112,6 +114,15 @@ def read_document(document: Document) -> Row:
             for phrase in found
         ),
     ]
+
+
+def _forget_last_error() -> None:
+    """A file without pages fails and leaves the error of the file before it in place.
+
+    Bytes that are no PDF set it to something that is not about passwords.
+    """
+    with contextlib.suppress(pypdfium2.PdfiumError):
+        pypdfium2.PdfDocument(b"none").close()
 
 
 def _unreadable(document: Document, problem: str) -> Row:

@@ -1,0 +1,220 @@
+"""The pdf source: what counts as a page, a question and its answer, and what files may be like."""
+
+import pandas as pd
+import pytest
+from sources import with_params, write_pdf
+
+from pagefinder.corpus import Corpus
+from pagefinder.errors import InputError
+from pagefinder.sources import layout, pdf, phrases, storing, writing
+from pagefinder.sources.wording import content_words, paraphrase, stem
+from stages import CORPUS, QUARANTINE, SOURCE, download, prepare
+
+BODY = ["Water runs downhill and nobody has to push it along."] * 6
+
+
+def manual(path, topics, title, extra=()):
+    """A manual with a contents page and one page per topic, all of them bookmarked."""
+    contents = [
+        "Contents",
+        *(f"{name} . . . . . . . . . . . {n + 2}" for n, name in enumerate(topics)),
+    ]
+    pages = [
+        contents,
+        *([(name, 18), *BODY, f"Number {n}"] for n, name in enumerate(topics)),
+        *extra,
+    ]
+    outline = [(0, name, number + 1) for number, name in enumerate(topics)]
+    write_pdf(path, pages, [(0, "Contents", 0), *outline], title)
+
+
+TOPICS = {
+    "pumps": ["Sealing the pump shaft", "Pressure of the outlet", "Bearings and grease"],
+    "valves": ["Opening a jammed valve", "Springs for the piston", "Colour of the handle"],
+    "pipes": ["Bending copper tubes", "Welding the flange", "Insulating hot lines"],
+    "tanks": ["Coating the inner wall", "Draining the sump", "Ladders and railings"],
+}
+
+
+def folder(tmp_path):
+    location = tmp_path / "raw"
+    (location / "deep").mkdir(parents=True)
+    for number, (name, topics) in enumerate(TOPICS.items()):
+        manual(
+            location / ("deep" if number % 2 else ".") / f"{name}.pdf", topics, f"The {name} book"
+        )
+    return location
+
+
+def prepared(tmp_path, **changes):
+    params = with_params("pdf", input="raw", **changes)
+    download.main(params, tmp_path)
+    prepare.main(params, tmp_path)
+    return Corpus(tmp_path / CORPUS)
+
+
+def test_folder_becomes_pages_and_questions_with_their_answers(tmp_path):
+    folder(tmp_path)
+    corpus = prepared(tmp_path)
+    pages = corpus.pages.set_index("page_id")
+    assert len(pages) == 16
+    assert set(pages["kind"]) == {"contents", "text"}
+    assert set(corpus.queries["split"]) == {"train", "dev", "eval"}
+    asked = corpus.queries.set_index("query_id")
+    answers = corpus.qrels.groupby("query_id")["page_id"].apply(list)
+    found = {}
+    for query_id, ids in answers.items():
+        (page,) = [pages.loc[page_id] for page_id in ids]
+        assert page["kind"] == "text"
+        found[asked.loc[query_id, "text"].split(" about ")[-1].rstrip("?")] = page["text"]
+    assert any("pump shaft" in text for text in found)
+    for topic, text in found.items():
+        assert topic.lower() in text.lower().replace("\n", " ")
+    assert len(found) == 12
+    assert pages["document_id"].nunique() == 4
+    assert pages.groupby("document_id")["split"].nunique().max() == 1
+
+
+def test_bad_files_are_quarantined_and_stop_nothing(tmp_path):
+    location = folder(tmp_path)
+    write_pdf(location / "locked.pdf", [["secret"]], encrypted=True)
+    write_pdf(location / "nothing.pdf", [])
+    (location / "broken.pdf").write_bytes(b"%PDF-1.4\nnot really")
+    (location / "empty.pdf").write_bytes(b"")
+    whole = (location / "pumps.pdf").read_bytes()
+    (location / "torn.pdf").write_bytes(whole[: len(whole) // 3])
+    (location / "outside.pdf").symlink_to("/etc/hostname")
+    corpus = prepared(tmp_path, max_quarantined=0.5)
+    reasons = pd.read_parquet(tmp_path / QUARANTINE).set_index("origin")["reason"].to_dict()
+    assert reasons.pop("torn.pdf").split(":")[0] in ("unreadable PDF", "empty PDF")
+    assert {name: reason.split(":")[0] for name, reason in reasons.items()} == {
+        "broken.pdf": "unreadable PDF",
+        "empty.pdf": "unreadable PDF",
+        "locked.pdf": "encrypted PDF",
+        "nothing.pdf": "unreadable PDF",
+        "outside.pdf": "path leaves the folder",
+    }
+    assert len(corpus.pages) == 16
+
+
+def test_folder_without_pdf_is_a_clear_error(tmp_path):
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(InputError, match="holds no PDF file"):
+        download.main(with_params("pdf", input="raw"), tmp_path)
+    assert not (tmp_path / SOURCE).exists()
+
+
+def test_changed_added_or_removed_file_changes_what_is_stored(tmp_path):
+    location = folder(tmp_path)
+    params = with_params("pdf", input="raw")
+
+    def digest():
+        download.main(params, tmp_path)
+        return (tmp_path / SOURCE / storing.PROVENANCE).read_text()
+
+    first = digest()
+    assert digest() == first
+    manual(location / "pumps.pdf", ["Priming a siphon"], "The pumps book")
+    changed = digest()
+    (location / "pumps.pdf").unlink()
+    removed = digest()
+    assert len({first, changed, removed}) == 3
+    assert "Priming" not in removed
+
+
+def test_wording_on_several_pages_gets_them_all_or_more_context(tmp_path):
+    twice = [["A word on Sealing the pump shaft in passing.", *BODY]]
+    often = [[*BODY, f"The Pressure of the outlet {n}", *BODY] for n in range(4)]
+    manual(tmp_path / "one.pdf", TOPICS["pumps"], "One", twice + often)
+    manual(tmp_path / "two.pdf", ["Bearings and grease", "Only here for once"], "Two")
+    writing.write(pdf.open_source(tmp_path), tmp_path / "out")
+    queries = pd.read_parquet(tmp_path / "out" / storing.QUERIES).set_index("query")
+    qrels = pd.read_parquet(tmp_path / "out" / storing.QRELS)
+    answers = {
+        text: sorted(int(page.split("/")[1]) for page in qrels[qrels["query"] == number]["page"])
+        for number, text in queries["text"].items()
+    }
+    pick = {
+        name: [t for t in answers if name in t] for name in ("shaft", "outlet", "grease", "once")
+    }
+    assert answers[pick["shaft"][0]] == [1, 4]
+    assert pick["outlet"] == []  # on five pages of its document
+    assert sorted(text.split(" in ")[-1] for text in pick["grease"]) == ["One?", "Two?"]
+    assert " in " not in pick["once"][0]
+
+
+def test_running_headers_blank_pages_and_indexes_are_no_answers():
+    def page(*lines, kind="text"):
+        return layout.PageLayout([layout.Line(t, 10.0, False, 0.5) for t in lines], kind)
+
+    index = page("Index", *(f"{word}, {n}, {n + 9}" for n, word in enumerate(sorted(WORDS))))
+    listing = page(*(f"x{n} {n} 60" for n in range(30)))
+    contents = page("Contents", *(f"Chapter {n} . . . . . {n}" for n in range(9)))
+    body = page("THE BOOK 7", *BODY)
+    kinds = [
+        p.kind for p in layout.classify([index, listing, contents, body, page(kind="blank")], [])
+    ]
+    assert kinds == ["index", "text", "contents", "text", "blank"]
+    texts = [["THE BOOK 1", "one"], ["THE BOOK 2", "two"], ["3 THE BOOK", "three"]]
+    running = layout.running_lines(texts)
+    assert [layout.without_running(lines, running) for lines in texts] == [
+        ["one"],
+        ["two"],
+        ["three"],
+    ]
+
+
+WORDS = "anchor beacon cable derrick engine flange gasket hatch island jetty keel lamp mast".split()
+
+
+def test_headings_captions_and_routines_are_found():
+    def line(text, size=10.0, below=0.5):
+        return layout.Line(text, size, False, below)
+
+    body = [line("The quick brown fox jumps over the lazy dog once more.") for _ in range(20)]
+    pages = [
+        layout.PageLayout([line("Cover of the book", 30.0)], "text"),
+        layout.PageLayout(
+            [
+                line("3.2 Cleaning the Filter", 15.0),
+                *body,
+                line("Figure 4: A filter seen from below. It is dirty."),
+                line("Figure 5 shows nothing at all that matters here."),
+                line("Table 2. Sizes of filters"),
+                line("x = 3 { y }", 15.0),
+            ],
+            "text",
+        ),
+        layout.PageLayout([line("flush_pipe — flush the pipe with water", 15.0), *body], "text"),
+    ]
+    outline = [phrases.Entry("flush_pipe — flush the pipe with water", (), 2)]
+    found = phrases.find(pages, outline, "manual_v2.pdf")
+    assert [(p.origin, p.asked, p.pages) for p in found if p.origin != "paraphrase"] == [
+        ("figure", "a filter seen from below", (1,)),
+        ("heading", "Cleaning the Filter", (1,)),
+        ("table", "Sizes of filters", (1,)),
+        ("bookmark", "How do I flush the pipe with water?", (2,)),
+        ("bookmark", "What does flush_pipe do?", (2,)),
+    ]
+    assert {p.document for p in found} == {"manual v2"}
+
+
+def test_paraphrase_shares_no_content_word_with_its_page():
+    page = "Installing requirements: run setup before deploying anything."
+    text = paraphrase("Advanced configuration options", page)
+    assert text is not None
+    stems = {stem(word) for word in content_words(page)}
+    assert not stems & {stem(word) for word in content_words(text)}
+    assert paraphrase("Advanced kubernetes options", page) is None
+    # Every other word for it stands on the page too.
+    assert paraphrase("Simple errors", "easy and plain mistakes, faults, defects") is None
+
+
+def test_long_file_is_read_and_rendered(tmp_path):
+    (tmp_path / "raw").mkdir()
+    pages = [[f"Leaf number {n}"] for n in range(2000)]
+    titles = [(0, f"Leaf number {n}", n) for n in range(0, 2000, 100)]
+    write_pdf(tmp_path / "raw" / "long.pdf", pages, titles, "Long")
+    source = pdf.open_source(tmp_path / "raw")
+    writing.write(source, tmp_path / "out")
+    assert sum(batch.num_rows for batch in storing.batches(tmp_path / "out")) == 2000

@@ -1,0 +1,405 @@
+"""download and prepare on rows of every kind: what becomes of broken ones, twins, splits, kills."""
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sources import page, with_params
+
+from pagefinder import pixels
+from pagefinder.corpus import Corpus
+from pagefinder.errors import InputError
+from pagefinder.preparing import near_duplicates, pages, splits
+from pagefinder.sources import storing, table, writing
+from stages import CORPUS, METRICS, QUARANTINE, download, prepare
+
+ROWS = 20
+
+
+def write_rows(root, rows):
+    """A JSONL table in `root`/raw with the images that rows name by number."""
+    folder = root / "raw"
+    folder.mkdir(exist_ok=True)
+    lines = []
+    for row in rows:
+        for value in (v for v in row.values() if isinstance(v, str) and v.endswith(".png")):
+            file = folder / value
+            if value.removesuffix(".png").isdecimal() and not file.exists():
+                file.write_bytes(page(int(value.removesuffix(".png"))))
+        lines.append(json.dumps(row))
+    (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def good_rows(count=ROWS):
+    return [{"query": f"question {n}", "image": f"{n}.png"} for n in range(count)]
+
+
+def run(root, data=None, **changes):
+    params = with_params("table", data, input="raw", **changes)
+    download.main(params, root)
+    prepare.main(params, root)
+    return Corpus(root / CORPUS), json.loads((root / METRICS / "corpus.json").read_text())
+
+
+def reasons(root):
+    frame = pd.read_parquet(root / QUARANTINE)
+    return dict(zip(frame["origin"], frame["reason"], strict=True))
+
+
+def test_rows_become_a_corpus_with_its_own_splits(tmp_path):
+    rows = [row | {"negative": f"{n + 100}.png"} for n, row in enumerate(good_rows())]
+    write_rows(tmp_path, rows)
+    corpus, metrics = run(tmp_path)
+    assert metrics["queries"] == {"train": 14, "dev": 2, "eval": 4}
+    assert metrics["qrels"] == {"positive": 20, "negative": 20}
+    assert len(corpus.pages) == 40
+    merged = corpus.qrels.merge(corpus.queries, on="query_id").merge(corpus.pages, on="page_id")
+    assert (merged["split_x"] == merged["split_y"]).all()
+    for row in range(len(corpus.pages)):
+        image = corpus.image(row)
+        assert image.size == pixels.budget_size(64, 96, with_params("table").pixels)
+
+
+def test_page_id_is_of_the_source_pixels_whatever_the_encoding(tmp_path):
+    image = Image.open(io.BytesIO(page(3)))
+    buffer = io.BytesIO()
+    image.save(buffer, "BMP")
+    write_rows(tmp_path, [*good_rows(), {"query": "the same in another file", "image": "3.bmp"}])
+    (tmp_path / "raw" / "3.bmp").write_bytes(buffer.getvalue())
+    corpus, metrics = run(tmp_path)
+    assert metrics["merged"]["pages"] == 1
+    ids = set(corpus.pages["page_id"])
+    assert pixels.pixel_digest(image.convert("RGB")) in ids
+    assert len(ids) == ROWS
+
+
+def test_equal_questions_are_one_with_all_their_pages(tmp_path):
+    write_rows(tmp_path, [*good_rows(), {"query": " Question  3", "image": "77.png"}])
+    corpus, metrics = run(tmp_path)
+    assert metrics["merged"]["queries"] == 1
+    assert corpus.qrels.groupby("query_id").size().max() == 2
+
+
+def test_broken_rows_are_quarantined_with_origin_and_reason(tmp_path):
+    bad = [
+        {"query": "text file", "image": "text.png"},
+        {"query": "not there", "image": "missing.png"},
+        {"query": "climbs", "image": "../outside.png"},
+        {"query": "linked", "image": "link.png"},
+        {"query": "web", "image": "https://example.org/page.png"},
+        {"query": "local scheme", "image": "file:///etc/hostname"},
+        {"query": "", "image": "1.png"},
+        {"query": 7, "image": "1.png"},
+        {"query": "no page at all", "image": None},
+        {"query": "bomb", "image": "bomb.png"},
+        {"query": "torn", "image": "torn.png"},
+        {"query": "thin", "image": "thin.png"},
+        {"query": "number", "image": 4},
+        {"query": "elsewhere", "image": "1.png", "split": "holdout"},
+    ]
+    write_rows(tmp_path, [*good_rows(), *bad])
+    folder = tmp_path / "raw"
+    (tmp_path / "outside.png").write_bytes(page(1))
+    (folder / "link.png").symlink_to(tmp_path / "outside.png")
+    (folder / "text.png").write_text("no image")
+    (folder / "torn.png").write_bytes(page(2)[:120])
+    (folder / "thin.png").write_bytes(encoded(Image.new("RGB", (2000, 1))))
+    (folder / "bomb.png").write_bytes(encoded(Image.new("1", (30_000, 30_000))))
+    corpus, metrics = run(tmp_path, max_quarantined=0.9)
+    found = {int(o.split(":")[1].split()[0]) - ROWS - 1: r for o, r in reasons(tmp_path).items()}
+    expected = {
+        0: "unreadable image",
+        1: "missing file",
+        2: "path leaves the folder",
+        3: "path leaves the folder",
+        4: "URL not allowed",
+        5: "URL not allowed",
+        6: "empty query",
+        7: "wrong type",
+        8: "missing page",
+        9: "unreadable image",
+        10: "unreadable image",
+        11: "unreadable image: 2000x1 pixels",
+        12: "wrong type",
+        13: "unknown split",
+    }
+    frame = pd.read_parquet(tmp_path / QUARANTINE)
+    for number, reason in expected.items():
+        own = frame[frame["origin"].str.match(rf"train.jsonl:{number + ROWS + 1}\b")]["reason"]
+        assert any(own.str.startswith(reason)), (number, reason, list(own))
+    assert set(found) == set(expected)
+    assert len(corpus.pages) == ROWS
+    assert len(corpus.queries) == ROWS
+    assert metrics["quarantined"]["items"] == len(frame)
+    assert sum(metrics["quarantined"]["reasons"].values()) == len(frame)
+
+
+def encoded(image):
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_too_many_bad_rows_stop_the_run_and_name_the_first(tmp_path):
+    write_rows(tmp_path, [*good_rows(), *({"query": f"q{n}", "image": "no.png"} for n in range(9))])
+    with pytest.raises(InputError, match=r"18 of 58 .*max_quarantined.*train.jsonl:21") as error:
+        run(tmp_path)
+    assert "\n" not in str(error.value)
+    assert str(error.value).count("train.jsonl:") == 10
+    assert not (tmp_path / CORPUS).exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"query": "", "image": "1.png"}] * 3, "gave 1 usable pages but no queries"),
+        (good_rows(1), "no queries are left for"),
+    ],
+)
+def test_nothing_to_train_or_measure_on_is_a_clear_error(tmp_path, rows, message):
+    write_rows(tmp_path, rows)
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, max_quarantined=1.0)
+
+
+def test_page_in_two_splits_leaves_train(tmp_path):
+    rows = [row | {"split": "eval" if n < 5 else "train"} for n, row in enumerate(good_rows())]
+    rows[10]["image"] = "2.png"  # train's question on a page of eval
+    rows[11]["negative"] = "3.png"
+    write_rows(tmp_path, rows)
+    corpus, metrics = run(tmp_path)
+    assert metrics["leaks_dropped"] == {"pages": 0, "judgements": 2, "queries": 1}
+    assert metrics["queries"]["eval"] == 5
+    assert "question 10" not in set(corpus.queries["text"])
+    assert "question 11" in set(corpus.queries["text"])
+
+
+def test_twins_of_other_documents_leave_train():
+    found = pd.DataFrame(
+        {
+            "page_id": ["a", "b", "c", "d"],
+            "document_id": ["x", "y", "z", "w"],
+            "page_number": [1, 1, 1, 1],
+            "split": ["train", "eval", "train", "dev"],
+            "digest": ["same", "same", "other", "third"],
+            "text_hash": "",
+            "row": range(4),
+        }
+    )
+    queries = pd.DataFrame({"query_id": list("pqrs"), "split": ["train", "eval", "train", "dev"]})
+    qrels = pd.DataFrame({"query_id": list("pqrs"), "page_id": list("abcd"), "relevance": 1})
+    split = splits.split_corpus(found, queries, qrels, 0.0, 0.1, 1)
+    assert list(split.pages["page_id"]) == ["b", "c", "d"]
+    assert list(split.queries["query_id"]) == ["q", "r", "s"]
+    assert split.dropped == {"pages": 1, "judgements": 1, "queries": 1}
+    leaking = splits.Split(split.pages.assign(split="train"), split.queries, split.qrels, {}, False)
+    with pytest.raises(AssertionError, match="leak: a judgement crosses splits"):
+        splits.check_leaks(leaking)
+
+
+def test_components_join_what_shares_a_member():
+    groups = [["d", "c"], ["a"], ["b", "c"], ["e", "f"], ["f", "g"]]
+    assert splits.components(groups) == {
+        "a": "a", "b": "b", "c": "b", "d": "b", "e": "e", "f": "e", "g": "e",
+    }  # fmt: skip
+
+
+def test_draw_takes_its_share_and_never_all():
+    names = [f"n{i}" for i in range(50)]
+    assert len(splits.draw(names, 0.2, "s")) == 10
+    assert splits.draw(names[::-1], 0.2, "s") == splits.draw(names, 0.2, "s")
+    assert splits.draw(names, 0.2, "t") != splits.draw(names, 0.2, "s")
+    assert len(splits.draw(["a", "b"], 0.01, "s")) == len(splits.draw(["a", "b"], 1.0, "s")) == 1
+    assert splits.draw(["a"], 0.5, "s") == set()
+    # One more document moves few of the others.
+    before, after = splits.draw(names, 0.2, "s"), splits.draw([*names, "new"], 0.2, "s")
+    assert len(before - after) <= 1
+
+
+def grey_pages(arrays, texts):
+    frame = pd.DataFrame(
+        {
+            "text_hash": texts,
+            "pixel_hash": [f"{0xFF00FF00 + n % 3:016x}" for n in range(len(arrays))],
+            "width": [a.shape[1] for a in arrays],
+            "height": [a.shape[0] for a in arrays],
+        }
+    )
+    thumbs = np.stack([pages.thumbnail(Image.fromarray(a)).ravel() for a in arrays])
+    return frame, thumbs
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_near_duplicates_are_those_that_comparing_all_pairs_finds(seed):
+    rng = np.random.default_rng(seed)
+    base = rng.integers(0, 250, (3, 32, 32), dtype=np.uint8)
+    arrays = [
+        np.clip(base[n % 3].astype(int) + rng.integers(-3, 4, (32, 32)), 0, 255).astype(np.uint8)
+        for n in range(24)
+    ]
+    texts = list(rng.choice(["", "one", "two"], 24))
+    frame, thumbs = grey_pages(arrays, texts)
+    found, cut = near_duplicates.find(frame, thumbs, lambda row: arrays[row], 2, 2.2)
+    expected = [
+        (a, b)
+        for a in range(24)
+        for b in range(a + 1, 24)
+        if (texts[a] == texts[b] or "" in (texts[a], texts[b]))
+        and bin(int(frame["pixel_hash"][a], 16) ^ int(frame["pixel_hash"][b], 16)).count("1") <= 2
+        and np.abs(arrays[a].astype(int) - arrays[b]).mean() <= 2.2
+    ]
+    assert [tuple(pair) for pair in found.tolist()] == expected
+    assert cut == 0
+
+
+def test_many_blank_pages_cost_a_window_each():
+    count = near_duplicates.WINDOW * 4
+    blank = np.full((16, 16), 255, np.uint8)
+    frame, thumbs = grey_pages([blank] * count, [""] * count)
+    frame["pixel_hash"] = "0" * 16
+    found, cut = near_duplicates.find(frame, thumbs, lambda row: blank, 2, 2.0)
+    assert cut > 0
+    assert len(found) <= count * near_duplicates.WINDOW
+
+
+def test_near_misses_of_the_generator_survive(tmp_path):
+    params = with_params("generated", {"companies": 6, "years": 2})
+    download.main(params, tmp_path)
+    prepare.main(params, tmp_path)
+    corpus = Corpus(tmp_path / CORPUS)
+    assert len(corpus.near_duplicates) == 0
+    hashes = [int(digits, 16) for digits in corpus.pages["pixel_hash"]]
+    near = sum((a ^ b).bit_count() <= 8 for n, a in enumerate(hashes) for b in hashes[:n])
+    assert near > 0  # they do look alike: only their words tell them apart
+
+
+def test_scan_of_the_same_page_is_a_near_duplicate(tmp_path):
+    whole = np.asarray(Image.open(io.BytesIO(page(5, (128, 128)))).convert("RGB")).astype(int)
+    noisy = np.clip(whole + np.random.default_rng(1).integers(-2, 3, whole.shape), 0, 255)
+    write_rows(tmp_path, [*good_rows(), {"query": "scan", "image": "a.png"}])
+    (tmp_path / "raw" / "a.png").write_bytes(encoded(Image.fromarray(noisy.astype(np.uint8))))
+    (tmp_path / "raw" / "5.png").write_bytes(page(5, (128, 128)))
+    corpus, metrics = run(tmp_path)
+    assert metrics["near_duplicates"]["pairs"] == 1
+    pairs = corpus.near_duplicates
+    assert list(pairs["page_id"]) == list(pairs["other_id"])[::-1]
+
+
+def test_two_runs_write_the_same_bytes(tmp_path):
+    contents = []
+    for name in ("one", "two"):
+        root = tmp_path / name
+        root.mkdir()
+        write_rows(root, [*good_rows(), {"query": "torn", "image": "no.png"}])
+        run(root, max_quarantined=0.5)
+        files = sorted(p for p in (root / "data").rglob("*") if p.is_file())
+        contents.append({p.relative_to(root): p.read_bytes() for p in files})
+    assert contents[0] == contents[1]
+    assert {CORPUS / "pages.arrow", QUARANTINE} < set(contents[0])
+
+
+def test_killed_download_goes_on_behind_its_last_shard(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "SHARD_ITEMS", 10)
+    write_rows(tmp_path, good_rows())
+    params = with_params("table", input="raw")
+    source = table.open_source(params.data.table, tmp_path / "raw")
+    writing.write(source, tmp_path / "whole")
+
+    starts = []
+
+    def killed(start):
+        starts.append(start)
+        for number, row in enumerate(source.parts["train"](start), start):
+            if number == 13 and len(starts) == 1:
+                (tmp_path / "cut" / "pages-00002.arrow").write_bytes(b"half a shard")
+                raise KeyboardInterrupt
+            yield row
+
+    cut = storing.Source(source.name, {"train": killed}, source.provenance)
+    with pytest.raises(KeyboardInterrupt):
+        writing.write(cut, tmp_path / "cut")
+    writing.write(cut, tmp_path / "cut")
+    assert starts == [0, 10]
+    for name in ("whole", "cut"):
+        writing.publish(tmp_path / name, tmp_path / f"{name}-done")
+    files = [
+        {p.name: p.read_bytes() for p in (tmp_path / f"{name}-done").iterdir()}
+        for name in ("whole", "cut")
+    ]
+    assert files[0] == files[1]
+
+
+def test_killed_prepare_keeps_finished_units(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "BATCH_PAGES", 8)
+    write_rows(tmp_path, good_rows())
+    params = with_params("table", input="raw")
+    download.main(params, tmp_path)
+    real, done = pages.work, []
+
+    def counted(unit):
+        if len(done) == 2 and not stopped:
+            stopped.append(True)
+            raise KeyboardInterrupt
+        done.append(unit.target.exists())
+        return real(unit)
+
+    stopped = []
+    monkeypatch.setattr(pages, "work", counted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare.main(params, tmp_path)
+    assert not (tmp_path / CORPUS).exists()
+    prepare.main(params, tmp_path)
+    assert done == [False, False, True, True, False]
+    assert not list((tmp_path / ".work").glob("prepare-*"))
+
+
+cell = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=30),
+    st.sampled_from(
+        ["1.png", "2.png", "../1.png", "/etc/passwd", "http://x", "a\0b", "x" * 5000, "."]
+    ),
+    st.lists(st.one_of(st.none(), st.text(max_size=5), st.just("3.png")), max_size=3),
+    st.dictionaries(st.sampled_from(["bytes", "path"]), st.text(max_size=5)),
+)
+broken_row = st.dictionaries(
+    st.sampled_from(
+        ["query", "image", "negative", "negative_1", "split", "document_id", "page_number", "text"]
+    ),
+    cell,
+)
+
+
+@given(rows=st.lists(broken_row, max_size=6), junk=st.binary(max_size=40))
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_no_row_stops_a_run_or_gets_lost(tmp_path_factory, rows, junk):
+    root = tmp_path_factory.mktemp("rows")
+    write_rows(root, good_rows())
+    with (root / "raw" / "train.jsonl").open("ab") as file:
+        file.writelines(json.dumps(row).encode() + b"\n" for row in rows)
+        file.write(junk.replace(b"\n", b"") + b"\n")
+    corpus, metrics = run(root, max_quarantined=1.0)
+    assert {f"question {n}" for n in range(ROWS)} <= set(corpus.queries["text"])
+    texts = {" ".join(q.split()).casefold() for q in corpus.queries["text"]}
+    blamed = set(pd.read_parquet(root / QUARANTINE)["origin"].str.extract(r":(\d+)")[0].astype(int))
+    for number, row in enumerate(rows, ROWS + 1):
+        query = row.get("query")
+        clean = query.encode("utf-8", "replace").decode() if isinstance(query, str) else ""
+        assert number in blamed or " ".join(clean.split()).casefold() in texts
+    pointed = set(corpus.qrels["page_id"])
+    assert pointed <= set(corpus.pages["page_id"])
+    assert set(corpus.qrels["query_id"]) == set(corpus.queries["query_id"])
+    assert metrics["quarantined"]["items"] == len(pd.read_parquet(root / QUARANTINE))

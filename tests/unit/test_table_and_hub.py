@@ -1,0 +1,263 @@
+"""Tables of one's own and datasets that `load_dataset` opens, in every layout."""
+
+import io
+import json
+import threading
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import datasets
+import pandas as pd
+import pytest
+from PIL import Image
+from sources import page, with_params
+
+from pagefinder.corpus import Corpus
+from pagefinder.errors import InputError
+from pagefinder.sources import hub, opening, storing, table, writing
+from stages import CORPUS, SOURCE, download, prepare
+
+datasets.disable_progress_bars()
+
+
+def run(root, source, data=None, **changes):
+    params = with_params(source, data, **changes)
+    download.main(params, root)
+    prepare.main(params, root)
+    return Corpus(root / CORPUS)
+
+
+def counts(corpus):
+    return corpus.queries["split"].value_counts().to_dict()
+
+
+def image(number):
+    return Image.open(io.BytesIO(page(number)))
+
+
+def test_list_of_dicts_becomes_a_table(tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "on-disk.png").write_bytes(page(50))
+    rows = [{"query": f"q {n}", "image": image(n), "negative": [page(n + 30)]} for n in range(12)]
+    rows[0]["image"] = [image(0), tmp_path / "on-disk.png"]
+    rows[1]["document_id"], rows[1]["page_number"], rows[1]["text"] = "a book", 7, "its words"
+    table.save_rows(rows, tmp_path / "raw" / "mine.parquet")
+    corpus = run(tmp_path, "table", input="raw/mine.parquet")
+    assert len(corpus.pages) == 25
+    assert (corpus.qrels.groupby("query_id")["relevance"].sum() == 2).sum() == 1
+    described = corpus.pages.dropna(subset="document_id").iloc[0]
+    assert tuple(described[["document_id", "page_number", "text"]]) == ("a book", 7, "its words")
+    with pytest.raises(InputError, match="row 0 has 'picture'"):
+        table.save_rows([{"picture": 1}], tmp_path / "raw" / "bad.parquet")
+    with pytest.raises(InputError, match="row 0: missing file"):
+        table.save_rows([{"query": "q", "image": "nowhere.png"}], tmp_path / "raw" / "bad.parquet")
+
+
+def test_csv_with_an_eval_file(tmp_path):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for name, first in (("train", 0), ("held-out", 20)):
+        lines = [f'"question, {n}",{n}.png,{n + 40}.png' for n in range(first, first + 8)]
+        (folder / f"{name}.csv").write_text("\n".join(["query,image,negative_a", *lines, "torn"]))
+        for n in range(first, first + 8):
+            (folder / f"{n}.png").write_bytes(page(n))
+            (folder / f"{n + 40}.png").write_bytes(page(n + 40))
+    corpus = run(tmp_path, "table", {"eval": "held-out.csv"}, input="raw", max_quarantined=0.5)
+    assert counts(corpus) == {"train": 7, "dev": 1, "eval": 8}
+    assert set(corpus.qrels["relevance"]) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("files", "settings", "message"),
+    [
+        ({}, {}, "holds no table"),
+        ({"a.csv": "query,image\n", "b.jsonl": ""}, {}, "holds several tables"),
+        ({"a.csv": "question,page\nx,y\n"}, {}, "has no column 'query'; it has 'question', 'page'"),
+        ({"a.jsonl": '{"query": "x", "pic": "y"}'}, {}, "has no column 'image'"),
+        ({"a.jsonl": ""}, {}, "has no column 'query'; it has none"),
+        ({"a.parquet": "no"}, {}, "is not a Parquet file"),
+        ({"a.csv": "query,image\n"}, {"eval": "b.csv"}, "b.csv is missing"),
+    ],
+)
+def test_table_that_cannot_be_used_is_a_clear_error(tmp_path, files, settings, message):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    with pytest.raises(InputError, match=message) as error:
+        download.main(with_params("table", settings, input="raw"), tmp_path)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / SOURCE).exists()
+
+
+def test_urls_are_fetched_only_where_allowed(tmp_path):
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self):
+            found = self.path != "/gone"
+            self.send_response(200 if found else 404)
+            self.end_headers()
+            self.wfile.write(page(1) if found else b"")
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        base = f"http://127.0.0.1:{server.server_port}"
+        rows = [{"query": "a", "image": f"{base}/page"}, {"query": "b", "image": f"{base}/gone"}]
+        (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+        def problems(allowed):
+            settings = with_params("table", {"allow_urls": allowed}).data.table
+            folder = tmp_path / str(allowed)
+            writing.write(table.open_source(settings, tmp_path), folder)
+            return [r["problem"] for b in storing.batches(folder) for r in b.to_pylist()]
+
+        fine, gone = problems(True)
+        assert fine is None
+        assert gone.startswith("URL failed")
+        assert all(p.startswith("URL not allowed") for p in problems(False))
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+NEGATIVES = [f"negative_{n}" for n in range(4)]
+FEATURES = datasets.Features(
+    {"query": datasets.Value("string"), "image": datasets.Image()}
+    | {name: datasets.Image() for name in NEGATIVES}
+)
+
+
+def triples(count, first):
+    """Rows of the reference's schema; every page is the answer once and a negative four times."""
+    rows = [
+        {"query": f"question {n + first}", "image": image(n + first)}
+        | {name: image((n + k + 1) % count + first) for k, name in enumerate(NEGATIVES)}
+        for n in range(count)
+    ]
+    return datasets.Dataset.from_list(rows, features=FEATURES)
+
+
+def reference(folder, readme):
+    for name, count, first in (("train", 20, 0), ("eval", 6, 100)):
+        (folder / name).mkdir(parents=True)
+        triples(count, first).to_parquet(folder / name / "0000.parquet")
+    if readme:
+        configs = "".join(
+            f"- config_name: {name}\n  data_files:\n  - split: train\n    path: {name}/*.parquet\n"
+            for name in ("train", "eval")
+        )
+        (folder / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+
+
+@pytest.mark.parametrize("readme", [True, False])
+def test_reference_schema_keeps_each_page_once_and_its_negatives(tmp_path, readme):
+    reference(tmp_path / "set", readme)
+    corpus = run(tmp_path, "hub", {"path": "set"})
+    assert counts(corpus) == {"train": 18, "dev": 2, "eval": 6}
+    assert len(corpus.pages) == 26
+    evaluated = corpus.qrels.merge(corpus.queries, on="query_id").query("split == 'eval'")
+    assert evaluated.groupby("query_id").size().tolist() == [5] * 6
+    assert (evaluated["relevance"] == 0).sum() == 24
+    provenance = json.loads((tmp_path / SOURCE / storing.PROVENANCE).read_text())
+    assert set(provenance["files"]) == {"train/0000.parquet", "eval/0000.parquet"}
+    assert provenance["counts"] == {"pages": 26, "queries": 26, "qrels": 130}
+
+
+def test_other_layouts_of_a_local_dataset(tmp_path):
+    whole = datasets.DatasetDict({"train": triples(12, 0), "test": triples(5, 50)})
+    whole.save_to_disk(tmp_path / "saved")
+    triples(12, 0).to_parquet(tmp_path / "one.parquet")
+    (tmp_path / "lines").mkdir()
+    for name, first in (("train", 0), ("eval", 50)):
+        rows = [{"query": f"q {n}", "image": f"{n}.png"} for n in range(first, first + 6)]
+        (tmp_path / "lines" / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        for n in range(first, first + 6):
+            (tmp_path / "lines" / f"{n}.png").write_bytes(page(n))
+    found = {
+        "saved": run(tmp_path, "hub", {"path": "saved"}),
+        "lines": run(tmp_path, "hub", {"path": "lines"}),
+        "one.parquet": run(tmp_path, "hub", {"path": "one.parquet", "eval": ""}),
+    }
+    assert counts(found["one.parquet"]) == {"train": 9, "dev": 1, "eval": 2}
+    names = {"saved": 17, "lines": 12}
+    for name, pages in names.items():
+        assert len(run(tmp_path, "hub", {"path": name}).pages) == pages
+
+
+def test_beir_layout(tmp_path):
+    folder = tmp_path / "beir"
+    pages = [{"corpus-id": str(n), "image": image(n), "text": f"t{n}"} for n in range(16)]
+    queries = [{"query-id": f"q{n}", "query": f"question {n}"} for n in range(12)]
+    qrels = [{"query-id": f"q{n}", "corpus-id": str(n), "score": 2} for n in range(12)]
+    qrels.append({"query-id": "q0", "corpus-id": "999", "score": 1})
+    for name, rows in (("corpus", pages), ("queries", queries), ("qrels", qrels)):
+        (folder / name).mkdir(parents=True)
+        dataset = datasets.Dataset.from_list(rows)
+        if name == "corpus":
+            dataset = dataset.cast_column("image", datasets.Image())
+        dataset.to_parquet(folder / name / "test.parquet")
+    corpus = run(tmp_path, "hub", {"path": "beir"})
+    assert counts(corpus) == {"train": 9, "dev": 1, "eval": 2}
+    assert len(corpus.pages) == 16
+    assert (corpus.pages["text"].str.len() > 0).all()
+    unasked = ~corpus.pages["page_id"].isin(corpus.qrels["page_id"])
+    assert set(corpus.pages[unasked]["split"]) == {"eval"}  # distractors
+    assert set(corpus.qrels["relevance"]) == {2}
+    reasons = pd.read_parquet(tmp_path / "data" / "quarantine.parquet")["reason"]
+    assert list(reasons.str.split(":").str[0]) == ["unknown page"]
+
+
+def test_dataset_rows_start_anywhere(tmp_path):
+    reference(tmp_path / "set", False)
+    source = hub.open_source(with_params("hub", {"path": "set"}).data.hub, tmp_path)
+    whole = list(source.parts["train"](0))
+    assert list(source.parts["train"](17)) == whole[17:]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"path": ""}, "path is empty"),
+        ({"path": "set", "train": "practice"}, "'practice', which is neither config nor split"),
+        (
+            {"path": "set", "query": "question"},
+            "no column 'question' in train; it has query, image",
+        ),
+        ({"path": "note.txt"}, "is none of .parquet"),
+        ({"path": "hollow"}, "does not open"),
+    ],
+)
+def test_dataset_that_cannot_be_used_is_a_clear_error(tmp_path, settings, message):
+    reference(tmp_path / "set", False)
+    (tmp_path / "note.txt").write_text("hello")
+    (tmp_path / "hollow").mkdir()
+    with pytest.raises(InputError, match=message) as error:
+        download.main(with_params("hub", settings), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_space_is_told_before_a_download(tmp_path, monkeypatch, caplog):
+    class Api:
+        def __init__(self, size):
+            self.size = size
+
+        def dataset_info(self, path, revision, files_metadata):
+            files = [type("File", (), {"size": self.size})]
+            return type("Info", (), {"sha": "c0ffee", "siblings": files})
+
+    settings = with_params("hub", {"path": "who/what", "revision": "main"}).data.hub
+    monkeypatch.setattr(hub, "HfApi", partial(Api, 10**18))
+    with pytest.raises(InputError, match="GB are free: make room"):
+        hub.open_source(settings, tmp_path)
+    monkeypatch.setattr(hub, "HfApi", partial(Api, 3_000_000))
+    reference(tmp_path / "set", False)
+    monkeypatch.setattr(opening, "remote", lambda path, commit: opening.local(tmp_path / "set"))
+    with caplog.at_level("INFO"):
+        source = hub.open_source(settings, tmp_path)
+    assert source.provenance["commit"] == "c0ffee"
+    assert "GB for data/source" in caplog.text
