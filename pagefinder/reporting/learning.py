@@ -24,11 +24,11 @@ def training(inputs: Inputs) -> Section:
                 section.plots.append(_curve_plot(curves, metric, model))
         dev = curves[curves["metric"] == "dev_ndcg@10"]
         if len(dev):
-            best = dev.iloc[int(dev["value"].argmax())]
+            kept = _kept(dev).iloc[0]
             section.answer.append(
-                f"The {model}'s dev NDCG@10 starts at {score(dev['value'].iloc[0])} and is best at "
-                f"step {count(best['step'])} of {count(curves['step'].max())}, "
-                f"{score(best['value'])}; that checkpoint is kept."
+                f"The {model}'s dev NDCG@10 starts at {score(dev['value'].iloc[0])}; the checkpoint "
+                f"that is kept, step {count(kept['step'])} of {count(curves['step'].max())}, has "
+                f"{score(kept['value'])}."
             )
     return section
 
@@ -88,12 +88,19 @@ def _curve_plot(curves: pd.DataFrame, metric: str, model: str) -> Plot:
         plot.plot(part["step"], smooth, color=BLUE, label="smoothed")
     else:
         plot.plot(part["step"], part["value"], "-o", color=BLUE, label="dev")
-        best = part.loc[[part["value"].idxmax()]]
-        plot.plot(best["step"], best["value"], "*", color=RED, markersize=16, label="kept")
+        kept = _kept(part)
+        plot.plot(kept["step"], kept["value"], "*", color=RED, markersize=16, label="kept")
     plot.xaxis.set_major_locator(MaxNLocator(integer=True))
     figures.legend(plot)
     kind = "loss" if is_loss else "dev"
     return figures.finish(figure, f"training_{model}_{kind}")
+
+
+def _kept(dev: pd.DataFrame) -> pd.DataFrame:
+    """The row of the checkpoint that training keeps: the best, the untrained start set aside."""
+    trained = dev[dev["step"] > 0]
+    rows = trained if len(trained) else dev
+    return rows.loc[[rows["value"].idxmax()]]
 
 
 def _score_plot(scores: pd.DataFrame) -> Plot:

@@ -180,6 +180,11 @@ def test_absences_are_said_in_sentences(bare) -> None:
     assert '<p class="verdict unknown">' in text(bare)
 
 
+def test_the_untrained_start_is_no_checkpoint(full) -> None:
+    said = " ".join(Page(full / "index.html").sections["training"].split())
+    assert "starts at 0.9000; the checkpoint that is kept, step 4 of 4, has 0.8000" in said
+
+
 def test_the_markdown_has_the_same_tables(full) -> None:
     lines = (full / "report.md").read_text(encoding="utf-8").splitlines()
     assert "| Tuned | **0.8260** | +0.3506 (95% interval +0.100 to +0.600, p = 0.012) |" in lines
