@@ -112,7 +112,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
         "intermediate_size": 384,
         "num_hidden_layers": 4,
         "num_attention_heads": 6,
-        "num_key_value_heads": 3,
+        "num_key_value_heads": 6,
         "head_dim": 32,
         "max_position_embeddings": 2048,
         "pad_token_id": tokenizer.pad_token_id,

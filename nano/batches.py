@@ -51,7 +51,7 @@ def draw_sheets(rng: random.Random, pages: int, easy: float) -> list[Sheet]:
     """`pages` pages, a share of `easy` scattered words, the rest in families of near-misses."""
     scattered = round(pages * easy)
     # While only reading is learned, full pages teach the most.
-    fewest = 25 if easy == 1.0 else 2
+    fewest = 25 if easy > 0.5 else 2
     sheets = [word_sheet(rng, rng.randint(fewest, 45)) for _ in range(scattered)]
     while len(sheets) < pages:
         sheets += family(rng, rng.choice((1, 1, 2, 4)))

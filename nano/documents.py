@@ -106,14 +106,15 @@ def word_sheet(rng: random.Random, words: int) -> Sheet:
     rows = list(range(canvas.rows))
     rng.shuffle(rows)
     for row in rows[: max(1, words // 2)]:
-        column = rng.randint(0, 3)
+        column = rng.choice((0, 0, 2, 4))
         while len(chosen) < words:
             word = any_word(rng) if rng.random() < 0.85 else str(rng.randint(1, 2999))
             if column + len(word) > canvas.columns:
                 break
             drawing.write(canvas, row, column, word, rng.choice((drawing.INK, canvas.accent)))
             chosen.append(word)
-            column += len(word) + rng.choice((1, 1, 1, 2, 3, 5))
+            # Words begin in even columns, as drawing.write puts them.
+            column += len(word) + 2 - len(word) % 2 + rng.choice((0, 0, 0, 2, 4))
     questions = [
         " ".join(rng.sample(chosen, min(len(chosen), rng.randint(2, 4)))) for _ in range(2)
     ]
@@ -197,7 +198,7 @@ def _table(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Ra
     parts = _parts(rng, min(canvas.rows - row - 1, rng.randint(2, 5)))
     lines = [[rng.choice(("place", "group", "type", "row")), "old", "new"]]
     lines += [[part, figure(rng, "")[1], figure(rng, unit)[1]] for part in parts]
-    drawing.table(canvas, row, lines, (rng.randint(0, 1), 12, 21), header=rng.random() < 0.7)
+    drawing.table(canvas, row, lines, (0, 12, 22), header=rng.random() < 0.7)
     return rng.choice(parts)
 
 
@@ -205,7 +206,7 @@ def _bars(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Ran
     parts = _parts(rng, min(canvas.rows - row, rng.randint(2, 5)))
     figures = [figure(rng, unit) for _ in parts]
     values = [value for value, _ in figures]
-    drawing.horizontal_bars(canvas, row, parts, values, [text for _, text in figures], 11)
+    drawing.horizontal_bars(canvas, row, parts, values, [text for _, text in figures], 12)
     return rng.choice(parts)
 
 
@@ -230,7 +231,7 @@ def _note(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Ran
 def _tiles(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Random) -> str:
     others = rng.sample(list(MEASURES), 2)
     whats = rng.sample([subject.what, *others], 3)
-    column, gap = rng.randint(0, 2), rng.choice((2, 3))
+    column, gap = rng.choice((0, 2, 4)), rng.choice((2, 3))
     for what in whats[: (canvas.rows - row) // gap]:
         drawing.write(canvas, row, column, figure(rng, rng.choice(UNITS))[1], canvas.accent)
         drawing.write(canvas, row + 1, column, what)

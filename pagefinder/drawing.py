@@ -72,12 +72,25 @@ def glyph_mask(character: str) -> Image.Image:
     return mask
 
 
+def spaced(text: str) -> str:
+    """Put each word at an even distance from the first: one blank between words, or two.
+
+    Begun in an even column, each pair of letters then fills one image patch, whatever stands before
+    it, so that a small model need not learn every word at two positions.
+    """
+    line = ""
+    for word in text.split():
+        line += (" " * (2 - len(line) % 2) if line else "") + word
+    return line
+
+
 def write(canvas: Canvas, row: int, column: int, text: str, ink: Colour = INK) -> int:
-    """Write `text` from a cell to the right and return the row below.
+    """Write `text`, `spaced`, from a cell to the right and return the row below.
 
     Raises:
         ValueError: The text does not fit, or holds a character that is not printable ASCII.
     """
+    text = spaced(text)
     if not (0 <= row < canvas.rows and 0 <= column <= canvas.columns - len(text)):
         raise ValueError(
             f"{text!r} at row {row}, column {column} does not fit a page of "
@@ -103,7 +116,7 @@ def fill_cells(
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Break `text` at blanks into lines of at most `width` characters.
+    """Break `text` at blanks into lines of at most `width` characters once they are `spaced`.
 
     Raises:
         ValueError: A single word is longer than a line.
@@ -112,8 +125,8 @@ def wrap(text: str, width: int) -> list[str]:
     for word in text.split():
         if len(word) > width:
             raise ValueError(f"the word {word!r} is longer than a line of {width} characters")
-        if lines and len(lines[-1]) + 1 + len(word) <= width:
-            lines[-1] += f" {word}"
+        if lines and len(spaced(f"{lines[-1]} {word}")) <= width:
+            lines[-1] = spaced(f"{lines[-1]} {word}")
         else:
             lines.append(word)
     return lines
@@ -192,14 +205,15 @@ def horizontal_bars(
     label_width: int = 12,
 ) -> int:
     """Draw one bar a row: its label on the left, its figure right after its end."""
-    room = canvas.columns - label_width - max(len(figure) for figure in figures) - 1
+    room = canvas.columns - label_width - max(len(spaced(figure)) for figure in figures) - 2
     largest = max(values)
     for label, value, figure in zip(labels, values, figures, strict=True):
         write(canvas, row, 0, label)
         left, top = label_width * CELL_WIDTH, row * CELL_HEIGHT + 3
         length = max(2, round(room * CELL_WIDTH * value / largest))
         canvas.draw.rectangle((left, top, left + length, top + 9), fill=canvas.accent)
-        write(canvas, row, label_width + length // CELL_WIDTH + 1, figure)
+        column = label_width + length // CELL_WIDTH + 1
+        write(canvas, row, column + column % 2, figure)
         row += 1
     return row
 

@@ -7,7 +7,7 @@ import pytest
 
 from pagefinder import drawing
 
-DIGEST = "59a3b661a99b81dc1b34c0e7d9af09743ca17088bbdac0093b3cc94546259023"
+DIGEST = "6a8f70f25302144bd0b9d474e68bf7639b9ddd108df4edd266d22e87a3ed7841"
 
 
 def slide() -> drawing.Canvas:
@@ -44,8 +44,13 @@ def test_ink_stands_where_the_grid_says() -> None:
         for column in range(drawing.COLUMNS)
         if pixels[16 * row : 16 * row + 16, 8 * column : 8 * column + 8].min() < 128
     }
-    assert inked == {(3, 5), (3, 6), (3, 8), (3, 9)}
-    assert canvas.glyphs[3][5:10] == list("To be")
+    assert inked == {(3, 5), (3, 6), (3, 9), (3, 10)}
+    assert canvas.glyphs[3][5:11] == list("To  be")
+
+
+def test_words_begin_at_even_distances() -> None:
+    assert drawing.spaced("a bc def g") == "a bc  def g"
+    assert drawing.spaced(drawing.spaced("to be or not")) == drawing.spaced("to be or not")
 
 
 def test_every_figure_of_a_chart_is_readable() -> None:
