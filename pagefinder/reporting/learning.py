@@ -27,8 +27,8 @@ def training(inputs: Inputs) -> Section:
             kept = _kept(dev).iloc[0]
             section.answer.append(
                 f"The {model}'s dev NDCG@10 starts at {score(dev['value'].iloc[0])}; the "
-                f"checkpoint that is kept, step {count(kept['step'])} of {count(curves['step'].max())}, has "
-                f"{score(kept['value'])}."
+                f"checkpoint that is kept, step {count(kept['step'])} of {count(curves['step'].max())}, "
+                f"has {score(kept['value'])}."
             )
     return section
 
