@@ -25,10 +25,10 @@ def training(inputs: Inputs) -> Section:
         dev = curves[curves["metric"] == "dev_ndcg@10"]
         if len(dev):
             kept = _kept(dev).iloc[0]
+            steps = f"step {count(kept['step'])} of {count(curves['step'].max())}"
             section.answer.append(
                 f"The {model}'s dev NDCG@10 starts at {score(dev['value'].iloc[0])}; the "
-                f"checkpoint that is kept, step {count(kept['step'])} of {count(curves['step'].max())}, "
-                f"has {score(kept['value'])}."
+                f"checkpoint that is kept, {steps}, has {score(kept['value'])}."
             )
     return section
 
