@@ -312,6 +312,10 @@ def save(model: SentenceTransformer | CrossEncoder, folder: Path) -> None:
     transformer = model[0]
     if getattr(transformer.model, "peft_config", None):
         _merge_adapters(transformer.model)
+    if getattr(transformer.tokenizer, "is_fast", False):
+        # The last call's padding would be saved: another file after an interruption.
+        transformer.tokenizer.backend_tokenizer.no_padding()
+        transformer.tokenizer.backend_tokenizer.no_truncation()
     model.save_pretrained(str(folder), create_model_card=False)
     _write_video_settings(transformer.processor, folder)
 

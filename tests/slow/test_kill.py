@@ -83,10 +83,11 @@ def test_a_second_run_waits_and_a_killed_first_one_frees_it(whole, tmp_path):
     root = write_root(tmp_path)
     first = start_stage(root)
     read_until(first, "step 1 of 6")
+    # Held still, so that it is at work when the second one starts.
+    os.kill(first.pid, signal.SIGSTOP)
     second = start_stage(root)
     lines = read_until(second, "waiting for process")
     assert f"waiting for process {first.pid}" in lines[-1]
-    os.kill(first.pid, signal.SIGSTOP)
     time.sleep(1)
     assert second.poll() is None
     first.kill()
