@@ -12,11 +12,19 @@ def main(params: Params, root: Path = Path()) -> None:
     """Store pages and queries of the chosen source; an interrupted run goes on where it was."""
     source = _open(params, root)
     code = sorted(Path(storing.__file__).parent.glob("*.py"))
-    key = storing.fingerprint(params.seed, params.data.model_dump(), source.provenance, *code)
+    key = storing.fingerprint(
+        params.seed, params.data.model_dump(), source.provenance, _files(root / params.input), *code
+    )
     scratch = root / work.WORK / f"download-{key}"
     writing.write(source, scratch)
     with work.output(root / SOURCE, root) as target:
         writing.publish(scratch, target)
+
+
+def _files(location: Path) -> list[tuple[str, int, int]]:
+    """Your files as they are now: an interrupted run goes on only while none has changed."""
+    found = [(path, path.stat()) for path in sorted(location.rglob("*")) if path.is_file()]
+    return [(path.as_posix(), stat.st_size, stat.st_mtime_ns) for path, stat in found]
 
 
 def _open(params: Params, root: Path) -> storing.Source:

@@ -27,6 +27,9 @@ SENTENCE = re.compile(
 )
 PANELS = re.compile(r"\(\w\)\s*")
 FORMULA = re.compile(r"[={}<>|\\^@]")
+MORE = re.compile(
+    r"^(?:more|further|additional|some) (?:information|details|notes|words) (?:about|on|for) ", re.I
+)
 # A number in words, or a part without a name.
 UNNAMED = re.compile(
     r"^(?:(?:chapter|section|appendix|part|annex)\s+\w{1,5}|one|two|three|four|five|six|seven|eight"
@@ -126,8 +129,9 @@ def _document_title(title: str) -> str:
 
 
 def _clean(title: str) -> str:
-    """A title without its number and closing marks."""
-    return NUMBER.sub("", " ".join(title.split())).strip(" .:;,–—-")
+    """A title without its number, its closing marks and what says only that there is more."""
+    text = NUMBER.sub("", " ".join(title.split())).strip(" .:;,–—-")
+    return MORE.sub("", text)
 
 
 def _is_formula(text: str) -> bool:
