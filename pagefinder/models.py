@@ -57,7 +57,7 @@ def settle(compute: Compute) -> Hardware:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"compute.device is {device!r}, but torch sees no CUDA: set it to cpu")
     device = launching.local_device(device)
-    if device.startswith("cuda"):
+    if device.startswith("cuda:"):
         torch.cuda.set_device(device)
     if device == "cpu":
         torch.use_deterministic_algorithms(True)

@@ -3,10 +3,9 @@
 import subprocess
 import sys
 
-import numpy as np
 import pandas as pd
 import pytest
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 from tiny import stage_environment, write_root
 
 pytestmark = pytest.mark.slow
@@ -41,14 +40,22 @@ def test_training_in_two_processes_equals_one(tmp_path, mini_batch):
     ]
     first = [curve["value"]["loss", 1] for curve in curves]
     assert first[0] == pytest.approx(first[1], abs=1e-5)
-    weights = [load_file(root / WEIGHTS) for root in (one, two)]
+    one_file, two_file = (load_file(root / WEIGHTS) for root in (one, two))
     base = load_file(one / "models/vlm/model.safetensors")
-    assert weights[0].keys() == weights[1].keys()
-    moved = max(
-        np.abs(a - b).max() for a, b in zip(weights[0].values(), weights[1].values(), strict=True)
-    )
-    assert moved < 2e-4, "Adam's steps are 5e-4: signs of the gradients agree"
-    assert len(base)
+    assert one_file.keys() == two_file.keys()
+    learned = distance(one_file, {name: base[rename(name, base)] for name in one_file})
+    assert distance(one_file, two_file) < 0.05 * learned
+
+
+def rename(name, base):
+    """The fresh checkpoint holds the backbone under `model.`."""
+    return name if name in base else f"model.{name}"
+
+
+def distance(one, other):
+    """Euclidean distance of two sets of weights."""
+    squares = [((one[name].float() - other[name].float()) ** 2).sum() for name in one]
+    return float(sum(squares)) ** 0.5
 
 
 def test_encoding_in_two_processes_gives_the_same_vectors(tmp_path):
