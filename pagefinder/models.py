@@ -56,6 +56,11 @@ def settle(compute: Compute) -> Hardware:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"compute.device is {device!r}, but torch sees no CUDA: set it to cpu")
+    if device.startswith("cuda:"):
+        raise InputError(
+            f"compute.device is {device!r}: set it to cuda, and choose the card with "
+            "CUDA_VISIBLE_DEVICES in the environment"
+        )
     device = launching.local_device(device)
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)
@@ -127,6 +132,7 @@ def open_embedder(
             modules=[transformer, pooling, Normalize()], device=hardware.device, prompts=prompts
         )
     _check_sight(model, base.model)
+    _pad(model, hardware)
     return model
 
 
@@ -155,6 +161,7 @@ def open_reranker(
         modules = _fresh_head(name, reranker.head, _transformer_keywords(keywords))
         model = CrossEncoder(modules=modules, device=hardware.device, **instruction)
     _check_sight(model, reranker.model)
+    _pad(model, hardware)
     return model
 
 
@@ -271,6 +278,15 @@ def _check_sight(model: SentenceTransformer | CrossEncoder, name: str) -> None:
             "vision-language model, or describe its image input: a fresh checkpoint's under "
             "base.modality_config, another's in its sentence_bert_config.json"
         )
+
+
+def _pad(model: SentenceTransformer | CrossEncoder, hardware: Hardware) -> None:
+    """Keep padding texts where flash attention would concatenate them.
+
+    The positions that Qwen-VL gives to text and image tokens are not proved against concatenation.
+    """
+    if hardware.attention == "flash_attention_2":
+        model[0].unpad_inputs = False
 
 
 def visual_tokens(model: SentenceTransformer | CrossEncoder, image: Image.Image) -> int | None:

@@ -107,6 +107,7 @@ def embedder_trainer(
         metric_for_best_model=DEV_METRIC,
         **shared,
     )
+    _one_card(arguments)
     _prepare(model, knobs)
     automatic = knobs.mini_batch == "auto"
     if automatic and not hardware.device.startswith("cuda"):
@@ -195,6 +196,7 @@ def train_reranker(
         metric_for_best_model=DEV_RERANKED,
         **_arguments(knobs, compute, hardware, seed, checkpoints, len(dataset)),
     )
+    _one_card(arguments)
     _prepare(model, knobs)
     trainer = _RerankerTrainer(
         model=model,
@@ -254,6 +256,16 @@ def _arguments(
         "data_seed": seed,
         "disable_tqdm": True,
     }
+
+
+def _one_card(arguments: TrainingArguments) -> None:
+    """Stay on one card per process: the trainer would silently spread each batch over all it sees.
+
+    That (DataParallel) multiplies the batch and leaves the negatives of the other cards out;
+    compute.processes is the way to several cards.
+    """
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
 
 
 def _prepare(model: SentenceTransformer | CrossEncoder, knobs: Training) -> None:

@@ -9,7 +9,16 @@ import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from tiny import blank, tiny_params, write_tiny_corpus, write_vlm
 
-from pagefinder import encoding, examples, models, releasing, reranking, resuming, training
+from pagefinder import (
+    encoding,
+    examples,
+    launching,
+    models,
+    releasing,
+    reranking,
+    resuming,
+    training,
+)
 from pagefinder.errors import InputError
 from pagefinder.params import Pixels
 
@@ -78,6 +87,16 @@ def test_missing_cuda_and_missing_flash_attention_are_said():
         models.settle(PARAMS.compute.model_copy(update={"device": "cuda"}))
     with pytest.raises(InputError, match="flash-attn or CUDA is missing"):
         models.settle(PARAMS.compute.model_copy(update={"attention": "flash_attention_2"}))
+
+
+def test_one_card_is_used_and_chosen_outside(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(InputError, match="CUDA_VISIBLE_DEVICES"):
+        models.settle(PARAMS.compute.model_copy(update={"device": "cuda:1"}))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert launching.local_device("cuda") == "cuda:1"
+    assert launching.local_device("cpu") == "cpu"
 
 
 def test_a_model_blind_to_images_is_refused(root, tmp_path):
@@ -210,6 +229,13 @@ def test_training_learns_and_logs_its_curves(root, corpus, tmp_path, mini_batch)
     assert set(curves["metric"]) == {"loss", "dev_ndcg@10"}
     assert curves.loc[curves["metric"] == "dev_ndcg@10", "step"].tolist() == [0, 3, 6]
     assert any(not torch.equal(before[name], tensor) for name, tensor in weights(model).items())
+
+
+def test_gradient_checkpointing_changes_memory_not_the_training(root, corpus, tmp_path):
+    plain = fit_embedder(embedder(root), corpus, tmp_path / "plain")
+    knobs = PARAMS.embedder.model_copy(update={"gradient_checkpointing": True, "mini_batch": 2})
+    spared = fit_embedder(embedder(root), corpus, tmp_path / "spared", knobs)
+    np.testing.assert_allclose(plain["value"][:3], spared["value"][:3], atol=1e-4)
 
 
 def test_the_training_prompts_are_the_encoding_prompts(root, corpus, tmp_path, monkeypatch):
