@@ -280,7 +280,7 @@ def _prepare(model: SentenceTransformer | CrossEncoder, knobs: Training) -> None
         rank = knobs.lora_rank
         model.add_adapter(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"))
     if knobs.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model[0].model.activation_checkpointing_enable({"use_reentrant": False})
     for name, parameter in model.named_parameters():
         if any(part in name for part in knobs.freeze):
             parameter.requires_grad_(False)
