@@ -27,8 +27,10 @@ test-slow: .venv/ready  ## Also the tests that take longer than 20 seconds each
 	pytest -q -m "slow or not slow" tests
 
 cuda: .venv/ready  ## Build flash-attn for the installed torch; without it SDPA is used
-	@pip install torchvision || echo "torchvision not installed: pages are resized by Pillow instead"
-	@pip install --no-build-isolation "flash-attn>=2.8" \
+	@pip install -c requirements.lock torchvision \
+	  || echo "torchvision not installed: pages are resized by Pillow instead"
+	@pip install -q ninja packaging setuptools wheel
+	@pip install -c requirements.lock --no-build-isolation "flash-attn>=2.8" \
 	  || echo "flash-attn not built: training and encoding go on with SDPA attention"
 
 readme: .venv/ready  ## Write the results and the stage table into README.md
