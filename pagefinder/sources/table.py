@@ -196,7 +196,8 @@ def _open_csv(path: Path) -> Any:  # noqa: ANN401  # a text file, closed by the 
 
 
 def _read_parquet(path: Path) -> Iterator[Numbered]:
-    with pq.ParquetFile(path) as file:
+    # Unbuffered: ahead-of-time reads would keep the whole file.
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         try:
             number = 0
             for batch in file.iter_batches(batch_size=32):

@@ -3,6 +3,7 @@
 A killed download goes on behind its last whole shard and ends with the same bytes.
 """
 
+import itertools
 import json
 import logging
 import shutil
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 PROGRESS = "progress.json"
 # A shard ends behind the row that reaches either bound: it is what a kill can lose.
 SHARD_BYTES, SHARD_ITEMS = 64 * 2**20, 2000
+ROW_GROUP = 10_000  # queries that are written at a time
 _SHARD_QUERY_SCHEMA = pa.schema(
     [f for f in QUERY_SCHEMA if f.name != "query"]
     + [pa.field("relevance", pa.map_(pa.string(), pa.int32()))]
@@ -163,25 +165,12 @@ def _write_progress(folder: Path, progress: dict[str, Any]) -> None:
 
 def _finish(source: Source, folder: Path, shards: int) -> None:
     """Join the queries of all shards and write the provenance."""
-    queries = _read_queries(folder, shards)
+    queries: Iterable[SourceQuery] = _read_queries(folder, shards)
     if source.settle is not None:
-        queries = source.settle(queries, folder)
-    table, qrels = [], []
-    for number, query in enumerate(queries):
-        row = asdict(query)
-        qrels += [
-            {"query": number, "page": page, "relevance": grade}
-            for page, grade in row.pop("relevance").items()
-        ]
-        table.append({"query": number, **row})
-    for name, rows, schema in ((QUERIES, table, QUERY_SCHEMA), (QRELS, qrels, QREL_SCHEMA)):
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / name, compression="zstd")
+        queries = source.settle(list(queries), folder)
+    counts = {"pages": sum(batch.num_rows for batch in batches(folder, ["key"]))}
+    counts |= _write_queries(queries, folder)
     pages = [folder / f"pages-{number:05d}.arrow" for number in range(shards)]
-    counts = {
-        "pages": sum(batch.num_rows for batch in batches(folder, ["key"])),
-        "queries": len(table),
-        "qrels": len(qrels),
-    }
     provenance = {
         "source": source.name,
         **source.provenance,
@@ -193,10 +182,32 @@ def _finish(source: Source, folder: Path, shards: int) -> None:
     scratch.replace(folder / PROVENANCE)
 
 
-def _read_queries(folder: Path, shards: int) -> list[SourceQuery]:
-    queries = []
+def _write_queries(queries: Iterable[SourceQuery], folder: Path) -> dict[str, int]:
+    """Write the tables of queries and judgements piece by piece; returns their lengths."""
+    numbered = enumerate(queries)
+    counts = {"queries": 0, "qrels": 0}
+    with (
+        pq.ParquetWriter(folder / QUERIES, QUERY_SCHEMA, compression="zstd") as table,
+        pq.ParquetWriter(folder / QRELS, QREL_SCHEMA, compression="zstd") as judgements,
+    ):
+        while piece := list(itertools.islice(numbered, ROW_GROUP)):
+            rows = [{"query": number, **vars(query)} for number, query in piece]
+            qrels = [
+                {"query": number, "page": page, "relevance": grade}
+                for number, query in piece
+                for page, grade in query.relevance.items()
+            ]
+            table.write_table(pa.Table.from_pylist(rows, schema=QUERY_SCHEMA))
+            judgements.write_table(pa.Table.from_pylist(qrels, schema=QREL_SCHEMA))
+            counts = {
+                "queries": counts["queries"] + len(rows),
+                "qrels": counts["qrels"] + len(qrels),
+            }
+    return counts
+
+
+def _read_queries(folder: Path, shards: int) -> Iterator[SourceQuery]:
     for number in range(shards):
         with pa.memory_map(str(folder / f"queries-{number:05d}.arrow")) as mapped:
             for row in pa.ipc.open_stream(mapped).read_all().to_pylist():
-                queries.append(SourceQuery(**{**row, "relevance": dict(row["relevance"])}))
-    return queries
+                yield SourceQuery(**{**row, "relevance": dict(row["relevance"])})
