@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import killing
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
@@ -56,6 +57,24 @@ def distance(one, other):
     """Euclidean distance of two sets of weights."""
     squares = [((one[name].float() - other[name].float()) ** 2).sum() for name in one]
     return float(sum(squares)) ** 0.5
+
+
+def test_two_processes_that_are_killed_go_on_to_the_same_bits(tmp_path):
+    whole = write_root(tmp_path / "whole", compute={"processes": 2})
+    run_stage(whole, "train_embedder")
+    torn = write_root(tmp_path / "torn", compute={"processes": 2})
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    killed = subprocess.run(
+        [*launcher, killing.__file__, killing.MOMENTS[1]],
+        cwd=torn,
+        env=stage_environment(),
+        capture_output=True,
+        timeout=600,
+    )
+    assert killed.returncode != 0
+    assert not (torn / "models/embedder").exists()
+    assert "resuming from checkpoint-3" in run_stage(torn, "train_embedder")
+    assert killing.embedder_bytes(torn) == killing.embedder_bytes(whole)
 
 
 def test_encoding_in_two_processes_gives_the_same_vectors(tmp_path):
