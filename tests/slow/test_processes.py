@@ -59,6 +59,35 @@ def distance(one, other):
     return float(sum(squares)) ** 0.5
 
 
+def write_candidates(root):
+    """Five candidates for every query, the first one or the second the right one."""
+    rows = []
+    for number in range(40):
+        low, high = (0, 24) if number < 24 else (24, 32) if number < 32 else (32, 40)
+        split = "train" if number < 24 else "dev" if number < 32 else "eval"
+        for rank, step in enumerate((1, 0, 2, 3, 4), 1):
+            page = low + (number - low + step) % (high - low)
+            score, label = 1 - rank / 10, int(page == number)
+            rows.append((f"q{number:02}", f"p{page:02}", split, rank, score, label))
+    names = ["query_id", "page_id", "split", "rank", "score", "label"]
+    pd.DataFrame(rows, columns=names).to_parquet(root / "data/candidates.parquet")
+
+
+def test_the_reranker_in_two_processes_equals_one(tmp_path):
+    roots = [
+        write_root(tmp_path / name, compute={"processes": processes})
+        for name, processes in (("one", 1), ("two", 2))
+    ]
+    losses = []
+    for root in roots:
+        write_candidates(root)
+        run_stage(root, "train_reranker")
+        curves = pd.read_csv(root / "metrics/plots/reranker_training.csv")
+        losses.append(curves.loc[curves["metric"] == "loss", "value"].tolist())
+    assert losses[0][0] == pytest.approx(losses[1][0], abs=1e-5)
+    assert len(losses[0]) == len(losses[1]) == 15
+
+
 def test_two_processes_that_are_killed_go_on_to_the_same_bits(tmp_path):
     whole = write_root(tmp_path / "whole", compute={"processes": 2})
     run_stage(whole, "train_embedder")
