@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from nano.documents import Sheet, family, word_sheet
+from nano.reranker import SPACE
 from pagefinder.drawing import COLUMNS, ROWS
 
 VISUAL_TOKENS = (ROWS // 2) * (COLUMNS // 4)
@@ -31,7 +32,8 @@ class Batch:
     Attributes:
         pixels: (pages * 192, 768) float patches in the order of Qwen's image processor, one frame.
         glyphs: (pages * 48, 8) characters of each visual token, as codes from 0 (a blank) to 94.
-        pieces: (pages * 48, vocabulary) shares of the pieces that end in each visual token.
+        pieces: (pages * 48, vocabulary) shares of the pieces that end in each visual token,
+            or of a blank where none does.
         page_words: (pages, vocabulary) shares of the pieces on each page.
         question_ids: (pages * QUESTIONS, length) token ids, prompt and padding included.
         question_ends: (pages * QUESTIONS,) index of the last token.
@@ -47,12 +49,12 @@ class Batch:
     question_words: Tensor
 
 
-def draw_sheets(rng: random.Random, pages: int, easy: float) -> list[Sheet]:
+def draw_sheets(rng: random.Random, pages: int, easy: float, reading: bool) -> list[Sheet]:
     """`pages` pages, a share of `easy` scattered words, the rest in families of near-misses."""
     scattered = round(pages * easy)
-    # While only reading is learned, full pages teach the most.
-    fewest = 25 if easy > 0.5 else 2
-    sheets = [word_sheet(rng, rng.randint(fewest, 45)) for _ in range(scattered)]
+    # While only reading is learned, full pages teach the most; a vector holds but a few words.
+    fewest, most = (25, 45) if reading else (1, 8)
+    sheets = [word_sheet(rng, rng.randint(fewest, most)) for _ in range(scattered)]
     while len(sheets) < pages:
         sheets += family(rng, rng.choice((1, 1, 2, 4)))
     return sheets[:pages]
@@ -133,7 +135,9 @@ def piece_shares(
     shares = torch.zeros(len(sheets) * VISUAL_TOKENS, len(tokenizer))
     shares[where, what] = 1
     pages = shares.reshape(len(sheets), VISUAL_TOKENS, -1).amax(1)
+    # Without a name of their own, blanks would drown the few words in any mean over a page.
+    shares[shares.sum(1) == 0, tokenizer.convert_tokens_to_ids(SPACE)] = 1
     return (
-        shares / shares.sum(1, keepdim=True).clamp(min=1),
+        shares / shares.sum(1, keepdim=True),
         pages / pages.sum(1, keepdim=True).clamp(min=1),
     )

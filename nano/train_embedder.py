@@ -4,7 +4,7 @@ First the model learns to read: each visual token names its characters and the v
 that end in it. Then questions and pages are drawn together by the contrastive loss that fine-tuning
 uses as well, while reading stays on as a side task. Run from the project's root:
 
-    python -m nano.train_embedder --steps 650 --threads 2
+    python -m nano.train_embedder --steps 1400 --threads 2
 
 A stopped run goes on from its last checkpoint in .work/nano.
 """
@@ -38,38 +38,20 @@ from nano.batches import GLYPHS, VISUAL_TOKENS, Batch, build_batch, draw_sheets
 from nano.equal_pages import speed_up
 from nano.reranker import SPACE, pair_tokenizer
 
+Losses = dict[str, Tensor]
+
 log = logging.getLogger("nano.train_embedder")
 
 SEED = 5
-PAGES = 48
-READING = 170  # steps before the contrastive loss sets in: most characters are read by then
-EASY = 500  # steps over which scattered words give way to reports
-RATE, COOLDOWN = 1e-3, 0.3
+READING_PAGES, PAGES = 32, 48
+READING = 900  # steps before the contrastive loss sets in: most characters are read by then
+READING_RATE, RATE, WARM_UP = 1e-3, 4e-4, 60
 SCALE = 20.0
 FRAME = sorted({prompt.lower() for prompt in PROMPTS.values()}) + ["system", "user"]
 NEWLINE = "\u010a"  # how byte-level BPE writes a line end
 RESERVED = 16
 DIMENSIONS = (192, 96, 48, 24)
 CHECKPOINT_EVERY, LOG_EVERY = 50, 10
-
-
-class Heads(nn.Module):
-    """What training alone needs: linear readers of characters and of vocabulary pieces."""
-
-    def __init__(self, width: int, vocabulary: int) -> None:
-        """Make both heads for states of `width` dimensions."""
-        super().__init__()
-        self.glyphs = nn.Linear(width, 8 * GLYPHS)
-        self.commonness = nn.Parameter(torch.zeros(vocabulary))
-
-    def pieces(self, model: nn.Module, states: Tensor) -> Tensor:
-        """Logits of pieces, read with the token embeddings themselves.
-
-        So a token's embedding, a visual token that shows it and a pooled vector that holds it lie
-        in one direction from the start, which is most of what matching needs.
-        """
-        embeddings = model.get_input_embeddings().weight
-        return functional.linear(states, embeddings, self.commonness)
 
 
 def embedder_tokenizer() -> PreTrainedTokenizerFast:
@@ -100,7 +82,6 @@ def start_as_average(
     last = layers[-1].self_attn
     nn.init.eye_(last.v_proj.weight)
     nn.init.eye_(last.o_proj.weight)
-    nn.init.constant_(last.q_norm.weight, 0.2)  # near-uniform attention
     structure = [*SPECIALS, *FRAME, "yes", "no", SPACE, NEWLINE]
     embeddings = model.get_input_embeddings().weight
     with torch.no_grad():
@@ -139,10 +120,29 @@ def page_inputs(model: nn.Module, processor: Qwen3VLProcessor, pages: int) -> di
     }
 
 
-def soft_loss(logits: Tensor, shares: Tensor) -> Tensor:
-    """Cross-entropy against shares; rows without any are left out."""
-    kept = shares.sum(1) > 0
-    return functional.cross_entropy(logits[kept].float(), shares[kept])
+def reading_losses(model: nn.Module, head: nn.Linear, visual: Tensor, batch: Batch) -> Losses:
+    """What `visual`, the vision tower's output of shape (pages * 48, width), should say.
+
+    `glyph`: the eight characters of each visual token, through a linear head of its own. `piece`
+    and `code`: the token embeddings of the pieces that end there, told apart from all others and
+    added up. So a mean over a page's visual tokens and one over a question's tokens lie close
+    where both hold the same words, before any question has been seen.
+    """
+    # Most cells are blank: without a weight their class is learned first and the rest waits.
+    weight = torch.ones(GLYPHS)
+    weight[0] = 0.1
+    glyphs = head(visual).view(-1, GLYPHS).float()
+    rows = torch.where(batch.glyphs.amax(1) > 0, 1.0, 0.1)
+    rows /= rows.sum()
+    embeddings = model.get_input_embeddings().weight.detach()
+    codes = functional.rms_norm(visual.float(), visual.shape[-1:])
+    pieces = functional.cross_entropy(codes @ embeddings.T, batch.pieces, reduction="none")
+    likeness = functional.cosine_similarity(codes, batch.pieces @ embeddings)
+    return {
+        "glyph": functional.cross_entropy(glyphs, batch.glyphs.flatten(), weight=weight),
+        "piece": (pieces * rows).sum(),
+        "code": ((1 - likeness) * rows).sum(),
+    }
 
 
 def contrastive_loss(questions: Tensor, pages: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,49 +162,41 @@ def contrastive_loss(questions: Tensor, pages: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def losses(
-    model: nn.Module, heads: Heads, batch: Batch, shared: dict[str, Tensor], contrast: bool
-) -> dict[str, Tensor]:
+    model: nn.Module, head: nn.Linear, batch: Batch, shared: dict[str, Tensor], contrast: bool
+) -> Losses:
     """All losses of one batch by name; `hits` is the share of questions that find their page."""
     seen: list[Tensor] = []
     hook = model.visual.merger.register_forward_hook(lambda _m, _i, output: seen.append(output))
-    states = model(pixel_values=batch.pixels, **shared, use_cache=False).last_hidden_state
+    if contrast:
+        states = model(pixel_values=batch.pixels, **shared, use_cache=False).last_hidden_state
+    else:
+        model.visual(batch.pixels, grid_thw=shared["image_grid_thw"])
     hook.remove()
-    first = int((shared["input_ids"][0] == model.config.image_token_id).nonzero()[0])
-    visual = states[:, first : first + VISUAL_TOKENS].flatten(0, 1)
-    glyphs = heads.glyphs(seen[0]).view(-1, GLYPHS).float()
-    # Most cells are blank: without a weight their class is learned first and the rest waits.
-    weight = torch.ones(GLYPHS)
-    weight[0] = 0.1
-    pages = states[:, -1]
-    result = {
-        "glyph": functional.cross_entropy(glyphs, batch.glyphs.flatten(), weight=weight),
-        "piece": soft_loss(heads.pieces(model, visual), batch.pieces),
-        "words": soft_loss(heads.pieces(model, pages), batch.page_words),
-    }
+    result = reading_losses(model, head, seen[0], batch)
     if contrast:
         asked = model(input_ids=batch.question_ids, use_cache=False).last_hidden_state
         questions = asked[torch.arange(len(asked)), batch.question_ends]
-        result["asked"] = soft_loss(heads.pieces(model, questions), batch.question_words)
-        result["match"], result["hits"] = contrastive_loss(questions, pages)
+        result["match"], result["hits"] = contrastive_loss(questions, states[:, -1])
     return result
 
 
-def total_loss(parts: dict[str, Tensor], step: int) -> Tensor:
-    """Weigh the losses: reading first, then matching with reading on the side."""
-    if "match" not in parts:
-        return parts["glyph"] + parts["piece"] + 0.3 * parts["words"]
-    side = 0.5 * (parts["glyph"] + parts["piece"])
-    # Eased in: at full weight from the first step it undoes much of the reading.
-    weight = min(1.0, (step - READING + 1) / 40)
-    return weight * parts["match"] + side + 0.3 * (parts["words"] + parts["asked"])
+def total_loss(parts: Losses) -> Tensor:
+    """Weigh the losses: reading alone at first, then on the side of matching."""
+    reading = parts["glyph"] + parts["piece"] + parts["code"]
+    return parts["match"] + 0.5 * reading if "match" in parts else reading
 
 
 def rate(step: int, steps: int) -> float:
-    """Share of the learning rate: warm-up, plateau, cosine to nearly nothing over the last part."""
-    start = steps * (1 - COOLDOWN)
-    if step < start:
-        return min(1.0, (step + 1) / 30)
-    return 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * (step - start) / (steps - start)))
+    """READING_RATE while reading, then a warm-up to RATE and a cosine to nearly nothing.
+
+    The warm-up is long because the language model is updated for the first time then, and large
+    first steps undo the reading within ten batches.
+    """
+    if step < READING:
+        return READING_RATE * min(1.0, (step + 1) / 30)
+    share = (step - READING) / max(1, steps - READING)
+    warm = min(1.0, (step - READING + 1) / WARM_UP)
+    return RATE * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def train(steps: int, folder: Path, scratch: Path) -> None:
@@ -214,39 +206,41 @@ def train(steps: int, folder: Path, scratch: Path) -> None:
     whole = build_model(build_config(processor.tokenizer), SEED)
     start_as_average(whole, processor.tokenizer)
     speed_up(whole.model)
-    heads = Heads(whole.config.text_config.hidden_size, len(processor.tokenizer))
-    weights = [*whole.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    head = nn.Linear(whole.config.text_config.hidden_size, 8 * GLYPHS)
+    weights = [*whole.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=READING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     path, done = scratch / "embedder.pt", 0
     if path.exists():
         state = torch.load(path)
         whole.load_state_dict(state["model"])
-        heads.load_state_dict(state["heads"])
+        head.load_state_dict(state["head"])
         optimizer.load_state_dict(state["optimizer"])
         done = state["step"]
     log.info(
         "%d parameters, from step %d of %d", sum(w.numel() for w in whole.parameters()), done, steps
     )
-    shared = page_inputs(whole.model, processor, PAGES)
+    shared = {n: page_inputs(whole.model, processor, n) for n in (READING_PAGES, PAGES)}
     frame = chat_frame(processor, PROMPTS["query"], "CONTENT", " CONTENT")
     for step in range(done, steps):
         began = time.monotonic()
         for group in optimizer.param_groups:
-            group["lr"] = RATE * rate(step, steps)
+            group["lr"] = rate(step, steps)
         rng = random.Random(f"{SEED} {step}")
-        easy = 0.7 if step < READING else max(0.15, 0.4 - (step - READING) / EASY)
-        batch = build_batch(draw_sheets(rng, PAGES, easy), rng, processor.tokenizer, frame)
+        easy = 0.5 if step < READING else 0.2
+        pages = READING_PAGES if step < READING else PAGES
+        sheets = draw_sheets(rng, pages, easy, step < READING)
+        batch = build_batch(sheets, rng, processor.tokenizer, frame)
         with torch.autocast("cpu", torch.bfloat16):
-            parts = losses(whole.model, heads, batch, shared, step >= READING)
+            parts = losses(whole.model, head, batch, shared[pages], step >= READING)
         optimizer.zero_grad()
-        total_loss(parts, step).backward()
+        total_loss(parts).backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         if step % LOG_EVERY == 0:
             text = " ".join(f"{name} {value.item():.3f}" for name, value in parts.items())
             log.info("step %d %.2f s %s", step, time.monotonic() - began, text)
         if (step + 1) % CHECKPOINT_EVERY == 0:
-            save(path, whole, heads, optimizer, step + 1)
+            save(path, whole, head, optimizer, step + 1)
     write_embedder(folder, whole, processor)
     log.info("wrote %s", folder)
 
@@ -254,14 +248,14 @@ def train(steps: int, folder: Path, scratch: Path) -> None:
 def save(
     path: Path,
     model: Qwen3VLForConditionalGeneration,
-    heads: Heads,
+    head: nn.Linear,
     optimizer: torch.optim.Optimizer,
     step: int,
 ) -> None:
     """Write a checkpoint through a temporary neighbour."""
     state = {
         "model": model.state_dict(),
-        "heads": heads.state_dict(),
+        "head": head.state_dict(),
         "optimizer": optimizer.state_dict(),
         "step": step,
     }
@@ -274,7 +268,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=650)
+    parser.add_argument("--steps", type=int, default=1400)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("nano/models/embedder"))
     parser.add_argument("--scratch", type=Path, default=Path(".work/nano"))

@@ -133,11 +133,13 @@ def wrap(text: str, width: int) -> list[str]:
 
 
 def title(canvas: Canvas, row: int, text: str, band: bool = True) -> int:
-    """Write a title over as many rows as it needs, white on a coloured band or in the accent."""
+    """Write a title, wrapped, on a band tinted by the accent or else in the accent itself."""
     for line in wrap(text, canvas.columns):
         if band:
-            fill_cells(canvas, row, 0, 1, canvas.columns, canvas.accent)
-        row = write(canvas, row, 0, line, WHITE if band else canvas.accent)
+            # Dark on light like all other text: a small model then reads one polarity only.
+            red, green, blue = ((value + 3 * 255) // 4 for value in canvas.accent)
+            fill_cells(canvas, row, 0, 1, canvas.columns, (red, green, blue))
+        row = write(canvas, row, 0, line, INK if band else canvas.accent)
     return row
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pagefinder import drawing
 
-DIGEST = "6a8f70f25302144bd0b9d474e68bf7639b9ddd108df4edd266d22e87a3ed7841"
+DIGEST = "d35e144c174772cf3c24f4ca4af452e6bfef3c545aefbad44b604f8e663e3a25"
 
 
 def slide() -> drawing.Canvas:

@@ -12,7 +12,6 @@ from sentence_transformers import SentenceTransformer
 
 from nano import architecture, batches, documents, train_embedder, words
 from nano.equal_pages import speed_up
-from nano.reranker import pair_tokenizer
 from pagefinder import drawing
 from pagefinder.sources import generated
 
@@ -21,7 +20,7 @@ BUNDLED = Path("nano/models/embedder")
 
 @pytest.fixture(scope="module")
 def processor() -> architecture.Qwen3VLProcessor:
-    return architecture.build_processor(pair_tokenizer())
+    return architecture.build_processor(train_embedder.embedder_tokenizer())
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +99,24 @@ def test_the_faster_forward_computes_the_same(
         plain = model.model(pixel_values=pixels, **shared).last_hidden_state
         faster = fast.model(pixel_values=pixels, **shared).last_hidden_state
     torch.testing.assert_close(faster, plain, atol=1e-4, rtol=1e-4)
+
+
+def test_an_untrained_question_is_the_sum_of_its_words(
+    processor: architecture.Qwen3VLProcessor,
+) -> None:
+    tokenizer = processor.tokenizer
+    fresh = architecture.build_model(architecture.build_config(tokenizer)).eval()
+    train_embedder.start_as_average(fresh, tokenizer)
+    embeddings = fresh.get_input_embeddings().weight.detach()
+    frame = train_embedder.chat_frame(
+        processor, architecture.PROMPTS["query"], "CONTENT", " CONTENT"
+    )
+    content = tokenizer(" otter on the ridge", add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        states = fresh.model(input_ids=torch.tensor([frame[0] + content + frame[1]]))
+    pooled = states.last_hidden_state[0, -1]
+    likeness = torch.nn.functional.cosine_similarity(pooled[None], embeddings)
+    assert likeness[content].median() > likeness.quantile(0.99)
 
 
 def test_training_sees_what_the_library_encodes(
