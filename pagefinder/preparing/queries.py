@@ -75,6 +75,6 @@ def query_id(text: str, split: str | None) -> str:
 
 def _entries(queries: pd.DataFrame, item: pd.Series, reason: "pd.Series | str") -> pd.DataFrame:
     values = reason if isinstance(reason, str) else reason.to_numpy()
-    frame = pd.DataFrame({"origin": queries["where"].to_numpy(), "item": item.to_numpy()})
-    frame["item"] = frame["item"].str[:80]
-    return frame.assign(reason=values)
+    # A list, not `.str`: without a single query the column is empty and has no type to speak of.
+    items = pd.Series([text[:80] for text in item], dtype=object)
+    return pd.DataFrame({"origin": queries["where"].to_numpy(), "item": items, "reason": values})

@@ -218,3 +218,11 @@ def test_long_file_is_read_and_rendered(tmp_path):
     source = pdf.open_source(tmp_path / "raw")
     writing.write(source, tmp_path / "out")
     assert sum(batch.num_rows for batch in storing.batches(tmp_path / "out")) == 2000
+
+
+def test_nothing_but_a_broken_file_is_named_in_one_line_and_leaves_no_corpus(tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/torn.pdf").write_bytes(b"%PDF-1.4 nonsense")
+    with pytest.raises(InputError, match=r"max_quarantined .*torn.pdf \(unreadable PDF"):
+        prepared(tmp_path)
+    assert not (tmp_path / CORPUS).exists()
