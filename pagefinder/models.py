@@ -144,10 +144,11 @@ def open_reranker(
     A fresh vision-language checkpoint gets the head that `reranker.head` names: `logit` scores by
     the logit of "yes" minus that of "no"; `dense` reads the last token's hidden state through a
     linear layer that starts as the difference of the two token embeddings, so both start equal. An
-    embedder's folder, models/embedder say, lends its backbone in the same way.
+    embedder's folder, models/embedder say, lends its backbone in the same way. A reranker's folder
+    opens as it was saved, except that `dense` takes the place of a LogitScore.
 
     Raises:
-        InputError: no such model, or a model blind to images.
+        InputError: no such model, one blind to images, or one that the head does not fit.
     """
     name = str(saved) if saved else _locate(reranker.model, reranker.revision, "reranker", root)
     keywords = _keywords(pixels, hardware, "" if saved else reranker.revision)
@@ -157,6 +158,9 @@ def open_reranker(
     }
     if saved or (_has_modules(name, reranker.revision) and not _is_embedder(name)):
         model = CrossEncoder(name, device=hardware.device, **instruction, **keywords)
+        if not saved and reranker.head == "dense" and not isinstance(model[-1], Dense):
+            modules = _dense_instead(model, name, _transformer_keywords(keywords))
+            model = CrossEncoder(modules=modules, device=hardware.device, **instruction)
     else:
         modules = _fresh_head(name, reranker.head, _transformer_keywords(keywords))
         model = CrossEncoder(modules=modules, device=hardware.device, **instruction)
@@ -177,17 +181,40 @@ def _fresh_head(name: str, head: str, keywords: dict[str, Any]) -> list[torch.nn
     yes, no = (_single_token(transformer, word) for word in (YES, NO))
     if head == "logit":
         return [transformer, LogitScore(true_token_id=yes, false_token_id=no)]
-    embeddings = transformer.model.get_input_embeddings().weight.detach()
-    width = embeddings.shape[1]
+    embeddings = transformer.model.get_input_embeddings().weight
+    return _dense_head(transformer, embeddings[yes] - embeddings[no])
+
+
+def _dense_instead(
+    model: CrossEncoder, name: str, keywords: dict[str, Any]
+) -> list[torch.nn.Module]:
+    """The modules of a saved reranker with a dense head that starts equal to its LogitScore."""
+    scoring = model[-1]
+    if not isinstance(scoring, LogitScore) or scoring.false_token_id is None:
+        raise InputError(
+            f"reranker.head is dense, but {name!r} ends in {type(scoring).__name__}, not in a "
+            "LogitScore of two tokens that it could start from: set it to logit"
+        )
+    rows = model[0].model.get_output_embeddings().weight
+    start = (rows[scoring.true_token_id] - rows[scoring.false_token_id]).cpu()
+    settings = model[0].processing_kwargs
+    transformer = Transformer(
+        name, transformer_task="feature-extraction", processing_kwargs=settings, **keywords
+    )
+    return _dense_head(transformer, start)
+
+
+def _dense_head(transformer: Transformer, start: torch.Tensor) -> list[torch.nn.Module]:
+    """The last token's hidden state through a linear layer whose weights are `start`."""
     dense = Dense(
-        width,
+        len(start),
         1,
         bias=False,
         activation_function=torch.nn.Identity(),
-        init_weight=(embeddings[yes] - embeddings[no]).unsqueeze(0).clone(),
+        init_weight=start.detach().unsqueeze(0).clone(),
         module_output_name="scores",
     )
-    return [transformer, Pooling(width, pooling_mode="lasttoken"), dense]
+    return [transformer, Pooling(len(start), pooling_mode="lasttoken"), dense]
 
 
 def _single_token(transformer: Transformer, word: str) -> int:

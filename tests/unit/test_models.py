@@ -168,6 +168,45 @@ def test_a_reranker_starts_from_the_tuned_embedders_backbone(root, tuned):
     assert np.abs(scores[0] - other).max() > 1e-3
 
 
+@pytest.fixture(scope="module")
+def saved_reranker(root):
+    """A reranker with weights of its own and other tokens than yes and no, as a stage saves it."""
+    model = reranker(root)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.05)
+    model[-1].true_token_id, model[-1].false_token_id = 40, 41
+    models.save(model, root / "models/reranker")
+    return model
+
+
+def test_a_saved_rerankers_dense_head_starts_with_the_same_scores(root, saved_reranker):
+    pairs = [("Where is revenue?", blank()), ("Where is the bank?", blank(64, 96))]
+    expected = saved_reranker.predict(pairs, activation_fn=torch.nn.Identity())
+    model = reranker(root, model="models/reranker", head="dense")
+    found = model.predict(pairs, activation_fn=torch.nn.Identity())
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    other = reranker(root).predict(pairs, activation_fn=torch.nn.Identity())
+    assert np.abs(expected - other).max() > 1e-3
+    assert [type(module).__name__ for module in model] == ["Transformer", "Pooling", "Dense"]
+    with torch.no_grad():
+        model[-1].linear.weight.mul_(2)
+    models.save(model, root / "models/dense")
+    for head in ("logit", "dense"):  # it opens as it was saved, whatever the params say
+        again = reranker(root, model="models/dense", head=head)
+        scores = again.predict(pairs, activation_fn=torch.nn.Identity())
+        np.testing.assert_allclose(scores, 2 * expected, atol=2e-4)
+
+
+def test_a_dense_head_needs_two_tokens_to_start_from(root, saved_reranker):
+    config = root / "models/reranker/1_LogitScore/config.json"
+    kept = config.read_text()
+    config.write_text(json.dumps(json.loads(kept) | {"false_token_id": None}))
+    with pytest.raises(InputError, match="LogitScore of two tokens that it could start from"):
+        reranker(root, model="models/reranker", head="dense")
+    config.write_text(kept)
+
+
 def test_modalities_can_be_described_by_hand(root):
     image = {"method": "forward", "method_output_name": "last_hidden_state"}
     config = {"text": image, "image": image, "message": image | {"format": "structured"}}
@@ -310,8 +349,11 @@ def test_frozen_parts_stay_as_they_are(root, corpus, tmp_path):
         )
 
 
-def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(root, corpus, tmp_path):
-    model = reranker(root)
+@pytest.mark.parametrize("knobs", [{}, {"model": "models/reranker", "head": "dense"}])
+def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
+    root, corpus, saved_reranker, tmp_path, knobs
+):
+    model = reranker(root, **knobs)
     pairs = candidates()
     curves = training.train_reranker(
         model, corpus, pairs, PARAMS.reranker, PARAMS.compute, HARDWARE, 1, tmp_path / "run"
