@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen3VLConfig
 
 from nano import architecture
-from pagefinder import models, params, planning, reranking, training
+from pagefinder import models, params, planning, scoring, training
 from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.params import Params
@@ -224,9 +224,9 @@ def rerank_row(base: Params, root: Path, corpus: Corpus, size: dict) -> dict:
         {"query_id": [f"q{n}" for n in range(count)], "page_id": [f"p{n}" for n in range(count)]}
     )
     batch = base.compute.encode_batch
-    reranking.score_pairs(model, corpus, pairs[:batch], hardware, batch)
+    scoring.score_pairs(model, corpus, pairs[:batch], hardware, batch)
     took = seconds(
-        lambda: reranking.score_pairs(model, corpus, pairs, hardware, batch), base.compute.device
+        lambda: scoring.score_pairs(model, corpus, pairs, hardware, batch), base.compute.device
     )
     return {"what": "rerank, pairs", "rows/s": round(count / took, 1)}
 

@@ -26,7 +26,7 @@ def encode(params: Params, pixels: Pixels, test: Task, saved: Path, root: Path) 
     # Imported here: it takes seconds, and without extra budgets nothing is encoded.
     from pagefinder import encoding, models
 
-    hardware = models.settle(params.compute)
+    hardware = models.settle(params.compute, scoring=True)
     model = models.open_embedder(params.base, pixels, hardware, root, saved)
     models.check_budget(model, test.corpus.image(int(test.page_rows[0])), pixels)
     batch = params.compute.encode_batch

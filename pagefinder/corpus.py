@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from pagefinder.errors import InputError
+
 PAGES, QUERIES, QRELS = "pages.arrow", "queries.parquet", "qrels.parquet"
 NEAR_DUPLICATES = "near_duplicates.parquet"
 SPLITS = ("train", "dev", "eval")
@@ -122,10 +124,24 @@ class Corpus:
         return result
 
     def image(self, row: int) -> Image.Image:
-        """The page of a row as an RGB image at the pixel budget."""
-        image = Image.open(io.BytesIO(self.image_bytes(row)))
-        image.load()
+        """The page of a row as an RGB image at the pixel budget.
+
+        Raises:
+            InputError: what `prepare` stored has been damaged since.
+        """
+        try:
+            image = Image.open(io.BytesIO(self.image_bytes(row)))
+            image.load()
+        except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and more
+            raise self.damaged([self.pages["page_id"][int(row)]]) from error
         return image.convert("RGB") if image.mode != "RGB" else image
+
+    def damaged(self, page_ids: Sequence[str]) -> InputError:
+        """The error that one of these pages no longer decodes."""
+        return InputError(
+            f"page {' or '.join(page_ids)} of {self.folder} no longer decodes: remove that folder "
+            "and run `dvc repro` again"
+        )
 
     def image_bytes(self, row: int) -> bytes:
         """The PNG of a row."""

@@ -60,8 +60,18 @@ def with_content(rows: pd.DataFrame, corpus: Corpus) -> Dataset:
         for column in rows.columns
         if column.endswith("_id")
     }
+    resolve = resolve_ids(lookups)
+
+    def content(some: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        try:
+            resolved: dict[str, list[Any]] = resolve(some)
+        except (OSError, SyntaxError, ValueError) as error:
+            names = [name for name in lookups if name != "query_id"]
+            raise corpus.damaged([page for name in names for page in some[name]]) from error
+        return resolved
+
     dataset = Dataset.from_pandas(rows, preserve_index=False)
-    dataset.set_transform(resolve_ids(lookups))
+    dataset.set_transform(content)
     return dataset
 
 

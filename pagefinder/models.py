@@ -45,8 +45,12 @@ class Hardware:
                 yield
 
 
-def settle(compute: Compute) -> Hardware:
+def settle(compute: Compute, *, scoring: bool = False) -> Hardware:
     """Choose device, precision and attention, log the choice, and fix what makes results repeat.
+
+    Args:
+        compute: The params.
+        scoring: Take the precision of encoding and reranking, not that of training.
 
     Raises:
         InputError: the machine lacks what `compute` names.
@@ -71,9 +75,11 @@ def settle(compute: Compute) -> Hardware:
     if compute.threads:
         torch.set_num_threads(compute.threads)
     fast_bf16 = _has_bf16(device)
-    if compute.precision == "bf16" and not fast_bf16:
-        log.warning("compute.precision is bf16, which this machine only emulates: expect it slow")
-    bf16 = compute.precision == "bf16" or (compute.precision == "auto" and fast_bf16)
+    name = "scoring" if scoring else "precision"
+    wanted = getattr(compute, name)
+    if wanted == "bf16" and not fast_bf16:
+        log.warning("compute.%s is bf16, which this machine only emulates: expect it slow", name)
+    bf16 = wanted == "bf16" or (wanted == "auto" and fast_bf16)
     attention = _attention(compute.attention, device)
     log.info(
         "device %s, %s, attention %s, %d threads",

@@ -163,6 +163,7 @@ class Compute(Section):
 
     device: str
     precision: Literal["fp32", "bf16", "auto"]
+    scoring: Literal["fp32", "bf16", "auto"]
     attention: Literal["sdpa", "eager", "flash_attention_2", "auto"]
     threads: Count
     processes: Positive

@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from sentence_transformers import CrossEncoder
-from tqdm import tqdm
 
 from pagefinder.corpus import Corpus
 from pagefinder.models import Hardware
@@ -24,46 +22,14 @@ from pagefinder.ranking import (
     mean_metrics,
     metrics_per_query,
 )
+from pagefinder.scoring import score_pairs
 from pagefinder.statistics import gain
 
 log = logging.getLogger(__name__)
 
-# Pairs scored at a time: their pages are decoded once and then let go.
-CHUNK = 1024
 # Weights of the reranker's logit beside the first stage's cosine, tried on dev; both are
 # standardised, so that 0.5 weighs them alike.
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-
-
-def score_pairs(
-    model: CrossEncoder, corpus: Corpus, candidates: pd.DataFrame, hardware: Hardware, batch: int
-) -> np.ndarray:
-    """Logits of query-page pairs, float32 [len(candidates)], in their order.
-
-    Pairs are walked page by page, so that a page is decoded once however many queries it is paired
-    with. A cross-encoder preprocesses inside `predict`, once per pair.
-    """
-    texts = corpus.queries.set_index("query_id")["text"]
-    rows = candidates["page_id"].map(corpus.page_row).to_numpy()
-    order = np.argsort(rows, kind="stable")
-    query_ids = candidates["query_id"].to_numpy()
-    logits = np.empty(len(candidates), dtype=np.float32)
-    with tqdm(total=len(candidates), desc="pairs", unit="pair", disable=None) as progress:
-        for start in range(0, len(order), CHUNK):
-            chunk = order[start : start + CHUNK]
-            images = {row: corpus.image(row) for row in dict.fromkeys(rows[chunk].tolist())}
-            pairs = [(texts[query_ids[pair]], images[rows[pair]]) for pair in chunk]
-            with hardware.precision():
-                scores = model.predict(
-                    pairs,
-                    batch_size=batch,
-                    activation_fn=torch.nn.Identity(),
-                    convert_to_tensor=True,
-                    show_progress_bar=False,
-                )
-            logits[chunk] = scores.float().cpu().numpy()
-            progress.update(len(chunk))
-    return logits
 
 
 def reranked(candidates: pd.DataFrame, scores: np.ndarray, depth: int) -> Run:

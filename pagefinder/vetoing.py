@@ -23,7 +23,7 @@ def open_judge(params: Params, corpus: Corpus, root: Path) -> Judge | None:
     # This imports Sentence Transformers, which takes seconds that mining without a veto can save.
     from pagefinder import models
 
-    hardware = models.settle(params.compute)
+    hardware = models.settle(params.compute, scoring=True)
     named = {"model": veto.model, "revision": veto.revision, "instruction": veto.instruction}
     knobs = params.reranker.model_copy(update={**named, "head": "logit"})
     model = models.open_reranker(knobs, params.pixels, hardware, root)

@@ -14,7 +14,7 @@ CODE = [Path("requirements.lock")] + [
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write data/embeddings/base/{pages,queries}.npy."""
-    hardware = models.settle(params.compute)
+    hardware = models.settle(params.compute, scoring=True)
     model = models.open_embedder(params.base, params.pixels, hardware, root)
     knobs = (params.pixels, params.compute, params.base)
     inputs = [CORPUS, Path(params.checkpoints), *CODE]

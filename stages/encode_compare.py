@@ -20,7 +20,7 @@ def main(params: Params, root: Path = Path(), name: str = "") -> None:
     if name not in params.compare:
         raise InputError(f"{name!r} is not among compare: {', '.join(params.compare) or 'nothing'}")
     other = params.compare[name]
-    hardware = models.settle(params.compute)
+    hardware = models.settle(params.compute, scoring=True)
     pixels = params.pixels.model_copy(update={"max": other.max_pixels or params.pixels.max})
     base = Base(
         model=other.model,

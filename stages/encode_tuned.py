@@ -14,7 +14,7 @@ CODE = [Path("requirements.lock")] + [
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write data/embeddings/tuned/{pages,queries}.npy."""
-    hardware = models.settle(params.compute)
+    hardware = models.settle(params.compute, scoring=True)
     model = models.open_embedder(params.base, params.pixels, hardware, root, root / EMBEDDER)
     knobs = (params.pixels, params.compute, params.base)
     inputs = [CORPUS, EMBEDDER, *CODE]

@@ -13,7 +13,7 @@ from stages import CANDIDATES, CORPUS, METRICS, PER_QUERY, PLOTS, RERANKER, RUNS
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write metrics/reranker.json, runs, a per-query table and the depth curve."""
-    hardware = models.settle(params.compute)
+    hardware = models.settle(params.compute, scoring=True)
     corpus = Corpus(root / CORPUS)
     candidates = pd.read_parquet(root / CANDIDATES)
     tuned = models.open_reranker(params.reranker, params.pixels, hardware, root, root / RERANKER)

@@ -32,6 +32,7 @@ def main(params: Params, root: Path = Path()) -> None:
         content = file.read(root / "params.yaml")
         params = file.parse(content | {"profile": sys.argv[1]})
     hardware = models.settle(params.compute)
+    scoring = models.settle(params.compute, scoring=True)
     model = models.open_embedder(params.base, params.pixels, hardware, root)
     # One process's share of a step is measured; the others work at the same time.
     processes = params.compute.processes
@@ -43,7 +44,7 @@ def main(params: Params, root: Path = Path()) -> None:
         )
         tokens = models.check_budget(model, corpus.image(0), params.pixels)
         batch = params.compute.encode_batch
-        encoded = planning.measure_encoding(model, corpus, hardware, batch, 2 * batch)
+        encoded = planning.measure_encoding(model, corpus, scoring, batch, 2 * batch)
         trained = planning.measure_training(
             model,
             corpus,

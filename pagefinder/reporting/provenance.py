@@ -69,7 +69,8 @@ def _settings(section: Section, inputs: Inputs) -> None:
         "embedder": inputs.params.base.model,
         "reranker": inputs.params.reranker.model,
         "device": compute.device,
-        "precision": compute.precision,
+        "precision of training": compute.precision,
+        "precision of scoring": compute.scoring,
         "attention kernel": compute.attention,
         "processes": compute.processes,
         "visual tokens per page": _range(tokens),
@@ -77,7 +78,7 @@ def _settings(section: Section, inputs: Inputs) -> None:
     }
     rows = [[name, str(value)] for name, value in said.items()]
     section.tables.append(Table("Models and hardware, as set", ["", ""], rows))
-    if "auto" in (compute.device, compute.precision, compute.attention):
+    if "auto" in (compute.device, compute.precision, compute.scoring, compute.attention):
         section.answer.append("What `auto` came to is in the log of every stage with a model.")
     changed = differences(inputs.params)
     if changed:

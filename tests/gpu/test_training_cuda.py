@@ -7,7 +7,7 @@ import torch
 from tiny import tiny_params, write_tiny_corpus, write_vlm
 from transformers.utils import is_flash_attn_2_available
 
-from pagefinder import encoding, models, reranking, training
+from pagefinder import encoding, models, scoring, training
 
 pytestmark = [
     pytest.mark.gpu,
@@ -107,5 +107,5 @@ def test_reranking_gives_the_scores_of_the_cpu(root, corpus):
         params = tiny_params(compute=CUDA | {"device": device, "precision": "fp32"})
         hardware = models.settle(params.compute)
         model = models.open_reranker(params.reranker, params.pixels, hardware, root)
-        scores.append(reranking.score_pairs(model, corpus, pairs, hardware, 2))
+        scores.append(scoring.score_pairs(model, corpus, pairs, hardware, 2))
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-2)

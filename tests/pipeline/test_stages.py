@@ -27,8 +27,7 @@ def small(**overrides: object) -> params.Params:
     content["mine"]["range_max"] = 10
     cpu["data"]["generated"] |= {"companies": 4, "years": 3}
     cpu["pixels"]["max"] = 128 * 96
-    # A plain SentenceTransformer(path) computes in float32: equal to the digit only with itself.
-    cpu["compute"] |= {"threads": 1, "precision": "fp32"}
+    cpu["compute"]["threads"] = 1
     cpu["embedder"] |= {"batch": 16, "epochs": 1, "evaluations": 2}
     cpu["reranker"] |= {
         "batch": 32,
@@ -127,6 +126,24 @@ def test_released_models_reproduce_the_vectors(root):
     cut = metrics(root, "dimensions")["recommended"]["dimension"]
     released = model.encode_document(corpus.images(range(4)))
     np.testing.assert_allclose(released, tuned[:, :cut], atol=1e-4)
+
+
+def test_the_released_reranker_gives_the_metrics_scores(root):
+    from sentence_transformers import CrossEncoder
+
+    from pagefinder.corpus import Corpus
+
+    names = ["query", "q0", "page", "rank", "logit", "run"]
+    run = pd.read_csv(root / "data/runs/reranker/tuned.trec", sep=" ", names=names)
+    first = run[run["query"] == run["query"][0]]
+    assert len(first) == 6
+    corpus = Corpus(root / "data/corpus")
+    question = corpus.queries.set_index("query_id")["text"][run["query"][0]]
+    pages = corpus.images([corpus.page_row[page] for page in first["page"]])
+    ranked = CrossEncoder(str(root / "models/release/reranker"), device="cpu").rank(question, pages)
+    assert [at["corpus_id"] for at in ranked] == list(range(6))
+    expected = 1 / (1 + np.exp(-first["logit"].to_numpy()))
+    np.testing.assert_allclose([at["score"] for at in ranked], expected, atol=1e-4)
 
 
 def test_a_second_run_gives_the_same_bytes(root, tmp_path):

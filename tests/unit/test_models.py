@@ -17,6 +17,7 @@ from pagefinder import (
     releasing,
     reranking,
     resuming,
+    scoring,
     training,
 )
 from pagefinder.errors import InputError
@@ -367,7 +368,7 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
     assert "base" not in result.metrics["depth"][5]
     assert result.metrics["first_stage_missed"] == 0
     found = pairs[pairs["split"] == "eval"].reset_index(drop=True)
-    expected = reranking.score_pairs(model, corpus, found, HARDWARE, 8)
+    expected = scoring.score_pairs(model, corpus, found, HARDWARE, 8)
     releasing.release_reranker(tmp_path / "saved", tmp_path / "released", "# card")
     opened = CrossEncoder(str(tmp_path / "released"), device="cpu")
     first = found[found["query_id"] == "q32"]

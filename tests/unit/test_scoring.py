@@ -1,0 +1,141 @@
+"""Scoring pairs: each page once, and what to do with queries and pages that are out of the way."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from tiny import blank, tiny_params, write_tiny_corpus, write_vlm
+
+from pagefinder import examples, models, reranking, scoring
+from pagefinder.corpus import PAGE_SCHEMA, PAGES, Corpus
+from pagefinder.errors import InputError
+
+PARAMS = tiny_params()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_tiny_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    write_vlm(root / "models/vlm")
+    hardware = models.settle(PARAMS.compute, scoring=True)
+    return models.open_reranker(PARAMS.reranker, PARAMS.pixels, hardware, root)
+
+
+def pairs(*named: tuple[str, str]) -> pd.DataFrame:
+    return pd.DataFrame(named, columns=["query_id", "page_id"])
+
+
+def scores(model, corpus, table, batch=4):
+    return scoring.score_pairs(
+        model, corpus, table, models.settle(PARAMS.compute, scoring=True), batch
+    )
+
+
+def test_precision_of_training_and_of_scoring_are_set_apart():
+    compute = PARAMS.compute.model_copy(update={"precision": "bf16", "scoring": "fp32"})
+    assert models.settle(compute).autocast is not None
+    assert models.settle(compute, scoring=True).autocast is None
+
+
+def test_a_page_is_preprocessed_once_whatever_the_batches(model, corpus, monkeypatch):
+    table = pairs(*((f"q{i:02}", f"p{i % 3:02}") for i in range(9)))
+    processor = model[0].processor.image_processor
+    original, seen = type(processor).preprocess, []
+
+    def counted(self, images, *args, **keywords):
+        seen.extend(images)
+        return original(self, images, *args, **keywords)
+
+    monkeypatch.setattr(type(processor), "preprocess", counted)
+    once = scores(model, corpus, table)
+    assert len(seen) == 3
+    texts = corpus.queries.set_index("query_id")["text"]
+    asked = [(texts[q], corpus.image(corpus.page_row[p])) for q, p in table.itertuples(index=False)]
+    alone = [float(model.predict([pair], activation_fn=lambda x: x)[0]) for pair in asked]
+    np.testing.assert_allclose(once, alone, atol=1e-4)
+    assert np.ptp(alone) > 1e-3
+    assert len(seen) == 3 + 9  # outside, the processor is as it was
+
+
+def test_other_processors_are_left_as_they_are(model, monkeypatch):
+    """Only patches with a grid can be joined image by image."""
+    processor = model[0].processor.image_processor
+    monkeypatch.setattr(type(processor), "preprocess", lambda self, images: {"pixels": images})
+    images = [blank(), blank(64, 96)]
+    with scoring.preprocessed_once(model):
+        assert processor.preprocess(images) == {"pixels": images}
+
+
+def test_one_page_no_page_and_identical_pages(model, corpus):
+    assert scores(model, corpus, pairs()).shape == (0,)
+    assert scores(model, corpus, pairs(("q00", "p00"))).shape == (1,)
+    twice = scores(model, corpus, pairs(("q00", "p00"), ("q01", "p01"), ("q00", "p00")))
+    assert twice[0] == pytest.approx(twice[2], abs=1e-5)
+
+
+@pytest.fixture
+def damaged(tmp_path, corpus):
+    """The corpus with the last byte of page p01's picture gone, and its head too."""
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    for file in corpus.folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    rows = corpus.table.to_pylist()
+    rows[1]["image"]["bytes"] = rows[1]["image"]["bytes"][:60]
+    with pa.OSFile(str(folder / PAGES), "wb") as sink:
+        with pa.ipc.new_stream(sink, PAGE_SCHEMA) as writer:
+            writer.write_table(pa.Table.from_pylist(rows, schema=PAGE_SCHEMA))
+    return Corpus(folder)
+
+
+def test_a_page_that_no_longer_decodes_is_named(model, damaged):
+    with pytest.raises(InputError, match="page p01 of .* no longer decodes: remove that folder"):
+        scores(model, damaged, pairs(("q00", "p00"), ("q00", "p01")))
+    rows = pairs(("q00", "p01")).rename(columns={"page_id": "image_id"})
+    with pytest.raises(InputError, match="page p01 of .* no longer decodes: remove that folder"):
+        examples.with_content(rows, damaged)[0]
+
+
+def evaluated(corpus, monkeypatch, rows):
+    """What evaluate_reranker makes of (query, page, split, rank, logit)."""
+    table = pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank", "logit"])
+    table["score"] = 1 - table["rank"] / 10
+    monkeypatch.setattr(reranking, "score_pairs", lambda m, c, some, h, b: some["logit"].to_numpy())
+    return reranking.evaluate(
+        None, None, corpus, table, PARAMS.reranker, None, 8, resamples=50, seed=1
+    )
+
+
+def test_a_query_without_candidates_counts_as_missed(corpus, monkeypatch):
+    """Of eight eval queries q32 has two pages, q33 one, q34 two equal ones, the others none."""
+    rows = [
+        ("q32", "p33", "eval", 1, 0.0),
+        ("q32", "p32", "eval", 2, 1.0),
+        ("q33", "p33", "eval", 1, -5.0),
+        ("q34", "p34", "eval", 1, 2.0),
+        ("q34", "p35", "eval", 2, 2.0),
+    ]
+    found = evaluated(corpus, monkeypatch, rows)
+    table = found.per_query.set_index("query_id")
+    second = 1 / np.log2(3)
+    assert table["tuned_ndcg@10"].to_dict() == pytest.approx(
+        # Of equal scores the page id that sorts last comes first, as in trec_eval.
+        {"q32": 1, "q33": 1, "q34": second} | {f"q{i}": 0 for i in range(35, 40)}
+    )
+    assert table["embedder_ndcg@10"].to_dict() == pytest.approx(
+        {"q32": second, "q33": 1, "q34": 1} | {f"q{i}": 0 for i in range(35, 40)}
+    )
+    assert found.metrics["first_stage_missed"] == 5
+    assert found.metrics["fusion_weight"] == 1.0  # no dev query to choose it on
+    assert found.metrics["depth"][3]["tuned"]["ndcg@10"] == pytest.approx((2 + second) / 8)
+
+
+def test_no_candidates_at_all(corpus, monkeypatch):
+    found = evaluated(corpus, monkeypatch, [("q00", "p00", "train", 1, 1.0)])
+    assert found.metrics["depth"][3]["tuned"]["ndcg@10"] == 0
+    assert found.metrics["first_stage_missed"] == 8
