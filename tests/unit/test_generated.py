@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from pagefinder import params
 from pagefinder.params import Generated
-from pagefinder.sources import generated
+from pagefinder.sources import generated, invented
 from pagefinder.sources.generated import GeneratedPage, GeneratedQuery
 
 SMALL = Generated(companies=6, years=3, eval_share=0.34, eval_queries=4)
@@ -47,11 +48,13 @@ def test_keys_and_pictures_are_unique(rows: Rows) -> None:
 
 
 def test_what_a_question_names_stands_on_its_page_alone(rows: Rows) -> None:
-    names = {metric: metric for metric in generated.METRICS}
-    for metric, (aliases, _) in generated.METRICS.items():
+    names = {metric: metric for metric in invented.METRICS}
+    for metric, (aliases, _) in invented.METRICS.items():
         names |= dict.fromkeys(aliases, metric)
     for page, queries in rows:
         for query in queries:
+            if query.origin == "lookup":
+                continue
             metric = names[max((name for name in names if name in query.text), key=len)]
             company = page.text.splitlines()[0]
             assert company in query.text
@@ -75,10 +78,34 @@ def quarter(text: str, page: GeneratedPage) -> str:
     """The quarter that a question about a key-figure slide asks for, as such slides print it."""
     if page.kind != "key figures":
         return ""
-    spoken = {f"the {word} quarter": f"Q{number}" for number, word in generated.QUARTERS.items()}
+    spoken = {f"the {word} quarter": f"Q{number}" for number, word in invented.QUARTERS.items()}
     named = [code for phrase, code in spoken.items() if phrase in text or code in text]
     assert len(named) == 1
     return named[0]
+
+
+def test_a_lookup_names_a_figure_of_its_page_and_of_no_other(rows: Rows) -> None:
+    lookups = [(page, query) for page, queries in rows for query in queries]
+    lookups = [(page, query) for page, query in lookups if query.origin == "lookup"]
+    names = {alias: name for name, (aliases, _) in invented.METRICS.items() for alias in aliases}
+    names |= {name: name for name in invented.METRICS}
+    assert len(lookups) > 20
+    for page, query in lookups:
+        figure = re.findall(r"\b\d[\d.]*%?", query.text.removesuffix(str(page_year(page)) + "?"))[0]
+        company = page.text.splitlines()[0]
+        named = [name for name in names if name in query.text]
+        needed = [figure.rstrip("."), *([company] if company in query.text else [])]
+        needed += [names[max(named, key=len)]] if named else []
+        text = f" {' '.join(page.text.split())} ".replace(". ", " ")
+        assert all(f" {part} " in text for part in needed), (query.text, text)
+
+
+def test_no_question_is_asked_of_two_pages(rows: Rows) -> None:
+    pages: dict[str, set[str]] = {}
+    for page, queries in rows:
+        for query in queries:
+            pages.setdefault(query.text, set()).add(page.key)
+    assert all(len(keys) == 1 for keys in pages.values())
 
 
 def test_near_misses_are_built_in(rows: Rows) -> None:
@@ -92,7 +119,7 @@ def test_near_misses_are_built_in(rows: Rows) -> None:
 
 def test_questions_are_of_several_kinds(rows: Rows) -> None:
     origins = {query.origin for _, queries in rows for query in queries}
-    assert {"what", "how much", "which", "comparison", "why", "paraphrase"} <= origins
+    assert {"what", "how much", "which", "comparison", "why", "paraphrase", "lookup"} <= origins
 
 
 def test_the_default_is_large_enough() -> None:

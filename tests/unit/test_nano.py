@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 from nano import architecture, batches, documents, train_embedder, words
 from nano.equal_pages import speed_up
 from pagefinder import drawing
-from pagefinder.sources import generated
+from pagefinder.sources import invented
 
 BUNDLED = Path("nano/models/embedder")
 
@@ -39,8 +39,8 @@ def test_the_corpus_knows_none_of_the_default() -> None:
         + [alias for aliases in words.MEASURES.values() for alias in aliases]
         + [part for parts in words.GROUPS.values() for part in parts]
     )
-    metrics = content_words(list(generated.METRICS))
-    names = content_words([*generated.FIRST_NAMES, *generated.LAST_NAMES])
+    metrics = content_words(list(invented.METRICS))
+    names = content_words([*invented.FIRST_NAMES, *invented.LAST_NAMES])
     assert not own & names
     assert not own & metrics
 
