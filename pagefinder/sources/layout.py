@@ -3,7 +3,7 @@
 import ctypes
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pypdfium2
@@ -14,7 +14,11 @@ EDGE_LINES, RUNNING_PAGES = 3, 3
 LEADERS = re.compile(r"(\.\s?){3,}\s*[\divxlc]+$|\s\.\s+\.\s+\d+$")
 ENDS_IN_PAGE = re.compile(r"\D.*[\s.]\d{1,4}$")
 INDEX_ENTRY = re.compile(r"^[^\W\d_]{2}.{0,60}?[,\s]\s*\d{1,4}([,\s–-]+\d{1,4})*$")
-BULLET = re.compile(r"[\s\u2022\u00b7*\uf0b7-]+")
+SOFT = "\u00ad"  # a hyphen at a line's end, which PDFium has joined with the next one
+BROKEN = re.compile(rf"([\w-]*){SOFT}([\w-]*)")
+WORD = re.compile(r"[\w-]+")
+# Kinds of pages that may be the answer of a question.
+ANSWERS = ("text", "picture")
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,30 @@ def running_lines(texts: list[list[str]]) -> set[str]:
     return {form for form, count in counts.items() if count >= RUNNING_PAGES} | {""}
 
 
-def without_running(lines: list[str], running: set[str]) -> list[str]:
-    """The lines of a page that are no header or footer."""
+def body_lines(lines: list[str], running: set[str]) -> list[int]:
+    """Indexes of the lines of a page that are no header or footer."""
     last = len(lines) - EDGE_LINES
     return [
-        line
+        number
         for number, line in enumerate(lines)
         if not ((number < EDGE_LINES or number >= last) and plain(line) in running)
+    ]
+
+
+def mend_hyphens(pages: list[PageLayout]) -> list[PageLayout]:
+    """Join words that were broken at a line's end; a hyphen that the document writes stays."""
+    whole = {word for page in pages for line in page.lines for word in WORD.findall(line.text)}
+
+    def mended(match: re.Match[str]) -> str:
+        left, right = match.groups()
+        written = f"{left}{right}" not in whole and f"{left}-{right}" in whole
+        return f"{left}-{right}" if written or not right[:1].islower() else f"{left}{right}"
+
+    return [
+        PageLayout(
+            [replace(line, text=BROKEN.sub(mended, line.text)) for line in page.lines], page.kind
+        )
+        for page in pages
     ]
 
 
@@ -139,7 +160,7 @@ def _lines(textpage: pypdfium2.PdfTextPage, height: float) -> list[Line]:
     for end in [*(i for i, code in enumerate(codes) if code in (10, 13)), count]:
         # PDFium marks a hyphen at a line's end as character 2; other controls are noise.
         text = "".join(
-            "-" if code == 2 else chr(code)
+            SOFT if code == 2 else chr(code)
             for code in codes[start:end]
             if (code >= 32 or code == 2) and code <= 0x10FFFF and not 0xD800 <= code < 0xE000
         )

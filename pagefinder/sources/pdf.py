@@ -9,7 +9,7 @@ import pypdfium2
 
 from pagefinder import parallel
 from pagefinder.errors import InputError
-from pagefinder.sources import layout, phrases, questions, storing
+from pagefinder.sources import layout, phrases, questions, sections, storing
 from pagefinder.sources.storing import Row, Source, SourcePage, SourceQuery
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def read_document(document: Document) -> Row:
         if getattr(error, "err_code", None) == PASSWORD_ERROR:
             return _unreadable(document, "encrypted PDF: it needs a password")
         return _unreadable(document, "unreadable PDF: damaged, or without a page")
-    pages = layout.classify(pages, [entry.title for entry in outline])
+    pages = layout.classify(layout.mend_hyphens(pages), [entry.title for entry in outline])
     keys = [f"{stored}/{index}" for index in range(len(pages))]
     found = phrases.find(pages, outline, title or Path(name).stem)
     return [
@@ -129,9 +129,9 @@ def _unreadable(document: Document, problem: str) -> Row:
     return [SourcePage(key=document[2], origin=document[2], problem=problem)]
 
 
-def _outline(pdf: pypdfium2.PdfDocument) -> list[phrases.Entry]:
+def _outline(pdf: pypdfium2.PdfDocument) -> list[sections.Entry]:
     """Bookmarks with the titles above them; an entry that leads nowhere is left out."""
-    entries: list[phrases.Entry] = []
+    entries: list[sections.Entry] = []
     above: list[str] = []
     for bookmark in pdf.get_toc():
         title = " ".join((bookmark.get_title() or "").split())
@@ -139,7 +139,7 @@ def _outline(pdf: pypdfium2.PdfDocument) -> list[phrases.Entry]:
         target = bookmark.get_dest()
         index = target.get_index() if target is not None else None
         if title and index is not None and 0 <= index < len(pdf):
-            entries.append(phrases.Entry(title, tuple(above[:-1]), index))
+            entries.append(sections.Entry(title, tuple(above[:-1]), index))
     return entries
 
 

@@ -1,44 +1,54 @@
 """Turn the phrases of all documents into questions whose answers are known.
 
-A wording that stands on several pages outside contents pages, indexes and running headers is asked
-with more context, or has all these pages as answers if they are few, or is dropped.
+A question may be open (where can I read about it?): then its wording stands on its answers and on
+no other content page of the folder, the document or the part that the question names. Or it asks
+for one thing (where is the section on it? which figure shows it?): a page that only mentions the
+wording does not answer that, so it suffices that nothing else bears the same name.
 """
 
 import hashlib
 import json
 import logging
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from pagefinder.sources import layout, storing
-from pagefinder.sources.phrases import ANSWERS, Phrase
+from pagefinder.sources import layout, phrases, storing
+from pagefinder.sources.layout import ANSWERS
+from pagefinder.sources.phrases import Phrase
 from pagefinder.sources.storing import SourceQuery
-from pagefinder.sources.wording import GENERIC, content_words, words
+from pagefinder.sources.titles import tokens
+from pagefinder.sources.wording import GENERIC, content_words
 
 log = logging.getLogger(__name__)
 
-# More answers than these, and the question does not mean one place in a document.
-MAX_ANSWERS = 2
 # How a phrase is asked: by its hash, so that a model does not learn one form.
+OPEN = (
+    "Which page is about {}?",
+    "Where can I read about {}?",
+    "What is there to know about {}?",
+)
+CLAUSE = ("Where do I find out {}?", "Which page tells {}?")
+SECTION = ("Where is the section on {}?", "Which page has the section about {}?")
+DESCRIBED = ("Where is {} described?",)  # a title that calls itself a section
+SAID = ("Where does it say {}?",)  # a title that is an order
+BEGINNING = (
+    "Where does the section on {} begin?",
+    "On which page does the section about {} begin?",
+)
 FORMS = {
-    "bookmark": (
-        "Which page is about {}?",
-        "Where can I read about {}?",
-        "What is there to know about {}?",
-    ),
-    "heading": (
-        "Which page covers {}?",
-        "Where can I read about {}?",
-        "What is there to know about {}?",
-    ),
+    "bookmark": OPEN,
+    "heading": OPEN,
+    "paraphrase": OPEN,
     "figure": ("Which figure shows {}?", "Where is there a picture of {}?"),
     "table": ("Which table lists {}?", "Where is the table of {}?"),
-    "paraphrase": ("I am looking for {}.", "Where can I read about {}?"),
 }
 OPENERS = frozenset("how what when where why which who".split())
-AUXILIARIES = frozenset("to do does did can could is are was should must may will".split())
+AUXILIARIES = frozenset(
+    "to do does did can could is are was should must may will never always".split()
+)
 
 
 def pack(phrase: Phrase) -> str:
@@ -48,17 +58,28 @@ def pack(phrase: Phrase) -> str:
 
 def settle(candidates: list[SourceQuery], folder: Path) -> list[SourceQuery]:
     """The questions of all documents, given the texts of all pages in the shards of `folder`."""
-    phrases = [_unpack(query.text) for query in candidates]
-    standing = _standing({tuple(words(phrase.wording)) for phrase in phrases}, folder)
-    result, dropped = [], Counter[str]()
-    for query, phrase in zip(candidates, phrases, strict=True):
-        settled = _settle(query, phrase, standing[tuple(words(phrase.wording))])
-        if settled is None:
-            dropped[phrase.origin] += 1
-        else:
-            result.append(settled)
-    counts = ", ".join(f"{count} {origin}" for origin, count in sorted(dropped.items()))
-    log.info("%d questions; dropped as found on too many pages: %s", len(result), counts or "none")
+    found = _told_apart(candidates, [_unpack(query.text) for query in candidates])
+    bearers = Counter(
+        name
+        for phrase, key in found
+        if phrase.origin != "paraphrase"
+        for name in _names(phrase, key)
+    )
+    asked = [(phrases.routine(phrase), key) for phrase, key in found]
+    standing = _standing({tuple(tokens(phrase.wording)) for phrase, _ in asked}, folder)
+    settled = []
+    for query, (named, key), (phrase, _) in zip(candidates, found, asked, strict=True):
+        unique = [bearers[name] == 1 for name in _names(named, key)]
+        text, pages = _settle(phrase, key, unique, standing[tuple(tokens(phrase.wording))])
+        if text:
+            settled.append(replace(query, text=text, relevance=dict.fromkeys(pages, 1)))
+    times = Counter(query.text.casefold() for query in settled)
+    result = [query for query in settled if times[query.text.casefold()] == 1]
+    log.info(
+        "%d questions; dropped %d that do not tell their page from others or lead nowhere",
+        len(result),
+        len(candidates) - len(result),
+    )
     return result
 
 
@@ -69,45 +90,117 @@ def _unpack(text: str) -> Phrase:
     )
 
 
-def _settle(query: SourceQuery, phrase: Phrase, standing: Sequence[str]) -> SourceQuery | None:
-    """The least context in which the wording stands on few enough pages, with all of them."""
-    own = list(query.relevance)
-    stored = own[0].split("/")[0]
-    meant = [word for word in content_words(phrase.wording) if word not in GENERIC]
-    least = 0 if len(meant) >= 2 else 1 if meant else 2
-    for level in range(least, 3):
-        pages = standing
-        if level:
-            pages = [key for key in pages if key.split("/")[0] == stored]
-        if level == 2:
-            first, last = phrase.section
-            pages = [key for key in pages if first <= int(key.split("/")[1]) <= last]
-        answers = list(dict.fromkeys([*own, *pages]))
-        # A question that two documents answer would also keep them in one split.
-        if any(key.split("/")[0] != stored for key in answers):
-            continue
-        if len(set(pages) - set(own)) + 1 <= MAX_ANSWERS:
-            text = _ask(phrase, level)
-            return replace(query, text=text, relevance=dict.fromkeys(answers, 1)) if text else None
-    return None
+def _told_apart(
+    candidates: Sequence[SourceQuery], found: Sequence[Phrase]
+) -> list[tuple[Phrase, str]]:
+    """Phrases with the key of their document, whose title names the file too if two have it."""
+    files = [query.where.rsplit(" page ", 1)[0] for query in candidates]
+    titled: dict[str, set[str]] = defaultdict(set)
+    for phrase, file in zip(found, files, strict=True):
+        titled[phrase.document].add(file)
+    result = []
+    for query, phrase, file in zip(candidates, found, files, strict=True):
+        if len(titled[phrase.document]) > 1:
+            phrase = replace(phrase, document=f"{phrase.document} ({Path(file).stem})")
+        result.append((phrase, next(iter(query.relevance)).split("/")[0]))
+    return result
 
 
-def _ask(phrase: Phrase, level: int) -> str | None:
+def _names(phrase: Phrase, stored: str) -> list[tuple[str, ...]]:
+    """What a phrase is called in the folder, in its document and in the part around it.
+
+    A figure, a table and a section may bear one name; a paraphrase bears that of its section.
+    """
+    sort = phrase.origin if phrase.origin in ("figure", "table") else "part"
+    name = (sort, " ".join(tokens(phrase.wording)))
+    return [name, (*name, stored), (*name, stored, " ".join(tokens(phrase.parent)))]
+
+
+def _settle(
+    phrase: Phrase, stored: str, unique: Sequence[bool], standing: Sequence[str]
+) -> tuple[str, list[str]]:
+    """The question with the least context that it needs, and its answers; no text: there is none.
+
+    Args:
+        phrase: What is asked.
+        stored: Key of its document.
+        unique: Whether nothing else bears its name in the folder, the document, the part around it.
+        standing: Keys of the content pages on which its wording stands.
+    """
+    own = [f"{stored}/{index}" for index in phrase.pages]
+    levels = range(_least(phrase), 3)
+    if not phrase.asked:
+        return "", own
+    if phrase.origin not in ("figure", "table") and not phrase.begins:
+        for level in levels:
+            elsewhere = set(_within(level, phrase, stored, standing)) - set(own)
+            text = _open(phrase, level)
+            if unique[level] and not elsewhere and text:
+                return text, own
+    for level in levels:
+        if unique[level]:
+            return _specific(phrase, level), own
+    return "", own
+
+
+def _least(phrase: Phrase) -> int:
+    """A title of one word needs its document, one that says nothing alone the part around it."""
+    meaning = content_words(phrase.wording)
+    if phrase.origin == "paraphrase":
+        return int(len(meaning) < 2)
+    meant = [word for word in meaning if word not in GENERIC]
+    return 0 if len(meant) >= 2 else 1 if meant else 2
+
+
+def _within(level: int, phrase: Phrase, stored: str, standing: Sequence[str]) -> list[str]:
+    """The keys that lie in the folder, the document or the part around a phrase."""
+    first, last = phrase.section if level == 2 else (0, math.inf)
+    return [
+        key
+        for key, (document, _, index) in ((key, key.partition("/")) for key in standing)
+        if level == 0 or (document == stored and first <= int(index) <= last)
+    ]
+
+
+def _open(phrase: Phrase, level: int) -> str:
+    """A question that every page about the matter answers."""
+    first, second = [*phrase.asked.lower().split(" "), ""][:2]
+    if phrase.asked.endswith("?") or (first in OPENERS and second in AUXILIARIES):
+        form, noun = "{}?", phrase.asked[:1].upper() + phrase.asked[1:].rstrip("?")
+    elif first in AUXILIARIES:
+        form, noun = _form(SAID, phrase), f'"{phrase.asked}"'
+    else:
+        clause = phrase.origin == "paraphrase" and first in OPENERS
+        form, noun = _form(CLAUSE if clause else FORMS[phrase.origin], phrase), phrase.asked
+    return _in_context(form, noun, phrase, level)
+
+
+def _specific(phrase: Phrase, level: int) -> str:
+    """A question that only the figure, the table, the section or its beginning answers."""
+    if phrase.origin in ("figure", "table"):
+        return _in_context(_form(FORMS[phrase.origin], phrase), phrase.asked, phrase, level)
+    if phrase.origin == "paraphrase" and phrase.asked.split()[0] in OPENERS:
+        return _in_context(_form(CLAUSE, phrase), phrase.asked, phrase, level)
+    routine = phrase.asked.startswith("What does ")
+    noun = phrase.wording if routine else phrase.asked
+    if noun.endswith("?"):
+        return ""
+    forms = BEGINNING if phrase.begins else SECTION
+    form = _form(DESCRIBED if "section" in tokens(noun) else forms, phrase)
+    return _in_context(form, noun, phrase, level)
+
+
+def _form(forms: Sequence[str], phrase: Phrase) -> str:
+    return forms[hashlib.sha256(phrase.asked.encode()).digest()[0] % len(forms)]
+
+
+def _in_context(form: str, noun: str, phrase: Phrase, level: int) -> str:
     """The question, with the document from level 1 on and the part around it on level 2."""
     # A paraphrase with the words of the part around it would copy these from the page.
     if level == 2 and (not phrase.parent or phrase.origin == "paraphrase"):
-        return None
-    first, second = [*phrase.asked.lower().split(" "), ""][:2]
-    if phrase.asked.endswith("?") or (first in OPENERS and second in AUXILIARIES):
-        text = phrase.asked.rstrip("?") + "?"
-        text = text[:1].upper() + text[1:]
-    else:
-        forms = FORMS[phrase.origin]
-        digest = hashlib.sha256(phrase.asked.encode()).digest()
-        text = forms[digest[0] % len(forms)].format(phrase.asked)
+        return ""
     part = f" under {phrase.parent}" if level == 2 else ""
-    document = f" in {phrase.document}" if level else ""
-    return f"{text[:-1]}{part}{document}{text[-1]}"
+    return form.format(f"{noun}{part}{f' in {phrase.document}' if level else ''}")
 
 
 def _standing(wanted: set[tuple[str, ...]], folder: Path) -> dict[tuple[str, ...], list[str]]:
@@ -145,5 +238,5 @@ def _bodies(document: list[tuple[str, str, list[str]]]) -> Iterator[tuple[str, l
     running = layout.running_lines([lines for _, _, lines in document])
     for key, kind, lines in document:
         if kind in ANSWERS:
-            body = layout.without_running(lines, running)
-            yield key, words(" ".join(body))
+            body = [lines[number] for number in layout.body_lines(lines, running)]
+            yield key, tokens(" ".join(body))

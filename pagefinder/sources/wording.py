@@ -26,97 +26,140 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     for word, others in (
         pair.split("=")
         for pair in """
-adding=putting in/inserting;additional=extra/further;advanced=sophisticated/harder
-advantages=benefits/upsides;analysis=examination/study;applications=uses;arguments=inputs
-assumptions=premises;authors=writers/people behind it;automatic=unattended;basic=elementary
-basics=fundamentals/first steps;benefits=advantages;building=making/constructing
-bugs=defects/mistakes;calculating=working out/computing;calculation=working out;changes=differences
-changing=altering/modifying;checking=verifying/testing;choosing=picking/selecting
-cleaning=tidying;collection=set/assortment;colors=hues;colours=hues;comments=remarks/annotations
-common=frequent/usual;communication=exchange of messages;comparing=contrasting
-compatibility=interoperation;complete=entire/whole;components=parts/pieces;concepts=ideas/notions
-conclusion=final remarks/what follows;conditions=circumstances/requirements
-configuration=settings/set-up;configuring=setting up;connecting=joining/linking
-construction=making;contributing=helping out/taking part;controlling=steering/governing
-conventions=customs/agreed rules;converting=turning into another form;copyright=legal rights
-creating=making/producing;creation=making;credits=thanks;customization=adapting it
-customizing=adapting/tailoring;data=values/numbers;debugging=finding faults/troubleshooting
-default=preset/standard;defining=specifying/declaring;definition=meaning/what it means
-definitions=meanings;deleting=removing/erasing;dependencies=prerequisites
-description=explanation/account;details=particulars/specifics;determining=finding out
-development=engineering/programming work;device=gadget/apparatus;differences=distinctions
-difficulties=obstacles/trouble;displaying=showing;documentation=manuals
-downloading=fetching;drawing=sketching;duties=obligations/tasks;editing=altering/revising
-efficient=fast/economical;elements=constituents;environment=surroundings
-equipment=gear/apparatus;error=fault/mistake;errors=faults/mistakes;guidelines=advice;handbook=manual;guide=manual
-hardware=physical devices;identifying=recognising;keyword=reserved name;keywords=reserved names
-operators=signs of arithmetic;plots=graphs/charts;repository=store;server=host;servers=hosts
-selection=choice;submission=handing in;team=crew/group;theorem=proven statement
-evaluating=assessing;example=sample/illustration;examples=samples/illustrations
-exercises=tasks to practise;experiment=trial/test;experiments=trials/tests;experimental=tentative
-features=capabilities/strengths;fees=charges;file=document;files=documents;finding=locating
-format=layout/arrangement;formatting=layout;functions=routines;fundamental=basic/underlying
-future=coming;general=overall/broad;generating=producing;getting=obtaining;goals=aims
-handling=dealing with/managing;help=assistance;hints=advice/tips;history=past/how it evolved
-ideas=thoughts;implementation=realisation;importing=bringing in;improvements=enhancements
-information=facts;input=what goes in;inserting=putting in;installation=set-up/deployment
-installing=setting up/deploying;instructions=directions;interactive=hands-on
-interface=way of access;introduction=first steps/getting started;issues=troubles/concerns
-keys=shortcuts;labels=captions/names;large=big/huge;learning=studying
-legal=juridical;library=collection of routines;licence=terms of use;license=terms of use
-limitations=restrictions/what cannot be done;limits=bounds;list=enumeration/inventory
-maintaining=looking after;maintenance=upkeep/care;managing=administering
-management=administration;manual=by hand;measurement=gauging;measurements=readings
-measuring=gauging/quantifying;members=participants;messages=notices;methods=techniques/approaches
-mistakes=errors/slips;modifying=altering;motivation=reasons behind it;moving=relocating
-multiple=several/many;names=designations;naming=what things are called;new=recent
-notation=symbols;notes=remarks/annotations;numbers=figures;objective=aim/target
-objectives=aims/targets;objects=items/things;obtaining=getting hold of;opening=starting
-operation=running;optional=voluntary;options=settings/choices
+adding=putting in/inserting;additional=extra/further;adjustable=tunable
+administrative=organisational/clerical;advanced=sophisticated/harder;advantages=benefits/upsides
+advice=tips/guidance;agreement=contract;alternative=other choice;alternatives=other choices
+analysis=examination/study;application=use;applications=uses;arguments=inputs
+assembling=putting together;assembly=putting together;assumptions=premises;author=writer
+authors=writers;automatic=unattended;automatically=by itself;average=mean
+background=history/context;basic=elementary/fundamental;basics=fundamentals/first steps
+battery=power cell;benefits=advantages;brief=short/concise;broken=defective/faulty
+budget=spending plan;bug=defect/flaw;bugs=defects/flaws;building=making/constructing
+calculating=working out/computing;calculation=working out;causes=reasons;challenges=hurdles
+changes=differences;changing=altering/modifying;checking=verifying/testing
+children=kids/young people;choosing=picking/selecting;circular=cyclic;cleaning=tidying/washing
+collaborative=joint/shared;collection=set/assortment;colors=hues;colours=hues
+combining=putting together/joining;comments=remarks/annotations;common=frequent/usual
+communication=exchange of messages;comparing=contrasting;comparison=contrast
+compatibility=interoperation;complete=entire/full;components=parts/pieces;concepts=ideas/notions
+conclusion=final remarks;conditions=circumstances/requirements;configuration=set-up/customisation
+configuring=setting up;connecting=joining/linking;construction=making;contract=agreement
+contributing=helping out/taking part;controlling=steering/governing
+conventions=customs/agreed rules;converting=turning into another form;copying=duplicating
+copyright=legal rights;cost=expense;costs=expenses/spending;counting=tallying
+creating=making/producing;creation=making;credits=thanks;current=present/up-to-date
+customer=client;customers=clients;customization=adapting it;customizing=adapting/tailoring
+daily=everyday;deadline=due date;deadlines=due dates;debugging=finding faults/troubleshooting
+defining=specifying/declaring;definition=meaning/what it means;definitions=meanings
+deleting=removing/erasing;delivery=shipment;dependencies=prerequisites
+deprecated=outdated/obsolete;description=explanation/account;details=particulars/specifics
+determining=finding out;development=engineering;device=gadget/apparatus;differences=distinctions
+difficulties=obstacles/trouble;disease=illness;diseases=illnesses;displaying=showing
+documentation=manuals/written help;downloading=fetching;drawing=sketching;duties=obligations/tasks
+editing=altering/revising;education=schooling;effect=consequence/impact
+effects=consequences/impact;efficient=fast/economical;employees=staff/workers;empty=blank/void
+equipment=gear/apparatus;errors=mistakes/faults;evaluating=assessing;example=sample/illustration
+examples=samples/illustrations;exercises=tasks to practise;experiment=trial/test
+experiments=trials/tests;explanation=account;external=outer/outside
+features=capabilities/strengths;fees=charges;final=last;finding=locating;first=initial
+food=nutrition;format=layout/arrangement;formats=layouts/arrangements;formatting=layout
+fundamental=basic/underlying;future=coming;general=overall/broad;generating=producing
+getting=obtaining;goals=aims;growth=increase/expansion;guidance=advice;guide=manual
+guidelines=advice;handbook=manual;handling=dealing with;hardware=physical devices
+health=well-being;help=assistance;helper=auxiliary/assisting;hidden=invisible;hints=advice/tips
+history=past/how it evolved;house=dwelling;ideas=thoughts;identifying=recognising
+implementation=realisation;important=essential/key;importing=bringing in;improvements=enhancements
+income=earnings/revenue;information=facts;initial=first/starting;input=what goes in
+inserting=putting in;installation=set-up/deployment;installing=setting up/deploying
+instructions=directions/guidance;interactive=hands-on;internal=inner
+introduction=first steps/getting started;invalid=incorrect/wrong;issues=troubles/concerns
+keyword=reserved name;keywords=reserved names;known=familiar;large=big/huge;learning=studying
+licence=terms of use;license=terms of use;limitations=restrictions/what cannot be done
+limits=bounds;list=enumeration/inventory;long=lengthy;loss=deficit;main=principal/chief
+maintaining=looking after;maintenance=upkeep/care;management=administration;managing=administering
+maximum=greatest;measurement=gauging;measurements=readings;measuring=gauging/determining
+meeting=gathering/session;members=participants;merging=joining/uniting;messages=notices
+methods=techniques/approaches;minimum=least;missing=absent;mistakes=errors/slips
+modifying=altering;monitoring=watching/keeping an eye on;motivation=reasons behind it
+moving=relocating;multiple=several/many;new=recent/novel;notation=symbols
+notes=remarks/annotations;objective=aim/target;objectives=aims/targets;objects=items/things
+obsolete=outdated/no longer used;obtaining=getting hold of;opening=starting;opportunities=chances
+optimal=best;optional=voluntary/not mandatory;options=settings/choices;ordering=sequence
 organization=structure;outline=sketch;output=what comes out;overview=survey/summary
-parameters=settings;performance=speed;plotting=graphing/charting
-policies=rules;preface=foreword/opening remarks;preparation=getting ready
-preparing=getting ready;prerequisites=what is needed beforehand;printing=writing out
-problem=task/difficulty;problems=difficulties/troubles;procedure=course of action/steps
-process=course of action;producing=making;program=software;programming=writing software/coding
-programs=software;properties=characteristics;purpose=aim/intention;questions=queries
-quick=fast/speedy;reading=loading;recommended=advised/suggested;recommendations=advice
-reference=lookup;removing=deleting/taking out;reporting=telling about/notifying
-reports=accounts;requirements=what is needed/prerequisites;requesting=asking for
+parameters=settings;patients=sick people;payment=remittance;payments=remittances;performance=speed
+planning=preparing ahead;plans=intentions;plots=graphs/charts;plotting=graphing/charting
+policies=rules;policy=agreed rule;practical=hands-on;preface=foreword/opening remarks
+preparation=getting ready;preparing=getting ready;prerequisites=what is needed beforehand
+previous=earlier/former;printing=writing out;problems=difficulties/troubles
+procedure=course of action/steps;producing=making;profit=earnings/gain
+programming=writing software/coding;programs=software;properties=attributes/characteristics
+purpose=aim/intention;questions=queries;quick=fast/speedy;reading=loading;recent=latest/new
+recommendations=advice;recommended=advised/suggested;reference=lookup;removal=deletion/taking away
+removals=deletions;removing=deleting/taking out;repair=fixing;repairing=fixing
+replacement=exchange;replacing=exchanging/swapping;repository=store;requesting=asking for
+requirements=what is needed/prerequisites;responding=replying/answering
 responsibilities=duties/obligations;restrictions=limitations/what is forbidden
-results=outcomes/findings;review=inspection;routine=procedure;routines=procedures;rules=regulations
-running=executing/launching;sample=illustrative;saving=storing/keeping;scripts=small programs
-searching=looking for;security=protection against attacks;selecting=choosing/picking
-sending=submitting/dispatching;sets=collections;setting=adjusting;settings=preferences
-setup=arrangement/preparation;simple=easy/plain;size=dimensions;software=programs
-solution=answer/remedy;solutions=answers/remedies;solving=working out;special=particular
-specifications=requirements;specifying=stating;standard=norm;starting=launching/beginning
-statistics=figures/numbers;status=state/condition;storing=keeping;structure=organisation
-style=look/manner;styles=looks;summary=recap/digest;supported=available;symbols=signs
-syntax=grammar/how it is written;table=grid;tables=grids;tasks=jobs;techniques=methods
-terminology=vocabulary;testing=trying out/checking;tests=trials/checks;text=wording
-theory=principles
-time=duration;tips=advice/hints;tools=utilities/instruments;topics=subjects/themes
-training=instruction;transforming=converting;troubleshooting=solving difficulties
-tutorial=guided lesson/walkthrough;types=sorts/kinds;understanding=grasping
-updates=revisions;updating=bringing up to date;upgrading=moving to a newer version
-uploading=sending in/submitting;usage=how it is used/application;users=people who work with it
-values=quantities;variables=quantities;versions=releases;viewing=looking at
-volunteers=unpaid helpers;warnings=cautions;work=labour;workflow=sequence of steps;working=labouring
-writing=composing/authoring
+results=outcomes/findings;revenue=income/turnover;review=inspection;revision=edition/amendment
+revisions=editions/amendments;risk=danger/hazard;risks=dangers/hazards;rules=regulations
+running=executing/launching;safety=protection from harm;sample=illustrative;saving=storing/keeping
+schedule=timetable;scripts=small programs;searching=looking for
+security=protection against attacks;selecting=choosing/picking;selection=choice
+sending=submitting/dispatching;setting=adjusting;settings=preferences
+setup=arrangement/preparation;short=brief/concise;simple=easy/plain;size=dimensions
+sizes=dimensions;software=programs;solution=answer/remedy;solutions=answers/remedies
+solving=working out;sorting=putting in order;special=particular;specifications=requirements
+specifying=stating;speed=velocity/pace;splitting=dividing;staff=employees/workforce
+starting=launching/beginning;status=state/condition;storage=keeping;storing=keeping;strategy=plan
+structure=organisation;students=learners/pupils;submission=handing in;summary=recap/digest
+supported=available;symbols=signs;syntax=grammar/how it is written;tasks=jobs;teachers=instructors
+teaching=instruction;team=crew/group;techniques=methods;terminology=vocabulary
+testing=trying out/checking;tests=trials/checks;tips=advice/hints;tools=utilities/instruments
+topics=subjects/themes;total=sum;training=instruction;transforming=converting
+transport=carriage/shipping;treatment=therapy;troubleshooting=solving difficulties
+tutorial=guided lesson/walkthrough;types=sorts/kinds;understanding=grasping;updates=revisions
+updating=bringing up to date;upgrading=moving to a newer version;uploading=sending in/submitting
+uploads=submissions;usage=how it is used;useful=handy/helpful;user-defined=custom/self-made
+users=people who work with it;vehicle=car;vehicles=cars;velocity=speed/pace;versions=releases
+viewing=looking at;volunteers=unpaid helpers;warnings=cautions;warranty=guarantee
+workflow=sequence of steps;writing=composing/authoring
 """.replace("\n", ";").split(";")
         if pair
     )
 }
 
 
+# What the usual parts of documents are for: a title of one word says more than its synonym does.
+PARTS = {
+    "acknowledgements": "who helped",
+    "acknowledgments": "who helped",
+    "bugs": "known defects",
+    "conclusion": "what follows from it all",
+    "conclusions": "what follows from it all",
+    "contact": "whom to ask",
+    "conventions": "the agreed rules",
+    "copyright": "who owns the rights",
+    "credits": "who helped",
+    "exercises": "tasks to practise on",
+    "faq": "what people often ask",
+    "glossary": "what the terms mean",
+    "history": "how it evolved",
+    "installation": "how to set it up",
+    "license": "the terms of use",
+    "licence": "the terms of use",
+    "limitations": "what cannot be done",
+    "maintenance": "upkeep and care",
+    "prerequisites": "what is needed beforehand",
+    "requirements": "what is needed beforehand",
+    "safety": "how to avoid harm",
+    "summary": "the main points",
+    "support": "where to get help",
+    "terminology": "what the terms mean",
+    "troubleshooting": "what to do when something fails",
+    "warranty": "the guarantee",
+}
+
 # These take an object: `dealing with` needs what is dealt with.
-OPEN = (" in", " up", " with", " out", " at", " for", " into", " of", " after", " down", " to")
-
-
-def words(text: str) -> list[str]:
-    """Words and numbers in lower case."""
-    return re.findall(r"\w+", text.lower())
+OPEN = tuple(f" {last}" for last in "in up with out at for into of after down to about on".split())
 
 
 def content_words(text: str) -> list[str]:
@@ -133,17 +176,20 @@ def stem(word: str) -> str:
 
 
 def paraphrase(title: str, page: str) -> str | None:
-    """The title with every content word replaced, or None where that cannot be done.
+    """The title with every content word replaced, or None where that cannot be done well.
 
     None of the new content words, nor another form of one, stands on the page: what the query
     shares with its answer is function words.
     """
     present = {stem(word) for word in content_words(page)}
+    part = PARTS.get(title.lower())
+    if part is not None:
+        return None if any(stem(word) in present for word in content_words(part)) else part
     result, replaced = [], 0
     for place, token in enumerate(title.split()):
         carries = content_words(token)
         if not carries:
-            result.append(token.lower())
+            result.append(token if token.isupper() and token != "A" else token.lower())
             continue
         options = SYNONYMS.get(token.lower().strip(",;:()"), ())
         fresh = (

@@ -6,7 +6,7 @@ from sources import with_params, write_pdf
 
 from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
-from pagefinder.sources import layout, pdf, phrases, storing, writing
+from pagefinder.sources import layout, pdf, storing, writing
 from pagefinder.sources.wording import content_words, paraphrase, stem
 from stages import CORPUS, QUARANTINE, SOURCE, download, prepare
 
@@ -122,27 +122,6 @@ def test_changed_added_or_removed_file_changes_what_is_stored(tmp_path):
     assert "Priming" not in removed
 
 
-def test_wording_on_several_pages_gets_them_all_or_more_context(tmp_path):
-    twice = [["A word on Sealing the pump shaft in passing.", *BODY]]
-    often = [[*BODY, f"The Pressure of the outlet {n}", *BODY] for n in range(4)]
-    manual(tmp_path / "one.pdf", TOPICS["pumps"], "One", twice + often)
-    manual(tmp_path / "two.pdf", ["Bearings and grease", "Only here for once"], "Two")
-    writing.write(pdf.open_source(tmp_path), tmp_path / "out")
-    queries = pd.read_parquet(tmp_path / "out" / storing.QUERIES).set_index("query")
-    qrels = pd.read_parquet(tmp_path / "out" / storing.QRELS)
-    answers = {
-        text: sorted(int(page.split("/")[1]) for page in qrels[qrels["query"] == number]["page"])
-        for number, text in queries["text"].items()
-    }
-    pick = {
-        name: [t for t in answers if name in t] for name in ("shaft", "outlet", "grease", "once")
-    }
-    assert answers[pick["shaft"][0]] == [1, 4]
-    assert pick["outlet"] == []  # on five pages of its document
-    assert sorted(text.split(" in ")[-1] for text in pick["grease"]) == ["One?", "Two?"]
-    assert " in " not in pick["once"][0]
-
-
 def test_running_headers_blank_pages_and_indexes_are_no_answers():
     def page(*lines, kind="text"):
         return layout.PageLayout([layout.Line(t, 10.0, False, 0.5) for t in lines], kind)
@@ -157,46 +136,10 @@ def test_running_headers_blank_pages_and_indexes_are_no_answers():
     assert kinds == ["index", "text", "contents", "text", "blank"]
     texts = [["THE BOOK 1", "one"], ["THE BOOK 2", "two"], ["3 THE BOOK", "three"]]
     running = layout.running_lines(texts)
-    assert [layout.without_running(lines, running) for lines in texts] == [
-        ["one"],
-        ["two"],
-        ["three"],
-    ]
+    assert [layout.body_lines(lines, running) for lines in texts] == [[1], [1], [1]]
 
 
 WORDS = "anchor beacon cable derrick engine flange gasket hatch island jetty keel lamp mast".split()
-
-
-def test_headings_captions_and_routines_are_found():
-    def line(text, size=10.0, below=0.5):
-        return layout.Line(text, size, False, below)
-
-    body = [line("The quick brown fox jumps over the lazy dog once more.") for _ in range(20)]
-    pages = [
-        layout.PageLayout([line("Cover of the book", 30.0)], "text"),
-        layout.PageLayout(
-            [
-                line("3.2 Cleaning the Filter", 15.0),
-                *body,
-                line("Figure 4: A filter seen from below. It is dirty."),
-                line("Figure 5 shows nothing at all that matters here."),
-                line("Table 2. Sizes of filters"),
-                line("x = 3 { y }", 15.0),
-            ],
-            "text",
-        ),
-        layout.PageLayout([line("flush_pipe — flush the pipe with water", 15.0), *body], "text"),
-    ]
-    outline = [phrases.Entry("flush_pipe — flush the pipe with water", (), 2)]
-    found = phrases.find(pages, outline, "manual_v2.pdf")
-    assert [(p.origin, p.asked, p.pages) for p in found if p.origin != "paraphrase"] == [
-        ("figure", "a filter seen from below", (1,)),
-        ("heading", "Cleaning the Filter", (1,)),
-        ("table", "Sizes of filters", (1,)),
-        ("bookmark", "How do I flush the pipe with water?", (2,)),
-        ("bookmark", "What does flush_pipe do?", (2,)),
-    ]
-    assert {p.document for p in found} == {"manual v2"}
 
 
 def test_paraphrase_shares_no_content_word_with_its_page():

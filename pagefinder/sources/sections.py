@@ -1,0 +1,201 @@
+"""The parts of a document: where each begins, what lies around it, which pages its text is on."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pagefinder.sources import titles
+from pagefinder.sources.layout import ANSWERS, Line, PageLayout, body_lines, plain
+
+HEADING_SIZE = 1.12  # of the body's type
+HEADING_WORDS = 12
+# With fewer bookmarks than one on this many pages, headings are looked for by their type.
+PAGES_PER_BOOKMARK = 4
+# A title may be broken over this many lines, each but the last of this many characters.
+TITLE_LINES, TITLE_LINE = 3, 30
+PAGE_NUMBER = re.compile(r"\s\d+$")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A bookmark: its title, the titles above it, and the index of its page."""
+
+    title: str
+    above: tuple[str, ...]
+    page: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a document.
+
+    Attributes:
+        title: Without its number.
+        origin: bookmark or heading.
+        level: 0 for the outermost; only comparable within a document.
+        page: Index of the page on which it begins.
+        line: Index of the line on that page with which it begins.
+        height: Lines that its title takes; 0 on a page without text.
+    """
+
+    title: str
+    origin: str
+    level: int
+    page: int
+    line: int
+    height: int
+
+
+def find(pages: Sequence[PageLayout], outline: Sequence[Entry], running: set[str]) -> list[Part]:
+    """All parts in the order of their text."""
+    parts = _bookmarked(outline, pages)
+    if len(outline) * PAGES_PER_BOOKMARK < len(pages):
+        known = {(part.page, part.line) for part in parts}
+        deepest = max((part.level for part in parts), default=-1)
+        headings = _headings(pages, running, deepest + 1)
+        parts += [part for part in headings if (part.page, part.line) not in known]
+        parts.sort(key=lambda part: (part.page, part.line, part.level))
+    return parts
+
+
+def is_inner(parts: Sequence[Part], number: int) -> bool:
+    """Whether a part has parts of its own."""
+    return number + 1 < len(parts) and parts[number + 1].level > parts[number].level
+
+
+def around(parts: Sequence[Part], number: int, last: int) -> tuple[str, int, int]:
+    """Title of the part around a part, and its first and last page; else the whole document."""
+    level = parts[number].level
+    outer = next((p for p in reversed(parts[:number]) if p.level < level), None)
+    if outer is None:
+        return "", 0, last
+    after = (part.page for part in parts[number + 1 :] if part.level <= outer.level)
+    return outer.title, outer.page, max(outer.page, next(after, last))
+
+
+def texts(
+    parts: Sequence[Part], pages: Sequence[PageLayout], running: set[str]
+) -> list[dict[int, str]]:
+    """The text of every part up to the next one: page index to what stands there."""
+    bodies = [body_lines([line.text for line in page.lines], running) for page in pages]
+    ends = [*((part.page, part.line) for part in parts[1:]), (len(pages), 0)]
+    result = []
+    for part, end in zip(parts, ends, strict=False):
+        found: dict[int, str] = {}
+        for index in range(part.page, min(end[0] + 1, len(pages))):
+            if pages[index].kind not in ANSWERS:
+                continue
+            first = part.line + part.height if index == part.page else 0
+            found[index] = "\n".join(
+                pages[index].lines[number].text
+                for number in bodies[index]
+                if number >= first and (index, number) < end
+            )
+        result.append(found)
+    return result
+
+
+def _bookmarked(outline: Sequence[Entry], pages: Sequence[PageLayout]) -> list[Part]:
+    """A part for every bookmark whose title stands on its page, or that leads to a picture."""
+    ranks: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for entry in outline:
+        ranks[entry.above].append(entry.title)
+    numbered = {above: titles.are_numbered(group) for above, group in ranks.items()}
+    parts, after = [], (0, 0)
+    for entry in outline:
+        title = titles.clean(entry.title, numbered[entry.above])
+        place = _place(titles.tokens(title), entry.page, after, pages)
+        if place is None and pages[entry.page].kind == "picture":
+            place = entry.page, 0, 0
+        if place is not None:
+            page, line, height = place
+            parts.append(Part(title, "bookmark", len(entry.above), page, line, height))
+            after = page, line + height
+    return parts
+
+
+def _place(
+    title: Sequence[str], page: int, after: tuple[int, int], pages: Sequence[PageLayout]
+) -> tuple[int, int, int] | None:
+    """Page, line and height of a title on its page or the next; of several the largest in type."""
+    for index in range(page, min(page + 2, len(pages))):
+        lines = pages[index].lines
+        spoken = [titles.tokens(line.text) for line in lines]
+        found = []
+        for number in range(after[1] if index == after[0] else 0, len(lines)):
+            for height in range(1, TITLE_LINES + 1):
+                joined = [token for line in spoken[number : number + height] for token in line]
+                if titles.stands_in(title, joined):
+                    found.append((-lines[number].size, not lines[number].bold, number, height))
+                    break
+        if found:
+            _, _, number, height = min(found)
+            return index, number, height
+    return None
+
+
+def _headings(pages: Sequence[PageLayout], running: set[str], level: int) -> list[Part]:
+    """Lines in larger type than the body, or bold with a section number; short and no sentence."""
+    sizes: Counter[float] = Counter()
+    for page in pages:
+        for line in page.lines:
+            sizes[line.size] += len(line.text)
+    body = sizes.most_common(1)[0][0] if sizes else 0.0
+    found: list[tuple[int, int, int, float, str]] = []
+    seen: set[str] = set()
+    # The first page and those without running text are covers: large type names no part.
+    for index, page in enumerate(pages[1:], 1):
+        if page.kind != "text":
+            continue
+        for number, height in _runs(page.lines):
+            first = page.lines[number]
+            text = " ".join(line.text for line in page.lines[number : number + height])
+            form = plain(text)
+            edge = number == 0 or number + height == len(page.lines)
+            # What repeats a title at the edge of a page, or has the page's number, is a header.
+            small = first.size < HEADING_SIZE * body
+            paged = PAGE_NUMBER.search(text) or (small and text.split()[0].isdigit())
+            runs = edge and (form in seen or paged)
+            if height <= TITLE_LINES and not runs and _is_heading(first, text, body, running):
+                found.append((index, number, height, first.size, text))
+                seen.add(form)
+    by_size: dict[float, list[str]] = defaultdict(list)
+    for *_, size, text in found:
+        by_size[size].append(text)
+    ranks = {size: level + rank for rank, size in enumerate(sorted(by_size, reverse=True))}
+    numbered = {size: titles.are_numbered(group) for size, group in by_size.items()}
+    return [
+        Part(titles.clean(text, numbered[size]), "heading", ranks[size], index, number, height)
+        for index, number, height, size, text in found
+    ]
+
+
+def _runs(lines: Sequence[Line]) -> list[tuple[int, int]]:
+    """First line and count of the lines that belong together: in one type, the first ones long."""
+    starts = [0] + [
+        number
+        for number, (above, line) in enumerate(pairwise(lines), 1)
+        if (line.size, line.bold) != (above.size, above.bold)
+        or len(above.text) < TITLE_LINE
+        or titles.NUMBER.match(line.text)
+    ]
+    return [(a, b - a) for a, b in pairwise([*starts, len(lines)]) if b > a]
+
+
+def _is_heading(line: Line, text: str, body: float, running: set[str]) -> bool:
+    large = line.size >= HEADING_SIZE * body
+    numbered = line.bold and bool(titles.NUMBER.match(text)) and line.size >= body * 0.98
+    letters = sum(character.isalpha() for character in text)
+    return (
+        (large or numbered)
+        and len(text) > 3
+        and len(text.split()) <= HEADING_WORDS
+        and letters >= 0.6 * len(text.replace(" ", ""))
+        and (text[0].isdigit() or text[0].isupper())
+        and text[-1] not in ".,;:-"
+        and plain(text) not in running
+        and not titles.is_formula(text)
+        and not titles.is_fragment(text)
+    )

@@ -1,0 +1,301 @@
+"""What is asked of a PDF: which wordings become questions, and which pages answer them.
+
+Every test writes its own files and reads the questions that download stores.
+"""
+
+import pandas as pd
+import pytest
+from sources import write_pdf
+
+from pagefinder.sources import captions, layout, pdf, questions, sections, storing, titles, writing
+
+WORDS = "Water runs downhill and nobody has to push it along, which saves a good deal of work."
+BODY = [WORDS] * 4
+
+
+def asked(folder):
+    """Every question with the files and page numbers of its answers."""
+    documents = [(path, path.name, path.name) for path in sorted(folder.glob("*.pdf"))]
+    rows = [pdf.read_document(document) for document in documents]
+    source = storing.Source(
+        "pdf", {"documents": lambda start: rows[start:]}, {}, settle=questions.settle
+    )
+    writing.write(source, folder / "out")
+    queries = pd.read_parquet(folder / "out" / storing.QUERIES)
+    qrels = pd.read_parquet(folder / "out" / storing.QRELS)
+    pages = {
+        row["key"]: (row["document_id"], row["page_number"])
+        for batch in storing.batches(folder / "out")
+        for row in batch.to_pylist()
+    }
+    return {
+        text: sorted(pages[key] for key in qrels[qrels["query"] == number]["page"])
+        for number, text in queries["text"].items()
+    }
+
+
+def numbers(found, name):
+    """Page numbers of the only question that has `name` in it."""
+    (answers,) = [answers for text, answers in found.items() if name in text]
+    return [number for _, number in answers]
+
+
+def text_of(found, name):
+    (text,) = [text for text in found if name in text]
+    return text
+
+
+def book(folder, pages, outline, title="The pump book", name="a.pdf"):
+    """A PDF whose bookmarks are (level, title, page number); no two pages say quite the same."""
+    write_pdf(
+        folder / name,
+        [
+            [
+                line.replace("Water", f"W{'abcdefghij'[number] * 5}") if line == WORDS else line
+                for line in lines
+            ]
+            for number, lines in enumerate(pages)
+        ],
+        [(level, text, page - 1) for level, text, page in outline],
+        title,
+    )
+
+
+def head(text):
+    return (text, 18)
+
+
+def test_page_that_mentions_a_title_is_no_answer(tmp_path):
+    pages = [
+        [head("Sealing the pump shaft"), *BODY],
+        [head("Grease for old bearings"), *BODY],
+        [head("Colour of the handle"), "More in Sealing the pump shaft.", *BODY],
+    ]
+    outline = [(0, lines[0][0], number) for number, lines in enumerate(pages, 1)]
+    book(tmp_path, pages, outline)
+    found = asked(tmp_path)
+    # An open question would have both pages as answers: the section has one.
+    assert text_of(found, "ealing the pump shaft").startswith(
+        ("Where is the section on", "Which page has the section about")
+    )
+    assert numbers(found, "ealing the pump shaft") == [1]
+    assert "section" not in text_of(found, "rease for old bearings")
+    assert numbers(found, "rease for old bearings") == [2]
+    assert len(found) == 3
+
+
+def test_title_in_two_documents_names_its_own(tmp_path):
+    for name in ("one", "two"):
+        pages = [[head("Grease for old bearings"), *BODY, name]]
+        book(tmp_path, pages, [(0, "Grease for old bearings", 1)], f"Book {name}", f"{name}.pdf")
+    found = asked(tmp_path)
+    assert {text.split(" in ")[-1]: pages for text, pages in found.items()} == {
+        "Book one?": [("one.pdf", 1)],
+        "Book two?": [("two.pdf", 1)],
+    }
+
+
+def test_documents_of_one_title_are_told_apart_by_their_files(tmp_path):
+    for name in ("2023", "2024"):
+        pages = [[head("Grease for old bearings"), *BODY, name]]
+        book(tmp_path, pages, [(0, "Grease for old bearings", 1)], "Pumps", f"{name}.pdf")
+    found = asked(tmp_path)
+    assert sorted(text.split(" in ")[-1] for text in found) == ["Pumps (2023)?", "Pumps (2024)?"]
+
+
+def test_section_ends_where_the_next_begins_and_runs_on_where_its_text_does(tmp_path):
+    pages = [
+        [head("Sealing the pump shaft"), *BODY],
+        [head("Grease for old bearings"), *BODY],
+        [*BODY, head("Colour of the handle"), *BODY],
+        ["Six words are left of it.", head("Bending copper tubes")],
+        BODY,
+    ]
+    outline = [
+        (0, "Sealing the pump shaft", 1),
+        (0, "Grease for old bearings", 2),
+        (0, "Colour of the handle", 3),
+        (0, "Bending copper tubes", 4),
+    ]
+    book(tmp_path, pages, outline)
+    found = asked(tmp_path)
+    assert numbers(found, "ealing the pump") == [1]
+    assert numbers(found, "rease for") == [2, 3]
+    assert numbers(found, "olour of the") == [3]  # a line that is left over answers nothing
+    assert numbers(found, "ending copper") == [4, 5]  # the heading stands last on its page
+
+
+def test_long_section_and_one_with_parts_are_asked_for_their_beginning(tmp_path):
+    pages = [
+        [head("Pumps of all kinds"), *BODY],
+        [head("Sealing the pump shaft"), *BODY],
+        [head("Grease for old bearings"), *BODY],
+        BODY,
+        BODY,
+        BODY,
+    ]
+    outline = [
+        (0, "Pumps of all kinds", 1),
+        (1, "Sealing the pump shaft", 2),
+        (1, "Grease for old bearings", 3),
+    ]
+    book(tmp_path, pages, outline)
+    found = asked(tmp_path)
+    for name, page in (("umps of all kinds", 1), ("rease for old bearings", 3)):
+        assert text_of(found, name).endswith(" begin?")
+        assert numbers(found, name) == [page]
+    assert not text_of(found, "ealing the pump shaft").endswith(" begin?")
+
+
+@pytest.mark.parametrize("body", [[], ["See Colour of the handle (p. 2)."], ["Refer to page 2."]])
+def test_section_that_says_nothing_is_not_asked(tmp_path, body):
+    pages = [
+        [head("Sealing the pump shaft"), *body, head("Grease for old bearings"), *BODY],
+        [head("Colour of the handle"), *BODY],
+    ]
+    titles_of = [("Sealing the pump shaft", 1), ("Grease for old bearings", 1)]
+    outline = [(0, *entry) for entry in [*titles_of, ("Colour of the handle", 2)]]
+    book(tmp_path, pages, outline)
+    found = asked(tmp_path)
+    assert len(found) == 2
+    assert not any("ealing" in text for text in found)
+
+
+def test_title_that_comes_again_names_its_chapter_or_is_dropped(tmp_path):
+    chapters = ["Copper pumps", "Wooden pumps"]
+    pages, outline = [], []
+    for chapter in chapters:
+        pages += [[head(chapter), *BODY], [head("Options"), *BODY, chapter]]
+        outline += [(0, chapter, len(pages) - 1), (1, "Options", len(pages))]
+    # In one chapter the same title twice: nobody can tell which is meant.
+    pages += [[head("Iron pumps"), *BODY]] + [[head("Care and storage"), *BODY]] * 2
+    outline += [(0, "Iron pumps", 5), (1, "Care and storage", 6), (1, "Care and storage", 7)]
+    book(tmp_path, pages, outline)
+    found = asked(tmp_path)
+    assert numbers(found, "ptions under Copper pumps in The pump book") == [2]
+    assert numbers(found, "ptions under Wooden pumps in The pump book") == [4]
+    assert not any("storage" in text for text in found)
+
+
+def test_routine_is_asked_once_by_its_name_or_its_task(tmp_path):
+    names = ["flush_pipe", "drain_sump", "seal_shaft", "open_valve", "stop_pump", "heat_tank"]
+    entries = [f"{name} - {name.replace('_', ' the old ')} with care" for name in names]
+    pages = [[head(entry), *BODY, str(number)] for number, entry in enumerate(entries)]
+    book(tmp_path, pages, [(0, entry, number) for number, entry in enumerate(entries, 1)])
+    found = asked(tmp_path)
+    assert sorted(answers[0][1] for answers in found.values()) == [1, 2, 3, 4, 5, 6]
+    first = {text.split()[0] for text in found}
+    assert first == {"What", "How"}
+    for text in found:
+        assert text in {f"What does {name} do?" for name in names} | {
+            f"How do I {name.replace('_', ' the old ')} with care?" for name in names
+        }
+
+
+def test_headings_are_found_without_bookmarks(tmp_path):
+    pages = [
+        [("The pump book", 30)],
+        [("1 Pumps", 22), *BODY, ("1.1 Sealing the pump shaft", 15), *BODY],
+        [("1 Pumps", 22), *BODY, ("1.2 3 rules for old bearings", 15), *BODY],
+        [*BODY, ("which leads us to the", 15), *BODY, ("x = 3 { y }", 15), *BODY],
+        [("2 Valves", 22), *BODY, ("2.1 Springs and pistons of the", 15), ("valve", 15), *BODY],
+    ]
+    book(tmp_path, pages, [])
+    found = asked(tmp_path)
+    assert len(found) == 5
+    assert numbers(found, "umps in The pump book") == [2]  # on page 3 it is the running head
+    assert numbers(found, "ealing the pump shaft") == [2, 3]
+    assert numbers(found, "3 rules for old bearings") == [3, 4]
+    assert numbers(found, "prings and pistons of the valve") == [5]
+    assert not any("leads" in text or "= 3" in text for text in found)
+
+
+def line(text, size=10.0):
+    return layout.Line(text, size, False, 0.5)
+
+
+def test_caption_speaks_of_the_whole_figure_or_its_first_panel():
+    full = "Table 2. Widths of all the pipes and flanges that this book speaks of"
+    found = captions.find(
+        [
+            line(WORDS[:75]),
+            line("Figure 1: A filter seen from below. It is dirty."),
+            line("Figure 2 shows nothing at all that matters here."),
+            line("Figure 3: (a) Pressure of the outlet.(b) Pressure of the inlet."),
+            line("Figure 4: Cross section of (a) a clean pump (b) a dirty pump."),
+            line("Figure 5: Two old valves (a) open and (b) closed."),
+            line("Figure 6: Speed of the water behind the valve, measured in"),
+            line("summer."),
+            line("Figure 7: Turbine and dam"),
+            line("as seen by a bird, or so it may be."),
+            line(full),
+            line("Widths are in inches."),
+        ]
+    )
+    assert list(found) == [
+        ("figure", "A filter seen from below"),
+        ("figure", "Pressure of the outlet"),
+        ("figure", "Cross section of a clean pump"),
+        ("figure", "Two old valves"),
+        ("figure", "Speed of the water behind the valve, measured in summer"),
+    ]  # whether the last two go on in the next line cannot be told
+
+
+def test_figure_is_asked_although_its_section_bears_the_same_name(tmp_path):
+    pages = [
+        [head("Pressure of the outlet"), *BODY],
+        ["The curve:", "Figure 1: Pressure of the outlet", *BODY],
+    ]
+    book(tmp_path, pages, [(0, "Pressure of the outlet", 1)])
+    found = asked(tmp_path)
+    figure = next(t for t in found if t.startswith(("Which figure shows", "Where is there a pict")))
+    assert found[figure] == [("a.pdf", 2)]
+
+
+def test_word_broken_at_the_end_of_a_line_is_mended():
+    soft = layout.SOFT
+    texts = [
+        f"trans{soft}form of a well{soft}known wave",
+        "the well-known wave",
+        f"under{soft}damped",
+    ]
+    page = layout.PageLayout([line(text) for text in texts], "text")
+    (mended,) = layout.mend_hyphens([page])
+    assert [line.text for line in mended.lines] == [
+        "transform of a well-known wave",
+        "the well-known wave",
+        "underdamped",
+    ]
+
+
+def test_hyphen_at_the_end_of_a_line_is_read_as_one(tmp_path):
+    write_pdf(tmp_path / "a.pdf", [["The frequency trans-", "form of a pump is known."]])
+    pages = pdf.read_document((tmp_path / "a.pdf", "a.pdf", "a.pdf"))
+    assert " ".join(pages[0].text.split()) == "The frequency transform of a pump is known."
+
+
+def test_number_of_a_title_stays_where_it_counts_nothing():
+    page = layout.PageLayout([line("5.3 3.0 source format"), line("5.4 Native tools")], "text")
+    unnumbered = [sections.Entry("3.0 source format", (), 0), sections.Entry("Native tools", (), 0)]
+    numbered = [
+        sections.Entry("5.3 3.0 source format", (), 0),
+        sections.Entry("5.4 Native tools", (), 0),
+    ]
+    for outline in (unnumbered, numbered):
+        parts = sections.find([page], outline, set())
+        assert [part.title for part in parts] == ["3.0 source format", "Native tools"]
+
+
+def test_titles_are_cleaned():
+    assert titles.clean("Line_resources", True) == "Line resources"
+    assert titles.clean("set_color of glp_prob.", True) == "set_color of glp_prob"
+    assert titles.clean("More information on pumps", True) == "pumps"
+    known = titles.spellings(["The frequency of Fourier waves, the Debian/rules of Debian, debian"])
+    assert titles.sentence_case("Frequency of A Fourier Wave", known) == (
+        "frequency of a Fourier Wave"
+    )
+    assert titles.is_fragment("How to use this License for your")
+    assert not titles.is_fragment("What it is about")
+    assert not titles.is_named("Chapter Seven")
+    assert not titles.is_named("Contents")
+    assert titles.is_named("Solving with f(x)")
