@@ -12,7 +12,7 @@ from pagefinder.sources.titles import tokens
 from pagefinder.sources.wording import paraphrase
 
 # How API manuals title a routine: its name, a dash, what it does.
-ROUTINE = re.compile(r"^(\w+[_\w]*(?:\(\))?(?:, \w+)*) (?:—|–|-|--) ([a-z].*)$")
+ROUTINE = re.compile(r"^(\w+[_\w]*(?:\(\))?(?:, \w+)*) (?:—|–|-|--) ([^A-Z\s].*)$")
 # A part of fewer words says nothing: it names itself and sends the reader elsewhere.
 STUB_WORDS = 15
 REFERENCE = re.compile(r"(?:please\s+)?\b(?:see|refer\s+to)\b[^.]*(?:\.|$)", re.IGNORECASE)

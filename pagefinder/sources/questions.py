@@ -19,7 +19,7 @@ from pagefinder.sources import layout, phrases, storing
 from pagefinder.sources.layout import ANSWERS
 from pagefinder.sources.phrases import Phrase
 from pagefinder.sources.storing import SourceQuery
-from pagefinder.sources.titles import tokens
+from pagefinder.sources.titles import HERE, tokens
 from pagefinder.sources.wording import GENERIC, content_words
 
 log = logging.getLogger(__name__)
@@ -144,12 +144,13 @@ def _settle(
 
 
 def _least(phrase: Phrase) -> int:
-    """A title of one word needs its document, one that says nothing alone the part around it."""
+    """A title of one word needs its document; one that says nothing alone, the part around it."""
     meaning = content_words(phrase.wording)
     if phrase.origin == "paraphrase":
         return int(len(meaning) < 2)
     meant = [word for word in meaning if word not in GENERIC]
-    return 0 if len(meant) >= 2 else 1 if meant else 2
+    alone = len(meant) >= 2 and not HERE.search(phrase.wording)
+    return 0 if alone else 1 if meant else 2
 
 
 def _within(level: int, phrase: Phrase, stored: str, standing: Sequence[str]) -> list[str]:

@@ -17,7 +17,9 @@ NUMBER = re.compile(
 NUMBERING = re.compile(r"^(?:\d+|[a-z]|[ivx]+|chapter|section|appendix|part|annex)$")
 FORMULA = re.compile(r"[={}<>|\\^@]")
 # An underscore that stands for a blank: what names something in a program has no such capital.
-JOINED = re.compile(r"\b([A-Z][a-z]+)_(?=[a-z])")
+JOINED = re.compile(r"\b([A-Z][a-z]+(?:-[a-z]+)*)_(?=[a-z])")
+# What means the document that it stands in.
+HERE = re.compile(r"\b(?:this|these|our|here)\b", re.IGNORECASE)
 MORE = re.compile(
     r"^(?:more|further|additional|some) (?:information|details|notes|words) (?:about|on|for) ", re.I
 )
@@ -114,7 +116,7 @@ def sentence_case(text: str, known: Counter[str]) -> str:
     """
     result = []
     for number, token in enumerate(text.split(" ")):
-        small, word = token.lower(), token.strip("(),.;:!?")
+        small, word = token.lower(), re.split(r"['’]", token.strip("(),.;:!?"))[0]
         more = known[word.lower()] - known[word]
         lowered = more > 0 or (number == 0 and more == 0) or word in ("A", "An", "The")
         capital = word.istitle() and word.isalpha() and word != "I"

@@ -288,6 +288,7 @@ def test_number_of_a_title_stays_where_it_counts_nothing():
 
 def test_titles_are_cleaned():
     assert titles.clean("Line_resources", True) == "Line resources"
+    assert titles.clean("Command-line_options", True) == "Command-line options"
     assert titles.clean("set_color of glp_prob.", True) == "set_color of glp_prob"
     assert titles.clean("More information on pumps", True) == "pumps"
     known = titles.spellings(["The frequency of Fourier waves, the Debian/rules of Debian, debian"])
