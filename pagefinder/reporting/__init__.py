@@ -44,6 +44,7 @@ def write(inputs: Inputs, folder: Path) -> None:
         "sections": every,
         "cases": cases,
         "kinds": list(dict.fromkeys(case.kind for case in cases)),
+        "absent": gallery.absent(inputs, cases),
         "sheet": sheet,
         "thumbnails": thumbnails,
         "number": {page: number for number, page in enumerate(thumbnails)},

@@ -16,6 +16,13 @@ from pagefinder.reporting.words import change
 SHOWN = 15  # queries per kind of gain or loss
 BEST = 5  # pages of each system shown for a query
 SYSTEMS = ("base", "tuned", "reranked")
+# What to say of a kind that no query is of.
+ABSENT = {
+    "tuning gains": "Tuning moved no right page up.",
+    "tuning loses": "Tuning moved no right page down.",
+    "reranking gains": "Reranking moved no right page up.",
+    "reranking loses": "Reranking moved no right page down.",
+}
 # Longest side in pixels and JPEG quality, tried in turn until the thumbnails fit.
 SIZES = ((320, 70), (256, 60), (200, 55), (160, 50), (128, 45), (96, 40))
 BUDGET = 2_800_000  # bytes of all thumbnails; base64 makes it a third more
@@ -78,6 +85,12 @@ def cases(inputs: Inputs) -> list[Case]:
                 for query in part.index
             ]
     return result
+
+
+def absent(inputs: Inputs, cases: list[Case]) -> list[str]:
+    """What is not among the cases because no query is of that kind, in sentences."""
+    kinds = list(ABSENT)[: 4 if "reranked.rank" in inputs.queries else 2]
+    return [ABSENT[kind] for kind in kinds if kind not in {case.kind for case in cases}]
 
 
 def at_depth(

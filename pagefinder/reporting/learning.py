@@ -44,7 +44,7 @@ def negatives(inputs: Inputs) -> Section:
     section.answer.append(
         f"For {count(queries['mined'])} train queries {count(kept['mined'])} negatives were mined "
         f"and {count(kept['given'])} of the source's own kept; {count(queries['short'])} queries "
-        f"got fewer than asked for, {count(queries['without'])} none."
+        f"got fewer than asked for, {count(queries['without'])} of them none."
     )
     hidden = metrics.get("hidden_positives")
     if hidden:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pagefinder.reporting import plots
 from pagefinder.reporting.inputs import Inputs
-from pagefinder.reporting.sections import Section, Table, gain_table
+from pagefinder.reporting.sections import Section, Table, gain_table, sure
 from pagefinder.reporting.words import score
 
 PUBLISHED = Path(__file__).parent / "published.json"
@@ -60,6 +60,13 @@ def _claims(section: Section, inputs: Inputs) -> None:
     others = [*inputs.embedder.get("text", {}), *inputs.embedder.get("compare", {})]
     rows = claims[claims["before"].isin(others)]
     if len(rows):
+        nearest = rows.sort_values("difference").dropna(axis=1).to_dict("records")[0]
+        name, gap = str(nearest["before"]), float(nearest["difference"])
+        side = "ahead of" if gap > 0 else "behind"
+        section.answer.append(
+            f"The tuned embedder is {abs(gap):.4f} of NDCG@10 {side} "
+            f"the best of the others, {BASELINES.get(name, name)}{sure(nearest)}."
+        )
         labels = rows["before"].replace(BASELINES)
         section.tables.append(gain_table("Tuned against others, NDCG@10", "against", rows, labels))
 

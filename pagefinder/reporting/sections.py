@@ -52,7 +52,7 @@ def tuning(inputs: Inputs) -> Section:
     section.verdict, sentence = verdict(gain, "Tuning")
     section.answer.append(
         f"NDCG@10 goes from {score(base)} to {score(tuned)} on {_asked(inputs)}: "
-        f"{change(gain['ndcg@10'])}{_sure(gain)}."
+        f"{change(gain['ndcg@10'])}{sure(gain)}."
     )
     section.answer.append(sentence)
     claims = inputs.comparisons
@@ -115,7 +115,7 @@ def _claim(row: Mapping[Any, Any]) -> list[str]:
     return [change(row["difference"]), interval(row), p_value(row)]
 
 
-def _sure(gain: Mapping[str, Any]) -> str:
+def sure(gain: Mapping[Any, Any]) -> str:
     """The interval of a gain in brackets; nothing where there is none."""
     if "low" not in gain:
         return ""
@@ -143,7 +143,7 @@ def reranking(inputs: Inputs) -> Section:
     section.answer.append(
         f"Reranking the embedder's first {middle} pages moves NDCG@10 from "
         f"{score(at['embedder']['ndcg@10'])} to {score(at['tuned']['ndcg@10'])}: "
-        f"{change(gain['ndcg@10'])}{_sure(gain)}."
+        f"{change(gain['ndcg@10'])}{sure(gain)}."
     )
     section.answer.append(sentence)
     if "base" in at:
@@ -181,13 +181,13 @@ def headline(inputs: Inputs) -> list[tuple[str, str, str]]:
     gain = metrics["gain"]
     tiles = [
         ("Base", score(metrics["base"]["ndcg@10"]), "NDCG@10 before tuning"),
-        ("Tuned", score(metrics["tuned"]["ndcg@10"]), f"{change(gain['ndcg@10'])}{_sure(gain)}"),
+        ("Tuned", score(metrics["tuned"]["ndcg@10"]), f"{change(gain['ndcg@10'])}{sure(gain)}"),
     ]
     if inputs.reranker:
         depths = inputs.params.reranker.depths
         middle = depths[len(depths) // 2]
         at, gain = inputs.reranker["depth"][str(middle)], inputs.reranker["gain"]
-        detail = f"{change(gain['ndcg@10'])}{_sure(gain)}, first {middle} pages"
+        detail = f"{change(gain['ndcg@10'])}{sure(gain)}, first {middle} pages"
         tiles.append(("Reranked", score(at["tuned"]["ndcg@10"]), detail))
     if inputs.dimensions:
         choice = inputs.dimensions["recommended"]["dimension"]

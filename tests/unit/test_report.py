@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import report_inputs
 from report_inputs import ROOT, settings
@@ -106,6 +108,20 @@ def test_gallery_shows_greatest_gains_and_losses_of_tuning_and_reranking(full) -
         ("reranking loses", "q1"),
     ]
     assert "Rank of the right page: base none, tuned 1, reranked 2." in text(full)
+
+
+def test_what_no_query_shows_is_said(full) -> None:
+    said = " ".join(Page(full / "index.html").sections["rivals"].split())
+    assert (
+        "The tuned embedder is 0.3500 of NDCG@10 ahead of the best of the others, BM25 on the text "
+        "(95% interval +0.100 to +0.600, p = 0.012)." in said
+    )
+    assert "Tuning moved no right page down." not in text(full)
+    cases = [gallery.Case("tuning gains", "q", "", [])]
+    inputs = SimpleNamespace(queries=pd.DataFrame({"tuned.rank": [1]}))
+    assert gallery.absent(inputs, cases) == ["Tuning moved no right page down."]
+    inputs = SimpleNamespace(queries=pd.DataFrame({"reranked.rank": [1]}))
+    assert len(gallery.absent(inputs, cases)) == 3
 
 
 def test_a_deep_reranking_is_cut_to_the_depth_that_is_reported() -> None:
