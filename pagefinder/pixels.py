@@ -5,7 +5,7 @@ import io
 import math
 import warnings
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pagefinder.params import Pixels
 
@@ -42,6 +42,8 @@ def decode(data: bytes) -> Image.Image:
         return flatten(ImageOps.exif_transpose(image))
     except BadImageError:
         raise
+    except UnidentifiedImageError as error:  # its text holds an address, which no run repeats
+        raise BadImageError("not a readable image: of no known format") from error
     except (
         Exception
     ) as error:  # Pillow raises OSError, SyntaxError, ValueError, EOFError, struct.error and more

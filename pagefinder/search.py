@@ -21,12 +21,12 @@ from pagefinder import pixels, work
 from pagefinder.errors import InputError
 from pagefinder.params import Pixels
 from pagefinder.quantizing import cut
-from pagefinder.searchable import Pages, corpus_pages, folder_pages, state_of
+from pagefinder.searchable import Pages, corpus_pages, folder_pages, listed, state_of
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("pagefinder.search")  # also where it runs as __main__
 
 CHUNK = 64  # pages decoded at a time
 SHORTLIST = 20  # pages reranked, where fewer are asked for
@@ -132,12 +132,14 @@ def search(
     for name in ("embedder", "reranker") if rerank else ("embedder",):
         if not (models / name).is_dir():
             raise InputError(f"{models / name} is not there: run `make repro`, or name --models")
+    # Before the models are opened, which takes seconds.
+    files = listed(folder) if folder else []
     embedder, reranker = _open(models, rerank)
     if folder is None:
         pages = corpus_pages(root / "data/corpus")
         found = stored_vectors(embedder, pages, root / "data/embeddings/tuned/pages.npy")
     else:
-        pages, found = folder_pages(folder, budget_of(embedder)), None
+        pages, found = folder_pages(folder, files, budget_of(embedder)), None
     vectors, rows = found or vectors_of(embedder, models / "embedder", pages, root)
     asked = embedder.encode_query(query, normalize_embeddings=True, show_progress_bar=False)
     scores = vectors @ np.asarray(asked, np.float32)

@@ -35,17 +35,16 @@ class Pages:
     state: object
 
 
-def folder_pages(folder: Path, budget: Pixels) -> Pages:
-    """Every image and every page of every PDF below a folder, by path.
+def listed(folder: Path) -> list[tuple[str, int | None]]:
+    """Every image and every page of every PDF below a folder, by path; the index of a PDF's page.
 
     Raises:
         InputError: there is no such folder, or no page in it.
     """
     if not folder.is_dir():
         raise InputError(f"--pages {str(folder)!r} is no folder: name one with images or PDFs")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
     found: list[tuple[str, int | None]] = []
-    for path in files:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if path.suffix.lower() in IMAGES:
             found.append((name, None))
@@ -53,6 +52,11 @@ def folder_pages(folder: Path, budget: Pixels) -> Pages:
             found += [(name, index) for index in range(_page_count(path))]
     if not found:
         raise InputError(f"--pages {str(folder)!r} holds no image and no PDF: name another folder")
+    return found
+
+
+def folder_pages(folder: Path, found: list[tuple[str, int | None]], budget: Pixels) -> Pages:
+    """The pages that `listed` has found, each fitted to the budget."""
     renderer = Renderer(folder, DPI)
 
     def read(row: int) -> Image.Image:
@@ -62,7 +66,8 @@ def folder_pages(folder: Path, budget: Pixels) -> Pages:
         return pixels.fit(pixels.decode((folder / name).read_bytes()), budget)
 
     labels = [name if index is None else f"{name}, page {index + 1}" for name, index in found]
-    return Pages(labels, read, state_of(files))
+    names = sorted({name for name, _ in found})
+    return Pages(labels, read, state_of(folder / name for name in names))
 
 
 def _page_count(path: Path) -> int:

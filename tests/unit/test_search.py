@@ -131,7 +131,7 @@ def test_every_page_of_a_pdf_counts(pages) -> None:
         for _ in range(3):
             document.new_page(200, 100)
         document.save(pages / "three.pdf")
-    found = searchable.folder_pages(pages, search.ANY_SIZE)
+    found = searchable.folder_pages(pages, searchable.listed(pages), search.ANY_SIZE)
     assert found.labels[-3:] == [f"three.pdf, page {number}" for number in (1, 2, 3)]
     assert found.open(len(found.labels) - 1).size == (400, 200)  # at 144 dpi
 
