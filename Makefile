@@ -21,6 +21,7 @@ test: .venv/ready  ## Install, check style and types, run the unit and pipeline 
 	ruff check .
 	ruff format --check .
 	mypy
+	python -m stages.readme --check
 	pytest -q
 
 test-slow: .venv/ready  ## Also the tests that take longer than 20 seconds each

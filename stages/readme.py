@@ -1,12 +1,16 @@
 """Write what README.md repeats from the last run: results and stages, between their markers.
 
-`python -m stages.readme --check` writes nothing and fails where the README is stale. The params as
-committed, against which the report compares a run, are refreshed beside it.
+`python -m stages.readme --check` writes nothing and fails where the README is stale: its figures
+must be the workspace's or, after an experiment there, the commit's, and those that dvc.lock has.
+The params as committed, against which the report compares a run, are refreshed beside it.
 """
 
 import ast
+import hashlib
 import json
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import yaml
@@ -16,10 +20,11 @@ from stages import summary
 
 README = Path("README.md")
 DEFAULTS = Path("pagefinder/reporting/defaults.json")  # read by the report
+FIGURES = ("embedder", "dimensions", "reranker")  # metrics whose numbers the README repeats
 TOP = (
     ("dvc.yaml", "The pipeline: what each stage runs, reads and writes"),
     ("params.yaml", "Every knob, with the reason for its value"),
-    ("stages/", "One thin module a stage; also summary, readme and push"),
+    ("stages/", "One thin module a stage; also summary, spread, plan, readme and push"),
     ("nano/", "How the small bundled base models are made, and their weights"),
     ("benchmarks/", "Speed and memory, as ratios"),
     ("tests/", "unit, pipeline, slow, gpu"),
@@ -106,23 +111,65 @@ def filled(text: str, parts: dict[str, str]) -> str:
     return text
 
 
-def main(root: Path = Path(), *, check: bool = False) -> int:
-    """Write README.md and the committed params; with `check` only say whether they are current."""
-    readme, defaults = root / README, root / DEFAULTS
-    old = readme.read_text(encoding="utf-8")
+def unrecorded(root: Path) -> list[str]:
+    """Metrics that are not the ones of dvc.lock: written by hand, or committed without it."""
+    lock = root / "dvc.lock"
+    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
+    outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+    return [
+        path
+        for path in (f"metrics/{name}.json" for name in FIGURES)
+        if (root / path).is_file()
+        if hashlib.md5((root / path).read_bytes(), usedforsecurity=False).hexdigest()
+        != outs.get(path)
+    ]
+
+
+def stale(root: Path, record: Path) -> list[str]:
+    """What does not repeat the run in `record`: README.md, the params, or its own metrics."""
+    text = (root / README).read_text(encoding="utf-8")
+    parts = {"results": results(record), "stages": stage_table(root), "files": files(root)}
+    names = [README.name] if filled(text, parts) != text else []
+    names += (
+        [DEFAULTS.name] if (root / DEFAULTS).read_text(encoding="utf-8") != _params(record) else []
+    )
+    return names + [f"{path} (not the one of dvc.lock)" for path in unrecorded(record)]
+
+
+def committed(root: Path, folder: Path) -> Path:
+    """Params, metrics and lock of the commit, written into `folder`; nothing where Git has none."""
+    (folder / "metrics").mkdir()
+    for path in ("params.yaml", "dvc.lock", *(f"metrics/{name}.json" for name in FIGURES)):
+        shown = subprocess.run(["git", "show", f"HEAD:{path}"], cwd=root, capture_output=True)
+        if shown.returncode == 0:
+            (folder / path).write_bytes(shown.stdout)
+    return folder
+
+
+def _params(root: Path) -> str:
+    return json.dumps(params.read(root / "params.yaml"), indent=2) + "\n"
+
+
+def check(root: Path) -> int:
+    """Say what is stale; 1 if anything is."""
+    found = stale(root, root)
+    if found:
+        with tempfile.TemporaryDirectory() as folder:
+            record = committed(root, Path(folder))
+            if (record / "params.yaml").is_file() and not stale(root, record):
+                return 0
+        sys.stderr.write(f"{' and '.join(found)}: stale; run `make readme`\n")
+    return int(bool(found))
+
+
+def main(root: Path = Path()) -> int:
+    """Write README.md and the committed params."""
+    text = (root / README).read_text(encoding="utf-8")
     parts = {"results": results(root), "stages": stage_table(root), "files": files(root)}
-    new = filled(old, parts)
-    committed = json.dumps(params.read(root / "params.yaml"), indent=2) + "\n"
-    stale = [readme.name] if new != old else []
-    stale += [defaults.name] if defaults.read_text(encoding="utf-8") != committed else []
-    if check:
-        if stale:
-            sys.stderr.write(f"{' and '.join(stale)}: stale; run `make readme`\n")
-        return int(bool(stale))
-    readme.write_text(new, encoding="utf-8")
-    defaults.write_text(committed, encoding="utf-8")
+    (root / README).write_text(filled(text, parts), encoding="utf-8")
+    (root / DEFAULTS).write_text(_params(root), encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(check="--check" in sys.argv[1:]))
+    sys.exit(check(Path()) if "--check" in sys.argv[1:] else main())

@@ -1,6 +1,8 @@
 """What README.md repeats from the run and from dvc.yaml."""
 
+import hashlib
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -64,15 +66,58 @@ def test_parts_are_written_and_the_rest_is_left(root) -> None:
     assert json.loads((root / readme.DEFAULTS).read_text()) == {"seed": 13}
 
 
-def test_check_fails_until_it_is_written(root, capsys) -> None:
-    assert readme.main(root, check=True) == 1
-    assert (root / "README.md").read_text() == TEXT
-    assert "run `make readme`" in capsys.readouterr().err
-    readme.main(root)
-    assert readme.main(root, check=True) == 0
+def lock(root) -> None:
+    """Record the metrics as DVC does."""
+    outs = [
+        {"path": f"metrics/{path.name}", "md5": hashlib.md5(path.read_bytes()).hexdigest()}
+        for path in sorted((root / "metrics").glob("*.json"))
+    ]
+    (root / "dvc.lock").write_text(json.dumps({"stages": {"all": {"outs": outs}}}))
+
+
+def worsen(root) -> None:
     metrics = root / "metrics/embedder.json"
     metrics.write_text(metrics.read_text().replace("0.826", "0.827"))
-    assert readme.main(root, check=True) == 1
+
+
+def test_check_fails_until_it_is_written(root, capsys) -> None:
+    lock(root)
+    assert readme.check(root) == 1
+    assert (root / "README.md").read_text() == TEXT
+    assert "README.md and defaults.json: stale; run `make readme`" in capsys.readouterr().err
+    readme.main(root)
+    assert readme.check(root) == 0
+    worsen(root)
+    lock(root)
+    assert readme.check(root) == 1
+    assert capsys.readouterr().err.startswith("README.md: stale")
+
+
+def test_metrics_that_no_run_recorded_are_named(root, capsys) -> None:
+    readme.main(root)
+    lock(root)
+    worsen(root)
+    readme.main(root)
+    assert readme.check(root) == 1
+    assert "metrics/embedder.json (not the one of dvc.lock)" in capsys.readouterr().err
+
+
+def test_an_experiment_in_the_workspace_leaves_the_commits_readme_sound(root) -> None:
+    def git(*words: str) -> None:
+        identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+        subprocess.run(["git", *identity, *words], cwd=root, check=True, capture_output=True)
+
+    lock(root)
+    readme.main(root)
+    git("init")
+    git("add", "--all")
+    git("commit", "-m", "one")
+    worsen(root)
+    lock(root)
+    (root / "params.yaml").write_text("seed: 14\n")
+    assert readme.check(root) == 0
+    git("commit", "-a", "-m", "another run, without its README")
+    assert readme.check(root) == 1
 
 
 def test_a_second_writing_changes_nothing(root) -> None:
