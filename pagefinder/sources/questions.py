@@ -46,9 +46,8 @@ FORMS = {
     "table": ("Which table lists {}?", "Where is the table of {}?"),
 }
 OPENERS = frozenset("how what when where why which who".split())
-AUXILIARIES = frozenset(
-    "to do does did can could is are was should must may will never always".split()
-)
+ORDERS = frozenset("always avoid be choose do don't ensure keep never remember try write".split())
+AUXILIARIES = frozenset("to do does did can could is are was should must may will".split())
 
 
 def pack(phrase: Phrase) -> str:
@@ -168,7 +167,7 @@ def _open(phrase: Phrase, level: int) -> str:
     first, second = [*phrase.asked.lower().split(" "), ""][:2]
     if phrase.asked.endswith("?") or (first in OPENERS and second in AUXILIARIES):
         form, noun = "{}?", phrase.asked[:1].upper() + phrase.asked[1:].rstrip("?")
-    elif first in AUXILIARIES:
+    elif first in ORDERS:
         form, noun = _form(SAID, phrase), f'"{phrase.asked}"'
     else:
         clause = phrase.origin == "paraphrase" and first in OPENERS
@@ -186,6 +185,8 @@ def _specific(phrase: Phrase, level: int) -> str:
     noun = phrase.wording if routine else phrase.asked
     if noun.endswith("?"):
         return ""
+    if noun.split()[0].lower() in ORDERS:
+        return _in_context(_form(SAID, phrase), f'"{noun}"', phrase, level)
     forms = BEGINNING if phrase.begins else SECTION
     form = _form(DESCRIBED if "section" in tokens(noun) else forms, phrase)
     return _in_context(form, noun, phrase, level)

@@ -65,6 +65,22 @@ def head(text):
     return (text, 18)
 
 
+def test_title_that_is_an_order_or_a_question_is_asked_as_such(tmp_path):
+    pages = [
+        [head("Do not spill the grease"), *BODY],
+        [head("How to open a valve"), *BODY],
+        [head("Lower section of tubes"), *BODY, "To open it see How to open a valve."],
+        [head("Scope of this manual"), *BODY, "About the lower section of tubes."],
+    ]
+    book(tmp_path, pages, [(0, lines[0][0], number) for number, lines in enumerate(pages, 1)])
+    assert {text: page for text, ((_, page),) in asked(tmp_path).items()} == {
+        'Where does it say "do not spill the grease"?': 1,
+        "Which page has the section about How to open a valve?": 2,
+        "Where is lower section of tubes described?": 3,
+        "Where can I read about scope of this manual in The pump book?": 4,
+    }
+
+
 def test_page_that_mentions_a_title_is_no_answer(tmp_path):
     pages = [
         [head("Sealing the pump shaft"), *BODY],
