@@ -1,13 +1,22 @@
-"""What a person does with DVC, in a temporary clone: repro, repro again, experiments, diffs."""
+"""What a person does with DVC, in a temporary clone: the commands of README.md and docs.
+
+The tests follow each other in one clone, each leaving the workspace as committed.
+"""
 
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
+from sources import page, write_pdf
+
+from pagefinder.sources.table import save_rows
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -17,6 +26,7 @@ SMALL = {
     "mine.range_max": 10,
     "profiles.cpu.data.generated.companies": 4,
     "profiles.cpu.data.generated.years": 3,
+    "profiles.cpu.compute.threads": 1,
     "profiles.cpu.pixels.max": 128 * 96,
     "profiles.cpu.embedder.batch": 16,
     "profiles.cpu.embedder.epochs": 1,
@@ -47,6 +57,38 @@ def run(folder: Path, *command: str, check: bool = True) -> str:
     return done.stdout
 
 
+def documented(folder: Path, command: str, *, upto: str = "", **names: object) -> str:
+    """Run a command as it stands in README.md or docs, its placeholders filled in.
+
+    With `upto` a pipeline goes no further than that stage.
+
+    tests/unit/test_docs.py compares the commands of the documents with the calls of this function.
+    """
+    for name, value in names.items():
+        assert name in command
+        command = command.replace(name, str(value))
+    return run(folder, "bash", "-c", f"{command} {upto}")
+
+
+def restore(clone: Path) -> None:
+    """The workspace as committed."""
+    run(clone, "git", "checkout", "-q", "--", ".")
+    run(clone, "dvc", "checkout", "-q", "--force")
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "models/embedder/model.safetensors").read_bytes()
+
+
+def ran(output: str) -> set[str]:
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+
+
+def tuned(text: str) -> float:
+    """NDCG@10 of a metrics/embedder.json."""
+    return json.loads(text)["tuned"]["ndcg@10"]
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     """A committed clone of the working tree, small params, reproduced once."""
@@ -63,75 +105,249 @@ def clone(tmp_path_factory):
     yaml.dump(content, folder / "params.yaml")
     run(folder, "git", "config", "user.name", "test")
     run(folder, "git", "config", "user.email", "test@example.org")
-    run(folder, "dvc", "repro")
+    # This environment stands for the one that make would install.
+    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / ".git/info/exclude").write_text(".venv\n")
+    assert documented(folder, "source .venv/bin/activate", upto="&& dvc root").strip() == "."
+    said = documented(folder, "make repro", make="make -o .venv/ready")
+    assert "tuned embedder" in said
+    assert f"report: {folder / 'metrics/report/index.html'}" in said
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-qm", "small")
     return folder
 
 
-def ran(output: str) -> set[str]:
-    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
-
-
 def test_a_second_repro_runs_nothing(clone):
     assert ran(run(clone, "dvc", "repro")) == set()
     assert "up to date" in run(clone, "dvc", "status")
+    assert run(clone, "git", "status", "--short") == ""
+
+
+def test_the_released_models_are_used_as_the_readme_says(clone, tmp_path):
+    lines = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    assert "tensor([[" in run(clone, "python", "-c", lines)
+    image = Image.new("RGB", (200, 150), "white")
+    ImageDraw.Draw(image).text((10, 10), "Revenue 2021")
+    image.save(tmp_path / "scan.png")
+    image.save(tmp_path / "two.pdf", save_all=True, append_images=[image])
+    (tmp_path / "notes.txt").write_text("no page")
+    said = documented(
+        clone,
+        'python -m pagefinder.search "How did revenue develop?" --pages FOLDER --rerank',
+        FOLDER=tmp_path,
+    )
+    ranks = [line.split(maxsplit=2) for line in said.splitlines() if line.startswith("  ")]
+    assert [rank for rank, *_ in ranks] == ["1", "2", "3"]
+    assert {label for *_, label in ranks} == {"scan.png", "two.pdf, page 1", "two.pdf, page 2"}
+    listed = documented(clone, "python -m stages.push")
+    assert "models/release/embedder -> REPO_PREFIX-embedder" in listed
+    assert "nothing was sent" in listed
+
+
+def test_a_variant_is_compared_with_its_commit(clone):
+    output = documented(clone, "dvc exp run -n short-vectors -S evaluate.tolerance=0.05")
+    assert ran(output) <= {
+        "evaluate_embedder",
+        "evaluate_pixels",
+        "evaluate_reranker",
+        "export",
+        "report",
+    }
+    assert "short-vectors" in documented(clone, "dvc exp show --only-changed --md")
+    workspace, commit = json.loads(documented(clone, "dvc exp show --json"))
+    assert workspace["rev"] == "workspace"
+    assert [at["name"] for at in commit["experiments"]] == ["short-vectors"]
+    said = documented(clone, "dvc params diff HEAD short-vectors")
+    assert said.splitlines()[1].split() == ["params.yaml", "evaluate.tolerance", "0.01", "0.05"]
+    documented(clone, "dvc metrics diff HEAD short-vectors")
+    restore(clone)
+    assert plots(clone, documented(clone, "dvc plots diff HEAD short-vectors"))
+    assert plots(clone, documented(clone, "dvc plots show"))
+    assert (clone / "metrics/report/dimensions.png").is_file()
+    assert run(clone, "git", "status", "--short") == ""
+
+
+def plots(clone: Path, said: str) -> bool:
+    """Whether DVC has written its page, with every kind of plot in it; removes it."""
+    page = clone / "dvc_plots/index.html"
+    text = page.read_text()
+    page.unlink()
+    titles = ("Embedder training", "Mined pairs by cosine", "NDCG@10 by reranking depth")
+    return page.as_uri() in said and all(title in text for title in titles)
 
 
 def test_a_reranker_param_reruns_no_embedder_stage(clone):
-    output = run(
-        clone, "dvc", "exp", "run", "-n", "gentle", "-S", "profiles.cpu.reranker.learning_rate=3e-5"
-    )
-    stages = ran(output)
-    assert "train_reranker" in stages
-    assert not stages & {
-        "download",
-        "prepare",
-        "encode_base",
-        "mine",
-        "train_embedder",
-        "encode_tuned",
-    }
+    param = "profiles.cpu.reranker.learning_rate"
+    stages = ran(run(clone, "dvc", "exp", "run", "-n", "gentle", "-S", f"{param}=3e-5"))
+    assert stages == {"train_reranker", "evaluate_reranker", "export", "report"}
     shown = json.loads(run(clone, "dvc", "params", "diff", "--json", "HEAD", "gentle"))
-    assert (
-        shown["params.yaml"]
-        == {"profiles.cpu.reranker.learning_rate": {"old": 5.0e-4, "new": 3e-5}}
-        or len(shown["params.yaml"]) == 1
-    )
+    assert shown["params.yaml"][param]["new"] in (3e-5, "3e-05")
+    assert len(shown["params.yaml"]) == 1
     assert "metrics/reranker.json" in run(clone, "dvc", "metrics", "diff", "HEAD", "gentle")
-    assert "gentle" in run(clone, "dvc", "exp", "show", "--md")
+    restore(clone)
 
 
-def test_an_experiment_in_a_temporary_folder_leaves_the_workspace_alone(clone):
-    before = run(clone, "git", "stash", "list")
-    run(clone, "git", "checkout", "-q", "--", ".")
-    run(clone, "dvc", "checkout", "-q")
-    run(clone, "dvc", "exp", "run", "--temp", "-n", "seeded", "-S", "mine.negatives=1")
+@pytest.fixture(scope="module")
+def sweep(clone):
+    """Experiments by what they change, from the queue: a sweep, and two more seeds."""
+    values = {"0.02,0.1": "0.02,0.1", "1,2": "2", "[192,96,48,24],[192,48]": "[192,48]"}
+    documented(
+        clone,
+        "dvc exp run --queue -S 'loss.temperature=0.02,0.1' -S 'mine.negatives=1,2' "
+        "-S 'profiles.cpu.embedder.dims=[192,96,48,24],[192,48]' evaluate_embedder",
+        **values,
+    )
+    documented(clone, "dvc exp run --queue -S 'seed=14,15' evaluate_embedder")
+    documented(clone, "dvc queue start -j 1")
+    late = time.monotonic() + 900
+    said = documented(clone, "dvc queue status")
+    while "Queued" in said or "Running" in said:
+        assert time.monotonic() < late, said
+        time.sleep(3)
+        said = documented(clone, "dvc queue status")
+    assert said.count("Success") == 4, said + run(clone, "dvc", "queue", "logs", names(said)[0])
     assert run(clone, "git", "status", "--short") == ""
-    assert run(clone, "git", "stash", "list") == before
+    found = {}
+    for name in names(said):
+        changed = json.loads(run(clone, "dvc", "params", "diff", "--json", "HEAD", name))
+        found[name] = {key: at["new"] for key, at in changed["params.yaml"].items()}
+    assert "train_embedder" in documented(clone, "dvc queue logs NAME", NAME=names(said)[0])
+    documented(clone, "dvc queue remove --success")
+    return found
 
 
-def test_going_back_gives_the_very_models(clone):
+def names(status: str) -> list[str]:
+    """Names of the tasks in what `dvc queue status` prints."""
+    return [line.split()[1] for line in status.splitlines()[1:] if len(line.split()) > 3]
+
+
+def test_a_sweep_tries_every_combination(clone, sweep):
+    dims = "profiles.cpu.embedder.dims"
+    grid = [at for at in sweep.values() if "seed" not in at]
+    assert sorted(at["loss.temperature"] for at in grid) == [0.02, 0.1]
+    assert all(at["mine.negatives"] == 2 and at[dims] == [192, 48] for at in grid)
+    shown = documented(clone, "dvc exp show --only-changed --md")
+    assert all(name in shown for name in sweep)
+    runs = json.loads(documented(clone, "dvc exp show --json"))[1]["experiments"]
+    scores = {at["name"]: at["revs"][0]["data"]["metrics"] for at in runs}
+    for name in sweep:
+        assert 0 <= scores[name]["metrics/embedder.json"]["data"]["tuned"]["ndcg@10"] <= 1
+
+
+def test_seeds_have_a_spread(clone, sweep):
+    assert sorted(at["seed"] for at in sweep.values() if "seed" in at) == [14, 15]
+    lines = documented(clone, "python -m stages.spread").splitlines()
+    values = [tuned((clone / "metrics/embedder.json").read_text())]
+    values += [
+        tuned(run(clone, "git", "show", f"{name}:metrics/embedder.json"))
+        for name, at in sweep.items()
+        if "seed" in at
+    ]
+    wanted = [np.mean(values), np.std(values, ddof=1), min(values), max(values)]
+    found = next(line for line in lines if line.startswith("as committed")).split()
+    assert found[2:5] == ["13", "14", "15"]
+    assert [float(number) for number in found[5:]] == pytest.approx(wanted, abs=6e-5)
+    assert sum("loss.temperature=" in line for line in lines) == 2
+    assert "recommended.dimension" in documented(
+        clone, "python -m stages.spread tuned.recall@1 recommended.dimension"
+    )
+
+
+def test_one_is_promoted_and_an_old_commit_has_its_very_models(clone, sweep):
+    old, before = run(clone, "git", "rev-parse", "HEAD").strip(), weights(clone)
     lock = (clone / "dvc.lock").read_bytes()
-    weights = (clone / "models/embedder/model.safetensors").read_bytes()
-    run(clone, "dvc", "exp", "apply", "seeded")
-    assert (clone / "models/embedder/model.safetensors").read_bytes() != weights
-    run(clone, "git", "checkout", "-q", "--", ".")
-    run(clone, "dvc", "checkout", "-q", "--force")
-    assert (clone / "models/embedder/model.safetensors").read_bytes() == weights
+    chosen = next(name for name, at in sweep.items() if at.get("loss.temperature") == 0.1)
+    documented(clone, "dvc exp branch EXPERIMENT BRANCH", EXPERIMENT=chosen, BRANCH="warm")
+    documented(clone, "dvc exp apply EXPERIMENT", EXPERIMENT=chosen)
+    promoted = weights(clone)
+    assert promoted != before
+    documented(clone, 'git commit -am "Train with EXPERIMENT"', EXPERIMENT=chosen)
+    assert run(clone, "git", "status", "--short") == ""
+    assert run(clone, "git", "diff", "HEAD", "warm") == ""
+    documented(clone, "git checkout COMMIT", COMMIT=old)
+    documented(clone, "dvc checkout")
+    assert weights(clone) == before
     assert (clone / "dvc.lock").read_bytes() == lock
+    assert ran(run(clone, "dvc", "repro")) == set()
+    run(clone, "git", "checkout", "-q", "warm")
+    run(clone, "dvc", "checkout", "-q")
+    assert weights(clone) == promoted
+    run(clone, "git", "checkout", "-q", old)
+    run(clone, "dvc", "checkout", "-q")
 
 
 def test_a_remote_shares_the_cache(clone, tmp_path):
-    run(clone, "dvc", "remote", "add", "-d", "shelf", str(tmp_path / "shelf"))
-    run(clone, "dvc", "push", "-q")
+    shelf = tmp_path / "shelf"
+    documented(clone, "dvc remote add -d shelf /abs/SHELF", **{"/abs/SHELF": shelf})
+    documented(clone, "dvc push")
+    run(clone, "git", "commit", "-qam", "shelf")
     other = tmp_path / "other"
     run(tmp_path, "git", "clone", "-q", str(clone), str(other))
-    run(other, "dvc", "remote", "add", "-d", "shelf", str(tmp_path / "shelf"))
-    run(other, "dvc", "pull", "-q")
-    for name in ("models/embedder/model.safetensors", "data/corpus/pages.arrow"):
+    documented(other, "dvc pull")
+    assert weights(other) == weights(clone)
+    for name in ("models/release/reranker/model.safetensors", "data/corpus/pages.arrow"):
         assert (other / name).read_bytes() == (clone / name).read_bytes()
     assert ran(run(other, "dvc", "repro")) == set()
+
+
+def table(folder: Path) -> Path:
+    """Rows of question and page, as docs/data.md shows them."""
+    rows = [{"query": f"Who is on page {n}?", "image": f"{n}.png"} for n in range(12)]
+    for number in range(12):
+        (folder / f"{number}.png").write_bytes(page(number))
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def dataset(folder: Path) -> Path:
+    """A dataset with the splits train and eval."""
+    for name, first in (("train", 0), ("eval", 50)):
+        rows = [{"query": f"q {n}", "image": page(n)} for n in range(first, first + 12)]
+        save_rows(rows, folder / f"{name}.parquet")
+    return folder
+
+
+def manuals(folder: Path) -> Path:
+    """Four small manuals with bookmarks."""
+    for name in ("pump", "valve", "pipe", "tank"):
+        parts = [f"Opening the {name}", f"Cleaning a {name}", f"Colour of the {name}"]
+        pages = [[(part, 18), *["Water runs downhill all day."] * 6] for part in parts]
+        write_pdf(folder / f"{name}.pdf", pages, [(0, part, n) for n, part in enumerate(parts)])
+    return folder
+
+
+def corpus(clone: Path) -> dict:
+    return json.loads((clone / "metrics/corpus.json").read_text())
+
+
+def test_own_data_becomes_a_corpus(clone, tmp_path):
+    for name in ("table", "set", "pdf"):
+        (tmp_path / name).mkdir()
+    documented(
+        clone,
+        "dvc exp run -S input=/data/invoices -S profiles.cpu.data.source=table",
+        upto="prepare",
+        **{"/data/invoices": table(tmp_path / "table")},
+    )
+    assert sum(corpus(clone)["queries"].values()) == 12
+    restore(clone)
+    documented(
+        clone,
+        "dvc exp run -S profiles.cpu.data.source=hub -S profiles.cpu.data.hub.path=/data/my-set",
+        upto="prepare",
+        **{"/data/my-set": dataset(tmp_path / "set")},
+    )
+    assert corpus(clone)["queries"]["eval"] == 12
+    restore(clone)
+    documented(
+        clone,
+        "dvc exp run -S profiles.cpu.data.source=pdf -S input=/data/manuals",
+        upto="prepare",
+        **{"/data/manuals": manuals(tmp_path / "pdf")},
+    )
+    assert sum(corpus(clone)["pages"][split] for split in ("train", "dev", "eval")) == 12
+    restore(clone)
 
 
 @pytest.mark.parametrize(
@@ -147,4 +363,4 @@ def test_a_mistake_fails_in_one_line_and_leaves_nothing_half_written(clone, chan
     lines = [line for line in output.splitlines() if "error:" in line]
     assert any(said in line for line in lines), output[-2000:]
     assert "Traceback" not in output
-    run(clone, "git", "checkout", "-q", "--", ".")
+    assert run(clone, "git", "status", "--short") == ""

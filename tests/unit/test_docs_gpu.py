@@ -11,7 +11,9 @@ from pagefinder import params
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/gpu.md").read_text().replace("\\\n", " ")
-COMMANDS = [shlex.split(line) for line in re.findall(r"^dvc exp run .*$", TEXT, re.M)]
+COMMANDS = [
+    shlex.split(line, comments=True) for line in re.findall(r"^dvc exp run .*$", TEXT, re.M)
+]
 
 
 def applied(command):
