@@ -1,5 +1,6 @@
 """Encode a corpus once: pages and queries to unit vectors on disk, in table order."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pagefinder.params import Pixels
 
 log = logging.getLogger(__name__)
 
-PAGES, QUERIES = "pages.npy", "queries.npy"
+PAGES, QUERIES, ABOUT = "pages.npy", "queries.npy", "about.json"
 
 # Rows encoded at a time: enough to fill batches, few enough to keep memory flat and to lose little
 # when interrupted.
@@ -87,11 +88,16 @@ def write_vectors(
     target: Path,
     root: Path,
 ) -> None:
-    """Encode a corpus into the folder `target`, going on from what `chunks` holds."""
+    """Encode a corpus into the folder `target`, going on from what `chunks` holds.
+
+    about.json says what a table of models needs to know of this one: its parameters.
+    """
     encode_corpus(model, corpus, pixels, hardware, batch, chunks)
     if launching.is_first():
         with work.output(target, root) as folder:
             merge(chunks, corpus, folder)
+            about = {"parameters": sum(p.numel() for p in model.parameters())}
+            (folder / ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
         work.discard(chunks)
 
 

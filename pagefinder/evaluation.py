@@ -1,5 +1,6 @@
 """What the report says of an embedder: how much better, how surely, and on which questions."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -140,6 +141,19 @@ def slices(
             rows.append({"by": by, "value": value, "queries": len(part)} | means | result)
     columns = ["by", "value", "queries", "base", "tuned", "difference", "low", "high", "p_value"]
     return pd.DataFrame(rows).reindex(columns=[*columns, "documents"])
+
+
+def model_sizes(folders: Mapping[str, Path], scored: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Quality against size of every model whose vectors lie in `folders`.
+
+    Returns:
+        model, parameters (as the encode stage counted them), ndcg@10.
+    """
+    rows = []
+    for name, folder in folders.items():
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        rows.append([name, about["parameters"], scored[name]["ndcg@10"].mean()])
+    return pd.DataFrame(rows, columns=["model", "parameters", "ndcg@10"])
 
 
 def write_per_query(

@@ -13,18 +13,15 @@ import torch
 from PIL import Image
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
-from sentence_transformers.cross_encoder.modules import LogitScore
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from transformers import AutoConfig
 
-from pagefinder import launching
+from pagefinder import heads, launching
 from pagefinder.errors import InputError
 from pagefinder.params import Base, Compute, Pixels, Reranker
 from pagefinder.pixels import budget_size
 
 log = logging.getLogger(__name__)
-
-# The tokens whose logits a generative reranker compares.
-YES, NO = "yes", "no"
 
 
 @dataclass(frozen=True)
@@ -116,30 +113,36 @@ def open_embedder(
     """Open the base embedder, or a fine-tuned one `saved` by a stage, with the params' prompts.
 
     A model with `modules.json` opens as it was saved. A fresh vision-language checkpoint needs
-    `base.pooling`: Sentence Transformers would silently choose the mean.
+    `base.pooling`: Sentence Transformers would silently choose the mean. A dual encoder like CLIP
+    gives one vector as it is.
 
     Raises:
         InputError: no such model, no pooling for a fresh checkpoint, or a model blind to images.
     """
     name = str(saved) if saved else _locate(base.model, base.revision, "base", root)
-    keywords = _keywords(pixels, hardware, "" if saved else base.revision)
+    keywords = _keywords(name, pixels, hardware, "" if saved else base.revision)
     prompts = {"query": base.query_prompt, "document": base.page_prompt}
     if saved or _has_modules(name, base.revision):
         model = SentenceTransformer(name, device=hardware.device, prompts=prompts, **keywords)
-    elif not base.pooling:
+    else:
+        transformer = Transformer(name, **_transformer_keywords(keywords), **_modalities(base))
+        modules = [transformer, *_pooling(transformer, base), Normalize()]
+        model = SentenceTransformer(modules=modules, device=hardware.device, prompts=prompts)
+    _check_sight(model, base.model)
+    _pad(model, hardware)
+    return model
+
+
+def _pooling(transformer: Transformer, base: Base) -> list[torch.nn.Module]:
+    """What makes one vector of a fresh checkpoint's output; nothing where it is one already."""
+    if transformer.module_output_name == "sentence_embedding":
+        return []
+    if not base.pooling:
         raise InputError(
             f"base.model {base.model!r} is a fresh checkpoint (it has no modules.json): "
             "set base.pooling to lasttoken or mean"
         )
-    else:
-        transformer = Transformer(name, **_transformer_keywords(keywords), **_modalities(base))
-        pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode=base.pooling)
-        model = SentenceTransformer(
-            modules=[transformer, pooling, Normalize()], device=hardware.device, prompts=prompts
-        )
-    _check_sight(model, base.model)
-    _pad(model, hardware)
-    return model
+    return [Pooling(transformer.get_embedding_dimension(), pooling_mode=base.pooling)]
 
 
 def open_reranker(
@@ -157,77 +160,22 @@ def open_reranker(
         InputError: no such model, one blind to images, or one that the head does not fit.
     """
     name = str(saved) if saved else _locate(reranker.model, reranker.revision, "reranker", root)
-    keywords = _keywords(pixels, hardware, "" if saved else reranker.revision)
+    keywords = _keywords(name, pixels, hardware, "" if saved else reranker.revision)
     instruction: dict[str, Any] = {
         "prompts": {"rerank": reranker.instruction},
         "default_prompt_name": "rerank",
     }
-    if saved or (_has_modules(name, reranker.revision) and not _is_embedder(name)):
+    if saved or (_has_modules(name, reranker.revision) and not heads.is_embedder(name)):
         model = CrossEncoder(name, device=hardware.device, **instruction, **keywords)
         if not saved and reranker.head == "dense" and not isinstance(model[-1], Dense):
-            modules = _dense_instead(model, name, _transformer_keywords(keywords))
+            modules = heads.dense_instead(model, name, _transformer_keywords(keywords))
             model = CrossEncoder(modules=modules, device=hardware.device, **instruction)
     else:
-        modules = _fresh_head(name, reranker.head, _transformer_keywords(keywords))
+        modules = heads.fresh(name, reranker.head, _transformer_keywords(keywords))
         model = CrossEncoder(modules=modules, device=hardware.device, **instruction)
     _check_sight(model, reranker.model)
     _pad(model, hardware)
     return model
-
-
-def _fresh_head(name: str, head: str, keywords: dict[str, Any]) -> list[torch.nn.Module]:
-    chat = {"chat_template": {"add_generation_prompt": True}}
-    task = "any-to-any" if head == "logit" else "feature-extraction"
-    transformer = Transformer(name, transformer_task=task, processing_kwargs=chat, **keywords)
-    if head == "logit" and not transformer.model.config.tie_word_embeddings and _is_embedder(name):
-        raise InputError(
-            f"reranker.model {name!r} is an embedder without a language head: set reranker.head to "
-            "dense"
-        )
-    yes, no = (_single_token(transformer, word) for word in (YES, NO))
-    if head == "logit":
-        return [transformer, LogitScore(true_token_id=yes, false_token_id=no)]
-    embeddings = transformer.model.get_input_embeddings().weight
-    return _dense_head(transformer, embeddings[yes] - embeddings[no])
-
-
-def _dense_instead(
-    model: CrossEncoder, name: str, keywords: dict[str, Any]
-) -> list[torch.nn.Module]:
-    """The modules of a saved reranker with a dense head that starts equal to its LogitScore."""
-    scoring = model[-1]
-    if not isinstance(scoring, LogitScore) or scoring.false_token_id is None:
-        raise InputError(
-            f"reranker.head is dense, but {name!r} ends in {type(scoring).__name__}, not in a "
-            "LogitScore of two tokens that it could start from: set it to logit"
-        )
-    rows = model[0].model.get_output_embeddings().weight
-    start = (rows[scoring.true_token_id] - rows[scoring.false_token_id]).cpu()
-    settings = model[0].processing_kwargs
-    transformer = Transformer(
-        name, transformer_task="feature-extraction", processing_kwargs=settings, **keywords
-    )
-    return _dense_head(transformer, start)
-
-
-def _dense_head(transformer: Transformer, start: torch.Tensor) -> list[torch.nn.Module]:
-    """The last token's hidden state through a linear layer whose weights are `start`."""
-    dense = Dense(
-        len(start),
-        1,
-        bias=False,
-        activation_function=torch.nn.Identity(),
-        init_weight=start.detach().unsqueeze(0).clone(),
-        module_output_name="scores",
-    )
-    return [transformer, Pooling(len(start), pooling_mode="lasttoken"), dense]
-
-
-def _single_token(transformer: Transformer, word: str) -> int:
-    ids = transformer.tokenizer(word, add_special_tokens=False)["input_ids"]
-    if len(ids) != 1:
-        raise InputError(f"the reranker's tokenizer has no single token for {word!r}: {ids}")
-    return int(ids[0])
 
 
 def _locate(model: str, revision: str, section: str, root: Path) -> str:
@@ -257,16 +205,7 @@ def _has_modules(name: str, revision: str) -> bool:
         ) from error
 
 
-def _is_embedder(name: str) -> bool:
-    """Whether a local folder holds an embedder: its last module pools or normalises."""
-    listed = Path(name) / "modules.json"
-    if not listed.is_file():
-        return False
-    last = json.loads(listed.read_text(encoding="utf-8"))[-1]["type"]
-    return str(last).endswith((Pooling.__name__, Normalize.__name__))
-
-
-def _keywords(pixels: Pixels, hardware: Hardware, revision: str) -> dict[str, Any]:
+def _keywords(name: str, pixels: Pixels, hardware: Hardware, revision: str) -> dict[str, Any]:
     """Arguments of SentenceTransformer and CrossEncoder alike.
 
     Weights are float32 masters whatever the precision: Adam loses small steps in bfloat16. The
@@ -275,11 +214,26 @@ def _keywords(pixels: Pixels, hardware: Hardware, revision: str) -> dict[str, An
     """
     keywords: dict[str, Any] = {
         "model_kwargs": {"dtype": torch.float32, "attn_implementation": hardware.attention},
-        "processor_kwargs": {"size": {"shortest_edge": pixels.min, "longest_edge": pixels.max}},
+        "processor_kwargs": {},
     }
+    if _counts_pixels(name, revision):
+        size = {"shortest_edge": pixels.min, "longest_edge": pixels.max}
+        keywords["processor_kwargs"]["size"] = size
     if revision:
         keywords["revision"] = revision
     return keywords
+
+
+def _counts_pixels(name: str, revision: str) -> bool:
+    """Whether a model's processor keeps to a number of pixels, as those that merge patches do.
+
+    To others, CLIP's for one, the same setting would be the length of a side.
+    """
+    try:
+        config = AutoConfig.from_pretrained(name, revision=revision or None)
+    except (OSError, ValueError):  # no config of transformers at its root
+        return False
+    return hasattr(getattr(config, "vision_config", None), "spatial_merge_size")
 
 
 def _modalities(base: Base) -> dict[str, Any]:

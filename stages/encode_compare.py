@@ -10,7 +10,7 @@ from pagefinder.params import Base, Params
 from stages import COMPARE_VECTORS, CORPUS, run
 
 CODE = [Path("requirements.lock")] + [
-    Path(f"pagefinder/{name}.py") for name in ("corpus", "encoding", "models", "pixels")
+    Path(f"pagefinder/{name}.py") for name in ("corpus", "encoding", "heads", "models", "pixels")
 ]
 
 
@@ -30,10 +30,16 @@ def main(params: Params, root: Path = Path(), name: str = "") -> None:
         page_prompt=other.page_prompt,
     )
     model = models.open_embedder(base, pixels, hardware, root)
+    corpus = Corpus(root / CORPUS)
+    if other.max_pixels and models.visual_tokens(model, corpus.image(0)) is None:
+        raise InputError(
+            f"compare_models.{name}.max_pixels is {other.max_pixels}, but its processor resizes "
+            "every page to one size of its own: leave it out"
+        )
     inputs = [CORPUS, Path(params.checkpoints), *CODE]
     encoding.write_vectors(
         model,
-        Corpus(root / CORPUS),
+        corpus,
         pixels,
         hardware,
         params.compute.encode_batch,

@@ -21,9 +21,9 @@ def main(params: Params, root: Path = Path()) -> None:
     test = task(corpus, "eval")
     if not test.query_ids:
         raise InputError("the corpus has no eval query with an answer: give its source some")
-    folders = {"base": stages.BASE_VECTORS, "tuned": stages.TUNED_VECTORS}
-    folders |= {name: stages.COMPARE_VECTORS / name for name in params.compare}
-    models = {name: open_vectors(root / path, corpus) for name, path in folders.items()}
+    folders = {"base": root / stages.BASE_VECTORS, "tuned": root / stages.TUNED_VECTORS}
+    folders |= {name: root / stages.COMPARE_VECTORS / name for name in params.compare}
+    models = {name: open_vectors(path, corpus) for name, path in folders.items()}
     own = {name: models[name] for name in ("base", "tuned")}
     width = own["tuned"].pages.shape[1]
     dims = sorted({width, *params.embedder.dims}, reverse=True)
@@ -51,6 +51,8 @@ def main(params: Params, root: Path = Path()) -> None:
     evaluation.write_per_query(about, scored, tables / "embedder.parquet", root)
     evaluation.write_csv(claims, tables / "embedder_comparisons.csv", root)
     evaluation.write_csv(slices, tables / "embedder_slices.csv", root)
+    sizes = evaluation.model_sizes(folders, scored)
+    evaluation.write_csv(sizes, tables / "embedder_models.csv", root)
     evaluation.write_csv(table, root / stages.PLOTS / "dimensions.csv", root)
     metrics = root / stages.METRICS
     content = evaluation.embedder_metrics(scored, list(params.compare), claims)

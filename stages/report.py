@@ -21,7 +21,6 @@ def inputs(params: Params, root: Path) -> Inputs:
         audit=root / stages.AUDIT,
         quarantine=root / stages.QUARANTINE,
         provenance=root / stages.SOURCE / "provenance.json",
-        release=root / stages.RELEASE,
         lock=root / "requirements.lock",
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import jinja2
 import markupsafe
 
-from pagefinder.reporting import costs, gallery, learning, provenance, rivals, sections
+from pagefinder.reporting import costs, gallery, learning, provenance, rivals, sections, spread
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.usage import USAGE
 
@@ -16,10 +16,12 @@ TEMPLATES = Path(__file__).parent
 def write(inputs: Inputs, folder: Path) -> None:
     """Write index.html, report.md and every plot as SVG and PNG into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
+    tuning = sections.tuning(inputs)
+    spread.show(tuning, inputs)
     every = {
         section.anchor: section
         for section in (
-            sections.tuning(inputs),
+            tuning,
             costs.cost(inputs),
             sections.reranking(inputs),
             rivals.rivals(inputs),

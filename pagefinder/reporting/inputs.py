@@ -30,7 +30,6 @@ class Inputs:
     audit: Path
     quarantine: Path
     provenance: Path
-    release: Path
     lock: Path
 
     @cached_property
@@ -52,6 +51,11 @@ class Inputs:
     def mining(self) -> dict[str, Any]:
         """metrics/mining.json."""
         return _json(self.metrics / "mining.json")
+
+    @cached_property
+    def seeds(self) -> dict[str, Any]:
+        """metrics/seeds.json: figures by seed, from benchmarks/seeds.py."""
+        return _json(self.metrics / "seeds.json")
 
     @cached_property
     def counts(self) -> dict[str, Any]:
@@ -82,6 +86,11 @@ class Inputs:
     def comparisons(self) -> pd.DataFrame:
         """before, after, metric, queries, documents, difference, low, high, p_value."""
         return _table(self.per_query / "embedder_comparisons.csv")
+
+    @cached_property
+    def sizes(self) -> pd.DataFrame:
+        """model, parameters, ndcg@10 of base, tuned and the compared models."""
+        return _table(self.per_query / "embedder_models.csv")
 
     @cached_property
     def slices(self) -> pd.DataFrame:

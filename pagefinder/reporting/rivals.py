@@ -1,8 +1,6 @@
 """Against whom: baselines, compared models, and published scores on the same data."""
 
 import json
-import math
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -34,11 +32,14 @@ def rivals(inputs: Inputs) -> Section:
         [(label, at["ndcg@10"], own) for label, at, own in rows],
         columns=["label", "ndcg@10", "own"],
     ).sort_values("ndcg@10", ascending=False)
-    cells = [[str(row["label"]), score(row["ndcg@10"])] for row in table.to_dict("records")]
+    sizes = {} if inputs.sizes.empty else inputs.sizes.set_index("model")["parameters"].to_dict()
+    cells = [
+        [label, f"{sizes[label] / 1e6:,.1f}" if label in sizes else "–", score(value)]
+        for label, value in zip(table["label"], table["ndcg@10"], strict=True)
+    ]
     marked = frozenset(number for number, own in enumerate(table["own"]) if own)
-    section.tables.append(
-        Table("NDCG@10 (this run's models marked)", ["", "NDCG@10"], cells, marked)
-    )
+    header = ["", "million parameters", "NDCG@10"]
+    section.tables.append(Table("NDCG@10 (this run's models marked)", header, cells, marked))
     section.plots.append(plots.systems(table))
     _claims(section, inputs)
     if "text" not in metrics:
@@ -72,25 +73,11 @@ def _claims(section: Section, inputs: Inputs) -> None:
 
 
 def _published(section: Section, inputs: Inputs) -> None:
-    """Published scores, only where they are of the very data of this run."""
+    """Published scores, only where they are of the very data of this run; quality against size."""
     published = json.loads(PUBLISHED.read_text(encoding="utf-8"))
     data = inputs.params.data
-    reference = data.source == "hub" and data.hub.path == published["dataset"]
-    names = {"base": inputs.params.base.model}
-    names |= {name: at.model for name, at in inputs.params.compare.items()}
-    points = [
-        {"label": name, "parameters": stated_size(model), "own": name == "base"}
-        | {"ndcg@10": inputs.embedder.get("compare", inputs.embedder).get(name, {}).get("ndcg@10")}
-        for name, model in names.items()
-        if name != "base"
-    ]
-    own = parameters(inputs.release / "embedder") or stated_size(names["base"])
-    points += [
-        {"label": name, "parameters": own, "own": True}
-        | {"ndcg@10": inputs.embedder[name]["ndcg@10"]}
-        for name in ("base", "tuned")
-    ]
-    if reference:
+    points = _measured(inputs.sizes)
+    if data.source == "hub" and data.hub.path == published["dataset"]:
         models = published["models"]
         section.answer.append(f"{published['note']} Source: {published['source']}.")
         rows = [[m["model"], f"{m['parameters'] or '–'}", f"{m['ndcg@10']:.3f}"] for m in models]
@@ -102,40 +89,26 @@ def _published(section: Section, inputs: Inputs) -> None:
         ]
         header = ["dimensions", "base", "tuned"]
         section.tables.append(Table("Published: NDCG@10 by dimension", header, rows))
-        points += [
-            {"label": m["model"], "parameters": m["parameters"], "own": False}
-            | {"ndcg@10": m["ndcg@10"]}
-            for m in models
-        ]
+        others = pd.DataFrame(models)[["model", "parameters", "ndcg@10"]].dropna()
+        others["model"] += " (published)"
+        points = pd.concat([points, others.rename(columns={"model": "label"}).assign(own=False)])
     else:
         section.answer.append(
             "Published scores are shown only beside the reference data set, which this is not."
         )
-    known = pd.DataFrame([p for p in points if p["parameters"] and p["ndcg@10"] is not None])
-    if len(known) and known["own"].nunique() == 2:
-        title = "Is the size worth it?"
-        section.plots.append(plots.sizes(known, title))
-    elif own:
+    if points["parameters"].nunique() > 1:
+        points["own"] = points["own"].astype(bool)
+        section.plots.append(plots.sizes(points, "Is the size worth it?"))
+    elif len(points):
         section.answer.append(
-            f"The embedder has {own * 1000:.1f} million parameters; no other model of known size "
-            "stands beside it."
+            f"The embedder has {points['parameters'].iloc[0] * 1000:.1f} million parameters; no "
+            "model of another size was measured beside it."
         )
 
 
-def stated_size(model: str) -> float | None:
-    """Billions of parameters as a model's name states them, e.g. 2 for Qwen3-VL-Embedding-2B."""
-    found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)([bBmM])(?![A-Za-z0-9])", model.replace("_", "-"))
-    if not found:
-        return None
-    return float(found[1]) / (1 if found[2] in "bB" else 1000)
-
-
-def parameters(folder: Path) -> float | None:
-    """Billions of parameters in a folder's safetensors, from their headers; None without any."""
-    total = 0
-    for path in sorted(folder.rglob("*.safetensors")):
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        shapes = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
-        total += sum(math.prod(shape) for shape in shapes)
-    return total / 1e9 if total else None
+def _measured(sizes: pd.DataFrame) -> pd.DataFrame:
+    """label, parameters (in billions), ndcg@10, own: what this run has measured."""
+    if sizes.empty:
+        return pd.DataFrame(columns=["label", "parameters", "ndcg@10", "own"])
+    points = sizes.rename(columns={"model": "label"}).assign(parameters=sizes["parameters"] / 1e9)
+    return points.assign(own=points["label"].isin(("base", "tuned")))

@@ -115,6 +115,15 @@ def test_gain_is_the_difference_and_lies_in_its_interval(root) -> None:
     assert gain["documents"] == 10
 
 
+def test_every_model_has_its_size_beside_its_score(root) -> None:
+    table = pd.read_csv(root / "data/per_query/embedder_models.csv").set_index("model")
+    assert table["parameters"].to_dict() == {"base": 32022, "tuned": 32009, "other": 32026}
+    found = metrics(root, "embedder")
+    expected = {name: found[name]["ndcg@10"] for name in ("base", "tuned")}
+    expected["other"] = found["compare"]["other"]["ndcg@10"]
+    assert table["ndcg@10"].to_dict() == expected
+
+
 def test_few_numbers_and_only_numbers(root) -> None:
     def flat(content: object) -> list[object]:
         return sum(map(flat, content.values()), []) if isinstance(content, dict) else [content]

@@ -15,7 +15,8 @@ import report_inputs
 from report_inputs import ROOT, settings
 
 from pagefinder import params as params_module
-from pagefinder.reporting import gallery, provenance, rivals, words
+from pagefinder.reporting import gallery, provenance, rivals, spread, words
+from pagefinder.reporting.sections import Section
 from stages import report
 
 
@@ -260,14 +261,28 @@ def test_published_scores_stand_only_beside_their_own_data(tmp_path) -> None:
     hub["source"], hub["hub"]["path"] = "hub", published["dataset"]
     hub["hub"]["revision"] = "main"
     root = report_inputs.write(tmp_path)
-    params = params_module.parse(content)
-    section = rivals.rivals(report.inputs(params, root))
+    inputs = report.inputs(params_module.parse(content), root)
+    section = rivals.rivals(inputs)
     assert any("vdr-2b-multi-v1" in row for table in section.tables for row in table.rows)
     assert any(published["source"] in said for said in section.answer)
-    assert "sizes" not in [plot.name for plot in section.plots]  # our own size is unknown here
-    content["profiles"]["cpu"]["base"]["model"] = "our/model-3B"
-    section = rivals.rivals(report.inputs(params_module.parse(content), root))
+    (drawn,) = [plot.svg for plot in section.plots if plot.name == "sizes"]
+    assert "vdr-2b-multi-v1 (published)" in drawn
+    assert "tuned" in drawn
+    measured = rivals.rivals(report.inputs(settings(), root))
+    assert not any("vdr-2b" in row[0] for table in measured.tables for row in table.rows)
+
+
+def test_models_are_drawn_by_their_size_where_there_are_several(tmp_path) -> None:
+    root = report_inputs.write(tmp_path)
+    section = rivals.rivals(report.inputs(settings(), root))
+    assert section.tables[0].rows[0] == ["tuned, 20 reranked", "–", "0.9260"]
+    assert ["tuned", "3.0", "0.8260"] in section.tables[0].rows
+    assert ["other-2B", "2,000.0", "0.7000"] in section.tables[0].rows
     assert "sizes" in [plot.name for plot in section.plots]
+    report_inputs.write_sizes(root, base=3_000_000, tuned=3_000_000)
+    section = rivals.rivals(report.inputs(settings(), root))
+    assert "sizes" not in [plot.name for plot in section.plots]
+    assert any("has 3.0 million parameters; no model of another" in said for said in section.answer)
 
 
 @pytest.mark.parametrize(
@@ -289,17 +304,6 @@ def test_numbers_in_words() -> None:
     assert words.flat({"a": {"b": 1, "c": {}}, "d": [2]}) == {"a.b": 1, "a.c": {}, "d": [2]}
 
 
-def test_sizes_from_names_and_weights(tmp_path) -> None:
-    assert rivals.stated_size("Qwen/Qwen3-VL-Embedding-2B") == 2
-    assert rivals.stated_size("BidirLM-Omni-2.5B") == 2.5
-    assert rivals.stated_size("some-300m-model") == 0.3
-    assert rivals.stated_size("clip-ViT-L-14") is None
-    header = json.dumps({"__metadata__": {}, "w": {"shape": [3, 4]}, "b": {"shape": [4]}}).encode()
-    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
-    assert rivals.parameters(tmp_path) == pytest.approx(16e-9)
-    assert rivals.parameters(tmp_path / "none") is None
-
-
 def test_changed_params_are_named_with_both_values(tmp_path, monkeypatch) -> None:
     content = params_module.read(ROOT / "params.yaml")
     monkeypatch.setattr(provenance, "DEFAULTS", tmp_path / "defaults.json")
@@ -316,3 +320,49 @@ def test_the_committed_params_know_every_knob() -> None:
     """A new knob needs `make readme`, or every report calls it a difference."""
     ours = words.flat(params_module.read(ROOT / "params.yaml"))
     assert list(words.flat(json.loads(provenance.DEFAULTS.read_text()))) == list(ours)
+
+
+def seed_figures(root: Path, *, move: float = 0.0) -> dict:
+    names = ("embedder", "dimensions", "reranker")
+    read = [json.loads((root / f"metrics/{name}.json").read_text()) for name in names]
+    read[0]["tuned"]["ndcg@10"] += move
+    read[0]["gain"]["ndcg@10"] += move
+    return spread.figures(*read)
+
+
+def spread_section(root: Path, seeds: dict) -> Section:
+    (root / "metrics/seeds.json").write_text(json.dumps(seeds))
+    section = Section("tuning", "?")
+    spread.show(section, report.inputs(settings(), root))
+    return section
+
+
+def test_the_spread_over_seeds_stands_only_beside_a_run_that_is_among_them(tmp_path) -> None:
+    report_inputs.write(tmp_path)
+    seeds = {"13": seed_figures(tmp_path), "14": seed_figures(tmp_path, move=0.02)}
+    shown = spread_section(tmp_path, seeds)
+    gains = [words.change(at["gain"]["value"]) for at in seeds.values()]
+    assert f"anew, the gain runs from {gains[0]} to {gains[1]}." in shown.answer[0]
+    assert [row[0] for row in shown.tables[0].rows] == ["13", "14", "mean", "deviation"]
+    for other in ({}, {"13": seeds["13"]}, seeds | {"13": seed_figures(tmp_path, move=0.01)}):
+        shown = spread_section(tmp_path, other)
+        assert shown.answer[0].startswith("One seed was run: `python -m benchmarks.seeds`")
+        assert not shown.tables
+
+
+def test_mean_and_deviation_over_seeds() -> None:
+    def figures(tuned: float, gain: float) -> dict:
+        return {
+            "base": 0.5,
+            "tuned": tuned,
+            "gain": {"value": gain, "low": gain - 0.1, "high": gain + 0.1},
+            "quarter": 0.99,
+        }
+
+    table = spread.table(
+        {"13": figures(0.9, 0.4), "14": figures(0.8, 0.3), "15": figures(0.7, 0.2)}
+    )
+    assert table.header == ["seed", "base", "tuned", "gain", "quarter dims keep"]
+    assert table.rows[0] == ["13", "0.5000", "0.9000", "+0.4000 (+0.300 to +0.500)", "99.0%"]
+    assert table.rows[3] == ["mean", "0.5000", "0.8000", "+0.3000", "99.0%"]
+    assert table.rows[4] == ["deviation", "0.0000", "0.1000", "0.1000", "0.0%"]

@@ -1,5 +1,6 @@
 """A small corpus without pixels, and vectors of two made-up models, for the tests of evaluation."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,8 @@ def encode(corpus_folder: Path, folder: Path, noise: float, width: int = 32) -> 
     folder.mkdir(parents=True)
     np.save(folder / "pages.npy", pages.astype(np.float32))
     np.save(folder / "queries.npy", queries.astype(np.float32))
+    about = {"parameters": 1000 * width + int(10 * noise)}
+    (folder / "about.json").write_text(json.dumps(about))
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
