@@ -1,0 +1,90 @@
+"""Both reranker heads side by side: trained from one start on the same candidates.
+
+    python -m benchmarks.heads
+
+Takes data/corpus and data/candidates.parquet as the last `dvc repro` left them, trains and scores
+once with `reranker.head: logit` and once with `dense`, each stage in a process of its own in a root
+under .work/heads; what is done there is not done again. Prints NDCG@10 at the middle depth, before
+and after training, and the difference on the same queries with its interval over documents.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from pagefinder import params, work
+from pagefinder.corpus import Corpus
+from pagefinder.ranking import documents_of, judgements
+from pagefinder.statistics import gain
+
+ROOT = Path(__file__).parents[1]
+HEADS = ("logit", "dense")
+STAGES = ("train_reranker", "evaluate_reranker")
+NEEDED = ("data/corpus", "data/candidates.parquet", "models/embedder")
+
+
+def lay_out(content: dict, head: str, root: Path) -> Path:
+    """A root that shares corpus, candidates and checkpoints with `root`, and has its own head."""
+    knobs = content["profiles"][content["profile"]]["reranker"] | {"head": head}
+    code = [root / f"pagefinder/{name}.py" for name in ("heads", "models", "training", "examples")]
+    inputs = [*(root / name for name in NEEDED), *code, root / content["checkpoints"]]
+    folder = work.checkpoints(f"heads/{head}", (content["seed"], knobs), inputs, root)
+    for name in (*NEEDED, content["checkpoints"]):
+        if not (root / name).exists():
+            sys.exit(f"error: {name} is missing: run `make repro` first")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if not (folder / name).exists():
+            (folder / name).symlink_to((root / name).resolve())
+    profile = content["profiles"][content["profile"]] | {"reranker": knobs}
+    own = content | {"profiles": content["profiles"] | {content["profile"]: profile}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(own, sort_keys=False), encoding="utf-8")
+    return folder
+
+
+def per_query(folder: Path) -> pd.DataFrame:
+    """Train and score what is not done yet; base_ndcg@10 and tuned_ndcg@10 by query_id."""
+    table = folder / "data/per_query/reranker.parquet"
+    if not table.exists():
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        for stage in STAGES:
+            if stage == "evaluate_reranker" or not (folder / "models/reranker").exists():
+                command = [sys.executable, "-m", f"stages.{stage}"]
+                subprocess.run(command, check=True, cwd=folder, env=environment)
+    return pd.read_parquet(table).set_index("query_id")
+
+
+def compare(content: dict, root: Path = ROOT) -> tuple[pd.DataFrame, dict[str, float]]:
+    """NDCG@10 by head, untrained and tuned; what dense adds to logit, as `statistics.gain`."""
+    tables = {head: per_query(lay_out(content, head, root)) for head in HEADS}
+    corpus = Corpus(root / "data/corpus")
+    qrels = judgements(corpus, "eval")
+    logit, dense = (tables[head].loc[list(qrels), "tuned_ndcg@10"] for head in HEADS)
+    means = {
+        head: table[["base_ndcg@10", "tuned_ndcg@10"]].mean() for head, table in tables.items()
+    }
+    return pd.DataFrame(means).T, gain(
+        logit, dense, documents_of(corpus, qrels), resamples=10_000, seed=content["seed"]
+    )
+
+
+def main() -> None:
+    """Print the comparison as a Markdown table."""
+    work.configure_logging()
+    content = params.read(ROOT / "params.yaml")
+    params.parse(content)
+    table, won = compare(content)
+    print("| head | untrained | tuned |\n|---|---|---|")
+    for head, row in table.iterrows():
+        print(f"| {head} | {row['base_ndcg@10']:.4f} | {row['tuned_ndcg@10']:.4f} |")
+    sure = (
+        f" [{won['low']:+.4f}, {won['high']:+.4f}], p {won['p_value']:.2g}" if "low" in won else ""
+    )
+    print(f"\ndense over logit: {won['ndcg@10']:+.4f}{sure}")
+
+
+if __name__ == "__main__":
+    main()

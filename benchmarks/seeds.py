@@ -1,0 +1,91 @@
+"""How far the figures move with the seed: the whole pipeline, once per seed.
+
+    python -m benchmarks.seeds [--seeds 13 14 15]
+
+A seed draws the generated documents, the splits, the batches and the samples. Every stage runs as
+`dvc repro` would run it, in a root of its own under .work/seeds, from the same params and code. A
+stage that is done there is not run again, so an interrupted benchmark goes on where it stopped.
+Prints a Markdown table and writes metrics/seeds.json, which the report shows.
+"""
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from pagefinder import params, work
+from pagefinder.reporting import spread
+
+ROOT = Path(__file__).parents[1]
+STAGES = (
+    "download prepare encode_base mine train_embedder encode_tuned evaluate_embedder candidates "
+    "train_reranker evaluate_reranker"
+).split()
+SEEDS = Path("metrics/seeds.json")
+
+log = logging.getLogger(__name__)
+
+
+def lay_out(content: dict, seed: int, root: Path) -> Path:
+    """A root with this seed's params under .work/seeds; with other code or params another one."""
+    content = content | {"seed": seed, "compare": []}
+    library = [path for path in (root / "pagefinder").iterdir() if path.name != "reporting"]
+    stages = [root / f"stages/{name}.py" for name in STAGES]
+    inputs = [*sorted(library), *stages, root / "requirements.lock", root / content["checkpoints"]]
+    folder = work.checkpoints("seeds/run", content, inputs, root)
+    (folder / "data/compare").mkdir(parents=True, exist_ok=True)
+    for name in (content["checkpoints"], content["input"]):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if not (folder / name).exists():
+            (folder / name).symlink_to((root / name).resolve())
+    text = yaml.safe_dump(content, sort_keys=False)
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def measure(folder: Path) -> dict[str, object]:
+    """Run the stages that are not done yet; the figures of the run."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for stage in STAGES:
+        done = folder / work.WORK / "done" / stage
+        if not done.exists():
+            command = [sys.executable, "-m", f"stages.{stage}"]
+            subprocess.run(command, check=True, cwd=folder, env=environment)
+            done.parent.mkdir(parents=True, exist_ok=True)
+            done.touch()
+    names = ("embedder", "dimensions", "reranker")
+    read = [json.loads((folder / f"metrics/{name}.json").read_text("utf-8")) for name in names]
+    return spread.figures(*read)
+
+
+def run(content: dict, seeds: list[int], root: Path = ROOT) -> dict[str, dict[str, object]]:
+    """Measure every seed with the params of `content`, and write metrics/seeds.json."""
+    measured = {}
+    for seed in seeds:
+        folder = lay_out(content, seed, root)
+        log.info("seed %d, in %s", seed, folder)
+        measured[str(seed)] = measure(folder)
+    work.write_json(root / SEEDS, measured, root)
+    return measured
+
+
+def main() -> None:
+    """Measure the committed params; print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[13, 14, 15])
+    options = parser.parse_args()
+    work.configure_logging()
+    content = params.read(ROOT / "params.yaml")
+    params.parse(content)
+    table = spread.table(run(content, options.seeds))
+    rows = [table.header, ["---"] * len(table.header), *table.rows]
+    print("\n".join(f"| {' | '.join(row)} |" for row in rows))
+
+
+if __name__ == "__main__":
+    main()
