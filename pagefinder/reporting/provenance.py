@@ -22,8 +22,10 @@ def what_ran(inputs: Inputs) -> Section:
     """What ran."""
     section = Section("ran", "What ran?")
     source = inputs.source.get("source", inputs.params.data.source)
+    commit = inputs.source.get("commit")
+    at = f" ({inputs.params.data.hub.path} at commit {commit})" if commit else ""
     section.answer.append(
-        f"Profile {inputs.params.profile}, seed {inputs.params.seed}, source {source}."
+        f"Profile {inputs.params.profile}, seed {inputs.params.seed}, source {source}{at}."
     )
     section.tables.append(_splits(inputs))
     counts = {name: n for name, n in flat(inputs.counts).items() if n != {}}

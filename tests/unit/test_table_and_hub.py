@@ -8,14 +8,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import datasets
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import report_inputs
 from PIL import Image
 from sources import page, with_params
 
 from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
+from pagefinder.reporting.provenance import what_ran
 from pagefinder.sources import hub, opening, storing, table, writing
-from stages import CORPUS, SOURCE, download, prepare
+from stages import CORPUS, SOURCE, download, prepare, report
 
 datasets.disable_progress_bars()
 
@@ -65,6 +69,24 @@ def test_csv_with_an_eval_file(tmp_path):
     corpus = run(tmp_path, "table", {"eval": "held-out.csv"}, input="raw", max_quarantined=0.5)
     assert counts(corpus) == {"train": 7, "dev": 1, "eval": 8}
     assert set(corpus.qrels["relevance"]) == {0, 1}
+
+
+def test_parquet_cells_may_be_bytes_pairs_paths_and_lists(tmp_path):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "7.png").write_bytes(page(7))
+    pair = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    columns = {
+        "query": [f"q {n}" for n in range(12)],
+        "image": pa.array([page(n) for n in range(12)], pa.binary()),
+        "negative_a": pa.array([{"bytes": page(n + 20), "path": None} for n in range(12)], pair),
+        "negative_b": pa.array([[page(n + 40), page(n + 60)] for n in range(12)]),
+        "negative_c": pa.array(["7.png"] + [None] * 11),
+    }
+    pq.write_table(pa.table(columns), folder / "mine.parquet")
+    corpus = run(tmp_path, "table", input="raw/mine.parquet")
+    assert corpus.qrels["relevance"].value_counts().to_dict() == {0: 37, 1: 12}
+    assert len(corpus.pages) == 48
 
 
 @pytest.mark.parametrize(
@@ -179,14 +201,74 @@ def test_other_layouts_of_a_local_dataset(tmp_path):
         for n in range(first, first + 6):
             (tmp_path / "lines" / f"{n}.png").write_bytes(page(n))
     found = {
-        "saved": run(tmp_path, "hub", {"path": "saved"}),
-        "lines": run(tmp_path, "hub", {"path": "lines"}),
-        "one.parquet": run(tmp_path, "hub", {"path": "one.parquet", "eval": ""}),
+        "saved": counts(run(tmp_path, "hub", {"path": "saved"})),
+        "lines": counts(run(tmp_path, "hub", {"path": "lines"})),
+        "one.parquet": counts(run(tmp_path, "hub", {"path": "one.parquet", "eval": ""})),
     }
-    assert counts(found["one.parquet"]) == {"train": 9, "dev": 1, "eval": 2}
-    names = {"saved": 17, "lines": 12}
-    for name, pages in names.items():
-        assert len(run(tmp_path, "hub", {"path": name}).pages) == pages
+    assert found == {
+        "saved": {"train": 11, "dev": 1, "eval": 5},
+        "lines": {"train": 5, "dev": 1, "eval": 6},
+        "one.parquet": {"train": 9, "dev": 1, "eval": 2},
+    }
+    triples(12, 0).save_to_disk(tmp_path / "as-arrow")
+    (arrow,) = (tmp_path / "as-arrow").glob("*.arrow")
+    assert len(run(tmp_path, "hub", {"path": f"as-arrow/{arrow.name}", "eval": ""}).pages) == 12
+    lines = "lines/train.jsonl"
+    assert len(run(tmp_path, "hub", {"path": lines, "eval": ""}).pages) == 6
+
+
+def test_columns_are_named_in_params(tmp_path):
+    renamed = {"query": "question", "image": "page"} | {
+        name: name.replace("negative_", "wrong") for name in NEGATIVES
+    }
+    (tmp_path / "set").mkdir()
+    for name, count, first in (("train", 12, 0), ("test", 5, 50)):
+        rows = triples(count, first).rename_columns(renamed)
+        rows.to_parquet(tmp_path / "set" / f"{name}.parquet")
+    own = {"path": "set", "query": "question", "image": "page", "negatives": "wrong"}
+    corpus = run(tmp_path, "hub", own)
+    assert counts(corpus)["eval"] == 5
+    evaluated = corpus.qrels.merge(corpus.queries, on="query_id").query("split == 'eval'")
+    assert evaluated["relevance"].value_counts().to_dict() == {0: 20, 1: 5}
+
+
+def test_no_further_copy_of_the_pages_is_kept(tmp_path, monkeypatch):
+    caches = tmp_path / "caches"
+    for name in ("HF_DATASETS_CACHE", "HF_MODULES_CACHE", "DOWNLOADED_DATASETS_PATH"):
+        monkeypatch.setattr(datasets.config, name, caches / name)
+    reference(tmp_path / "set", True)
+    run(tmp_path, "hub", {"path": "set"})
+    assert sum(path.stat().st_size for path in caches.rglob("*") if path.is_file()) < 1000
+    holders = {
+        path.relative_to(tmp_path).parts[0:2]
+        for path in tmp_path.rglob("*")
+        if path.is_file() and path.suffix in (".arrow", ".parquet") and b"PNG" in path.read_bytes()
+    }
+    assert holders == {("set", "train"), ("set", "eval"), ("data", "source"), ("data", "corpus")}
+
+
+def test_report_names_the_commit(tmp_path):
+    root = report_inputs.write(tmp_path)
+    provenance = {"source": "hub", "commit": "c0ffee"}
+    (root / SOURCE / storing.PROVENANCE).write_text(json.dumps(provenance))
+    inputs = report.inputs(with_params("hub", {"path": "who/what"}), root)
+    said = " ".join(what_ran(inputs).answer)
+    assert "source hub (who/what at commit c0ffee)" in said
+
+
+def test_beir_layout_with_splits_of_its_own(tmp_path):
+    folder = tmp_path / "beir"
+    pages = [{"corpus_id": n, "image": image(n)} for n in range(20)]
+    queries = [{"query_id": n, "query": f"question {n}"} for n in range(20)]
+    qrels = [{"query_id": n, "corpus_id": n, "score": 1} for n in range(20)]
+    for name in ("corpus", "queries", "qrels"):
+        (folder / name).mkdir(parents=True)
+    dataset = datasets.Dataset.from_list(pages).cast_column("image", datasets.Image())
+    dataset.to_parquet(folder / "corpus" / "test.parquet")
+    datasets.Dataset.from_list(queries).to_parquet(folder / "queries" / "test.parquet")
+    for name, rows in (("train", qrels[:14]), ("test", qrels[14:])):
+        datasets.Dataset.from_list(rows).to_parquet(folder / "qrels" / f"{name}.parquet")
+    assert counts(run(tmp_path, "hub", {"path": "beir"})) == {"train": 13, "dev": 1, "eval": 6}
 
 
 def test_beir_layout(tmp_path):
