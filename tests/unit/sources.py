@@ -35,15 +35,17 @@ def page(number, size=(64, 96), kind="PNG"):
     return buffer.getvalue()
 
 
-def write_pdf(path, pages, outline=(), title=None, encrypted=False):
+def write_pdf(path, pages, outline=(), title=None, encrypted=False, box=(595, 842)):
     """A PDF of Helvetica text.
 
     Args:
         path: Where to.
-        pages: Per page a list of lines: text, or (text, size in points), from the top down.
+        pages: Per page a list of lines: text, or (text, size in points), from the top down; None
+            is a page with a grey box and no text.
         outline: Bookmarks (level, title, page index), in order.
         title: Of the document information.
         encrypted: With a password that nobody knows.
+        box: Width and height of the pages, points.
     """
     objects = {1: "", 2: "", 3: "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"}
 
@@ -54,6 +56,8 @@ def write_pdf(path, pages, outline=(), title=None, encrypted=False):
     kids = []
     for lines in pages:
         stream, y = "", 760
+        if lines is None:
+            stream, lines = "0.5 g 60 60 300 400 re f\n", ()
         for line in lines:
             text, size = (line, 11) if isinstance(line, str) else line
             escaped = text.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
@@ -62,7 +66,7 @@ def write_pdf(path, pages, outline=(), title=None, encrypted=False):
         content = add(f"<< /Length {len(stream)} >>\nstream\n{stream}endstream")
         kids.append(
             add(
-                "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] "
+                f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 {box[0]} {box[1]}] "
                 f"/Resources << /Font << /F1 3 0 R >> >> /Contents {content} 0 R >>"
             )
         )

@@ -1,9 +1,12 @@
 """The pdf source: what counts as a page, a question and its answer, and what files may be like."""
 
+import json
+
 import pandas as pd
 import pytest
 from sources import with_params, write_pdf
 
+from pagefinder import pixels
 from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.sources import layout, pdf, storing, writing
@@ -72,6 +75,10 @@ def test_folder_becomes_pages_and_questions_with_their_answers(tmp_path):
         assert topic.lower() in text.lower().replace("\n", " ")
     assert len(found) == 12
     assert pages["document_id"].nunique() == 4
+    assert "deep/valves.pdf" in set(pages["document_id"])
+    # Drawn at 144 dpi, a page would have 1190x1684 pixels: it is drawn straight at the budget.
+    size = pixels.budget_size(1190, 1684, with_params("pdf").pixels)
+    assert {corpus.image(row).size for row in range(len(corpus.pages))} == {size}
     assert pages.groupby("document_id")["split"].nunique().max() == 1
 
 
@@ -84,6 +91,7 @@ def test_bad_files_are_quarantined_and_stop_nothing(tmp_path):
     whole = (location / "pumps.pdf").read_bytes()
     (location / "torn.pdf").write_bytes(whole[: len(whole) // 3])
     (location / "outside.pdf").symlink_to("/etc/hostname")
+    write_pdf(location / "thin.pdf", [["a ribbon"]], box=(9000, 10))
     corpus = prepared(tmp_path, max_quarantined=0.5)
     reasons = pd.read_parquet(tmp_path / QUARANTINE).set_index("origin")["reason"].to_dict()
     assert reasons.pop("torn.pdf").split(":")[0] in ("unreadable PDF", "empty PDF")
@@ -93,6 +101,7 @@ def test_bad_files_are_quarantined_and_stop_nothing(tmp_path):
         "locked.pdf": "encrypted PDF",
         "nothing.pdf": "unreadable PDF",
         "outside.pdf": "path leaves the folder",
+        "thin.pdf page 1": "unreadable image",
     }
     assert len(corpus.pages) == 16
 
@@ -118,8 +127,11 @@ def test_changed_added_or_removed_file_changes_what_is_stored(tmp_path):
     changed = digest()
     (location / "pumps.pdf").unlink()
     removed = digest()
-    assert len({first, changed, removed}) == 3
-    assert "Priming" not in removed
+    manual(location / "deep" / "more.pdf", ["Priming a pump"], "One more book")
+    added = digest()
+    assert len({first, changed, removed, added}) == 4
+    stored = {json.dumps(sorted(json.loads(text)["files"])) for text in (first, removed, added)}
+    assert len(stored) == 3
 
 
 def test_running_headers_blank_pages_and_indexes_are_no_answers():
@@ -153,14 +165,33 @@ def test_paraphrase_shares_no_content_word_with_its_page():
     assert paraphrase("Simple errors", "easy and plain mistakes, faults, defects") is None
 
 
-def test_long_file_is_read_and_rendered(tmp_path):
-    (tmp_path / "raw").mkdir()
+def test_long_file_is_read(tmp_path):
     pages = [[f"Leaf number {n}"] for n in range(2000)]
     titles = [(0, f"Leaf number {n}", n) for n in range(0, 2000, 100)]
-    write_pdf(tmp_path / "raw" / "long.pdf", pages, titles, "Long")
-    source = pdf.open_source(tmp_path / "raw")
-    writing.write(source, tmp_path / "out")
+    write_pdf(tmp_path / "long.pdf", pages, titles, "Long")
+    writing.write(pdf.open_source(tmp_path), tmp_path / "out")
     assert sum(batch.num_rows for batch in storing.batches(tmp_path / "out")) == 2000
+
+
+def test_queries_say_where_they_come_from_and_pages_need_no_text(tmp_path):
+    location = folder(tmp_path)
+    write_pdf(location / "scan.pdf", [None, []], title="Scanned")
+    captions = ["Figure 1: Cross section of a pump.", "Table 1: Sizes of all hoses."]
+    pages = [["The book"], [("Painting a rusty boiler", 18), *BODY, *captions]]
+    write_pdf(location / "plain.pdf", [*pages, ["x"], ["y"]], title="Plain")
+    manual(location / "known.pdf", ["Advanced configuration options"], "Known")
+    corpus = prepared(tmp_path)
+    scanned = corpus.pages[corpus.pages["document_id"] == "scan.pdf"]
+    assert list(scanned["kind"]) == ["picture", "blank"]
+    assert not scanned["text"].fillna("").any()
+    assert set(corpus.queries["origin"]) == {
+        "bookmark", "heading", "figure", "table", "paraphrase",
+    }  # fmt: skip
+    (query,) = corpus.queries[corpus.queries["origin"] == "paraphrase"].itertuples()
+    (page,) = corpus.qrels[corpus.qrels["query_id"] == query.query_id]["page_id"]
+    text = corpus.pages.set_index("page_id").loc[page, "text"]
+    shared = set(content_words(query.text)) & set(content_words(text))
+    assert shared <= {"section", "page", "read"}, "only the words of the question's form"
 
 
 def test_nothing_but_a_broken_file_is_named_in_one_line_and_leaves_no_corpus(tmp_path):

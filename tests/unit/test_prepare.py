@@ -51,6 +51,17 @@ def reasons(root):
     return dict(zip(frame["origin"], frame["reason"], strict=True))
 
 
+def test_summary_is_one_readable_line(tmp_path, caplog):
+    write_rows(tmp_path, [*good_rows(), {"query": "torn", "image": "no.png"}])
+    with caplog.at_level("INFO"):
+        run(tmp_path, max_quarantined=0.5)
+    assert (
+        "20 pages, queries: 14 train, 2 dev, 4 eval; merged 0 identical pages, dropped 0 that stood"
+        " in two splits, found 0 near-duplicate pairs; quarantined 2 (1 missing_file, 1"
+        " no_page_left)"
+    ) in caplog.text
+
+
 def test_rows_become_a_corpus_with_its_own_splits(tmp_path):
     rows = [row | {"negative": f"{n + 100}.png"} for n, row in enumerate(good_rows())]
     write_rows(tmp_path, rows)
