@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pagefinder.sources import captions, sections, titles
-from pagefinder.sources.layout import PageLayout, plain, running_lines
+from pagefinder.sources.layout import ANSWERS, PageLayout, plain, running_lines
 from pagefinder.sources.sections import Entry, Part
 from pagefinder.sources.titles import tokens
 from pagefinder.sources.wording import paraphrase
@@ -89,7 +89,8 @@ def _parts(
             section=(first, last),
             begins=begins,
         )
-        yield whole if picture or not is_stub(text) else replace(whole, asked="")
+        says = picture or (pages[part.page].kind in ANSWERS and not is_stub(text))
+        yield whole if says else replace(whole, asked="")
 
 
 def is_stub(text: Mapping[int, str]) -> bool:

@@ -1,5 +1,6 @@
 """The parts of a document: where each begins, what lies around it, which pages its text is on."""
 
+import bisect
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -78,11 +79,13 @@ def around(parts: Sequence[Part], number: int, last: int) -> tuple[str, int, int
 def texts(
     parts: Sequence[Part], pages: Sequence[PageLayout], running: set[str]
 ) -> list[dict[int, str]]:
-    """The text of every part up to the next one: page index to what stands there."""
+    """The text of every part up to where the next one begins: page index to what stands there."""
     bodies = [body_lines([line.text for line in page.lines], running) for page in pages]
-    ends = [*((part.page, part.line) for part in parts[1:]), (len(pages), 0)]
+    # Bookmarks need not be in the order of the pages, and two may lead to one place.
+    places = sorted({(part.page, part.line) for part in parts} | {(len(pages), 0)})
     result = []
-    for part, end in zip(parts, ends, strict=False):
+    for part in parts:
+        end = places[bisect.bisect_right(places, (part.page, part.line))]
         found: dict[int, str] = {}
         for index in range(part.page, min(end[0] + 1, len(pages))):
             if pages[index].kind not in ANSWERS:

@@ -5,9 +5,21 @@ Every test writes its own files and reads the questions that download stores.
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sources import write_pdf
 
-from pagefinder.sources import captions, layout, pdf, questions, sections, storing, titles, writing
+from pagefinder.sources import (
+    captions,
+    layout,
+    pdf,
+    phrases,
+    questions,
+    sections,
+    storing,
+    titles,
+    writing,
+)
 
 WORDS = "Water runs downhill and nobody has to push it along, which saves a good deal of work."
 BODY = [WORDS] * 4
@@ -300,6 +312,46 @@ def test_number_of_a_title_stays_where_it_counts_nothing():
     for outline in (unnumbered, numbered):
         parts = sections.find([page], outline, set())
         assert [part.title for part in parts] == ["3.0 source format", "Native tools"]
+
+
+def test_bookmarks_may_lead_back_and_to_one_place(tmp_path):
+    pages = [[head(title), *BODY] for title in ("Sealing the shaft", "Old bearings")]
+    outline = [(0, "Old bearings", 2), (0, "Sealing the shaft", 1), (1, "Sealing the shaft", 1)]
+    book(tmp_path, pages, outline)
+    assert sorted(number for ((_, number),) in asked(tmp_path).values()) == [1, 2]
+
+
+some_line = st.builds(
+    line,
+    st.lists(
+        st.sampled_from(["1", "2.1", "Figure 3:", "(a)", "pump.", "Pump", "the", "=", "_", "see"]),
+        min_size=1,
+        max_size=6,
+    ).map(" ".join),
+    st.sampled_from([10.0, 14.0]),
+)
+some_page = st.builds(
+    layout.PageLayout,
+    st.lists(some_line, max_size=6),
+    st.sampled_from(["text", "text", "contents", "index"]),
+).map(lambda page: page if page.lines else layout.PageLayout([], "picture"))
+some_title = st.sampled_from(["Pump", "1 Pump the", "Figure 3: Pump", "see Pump", "2.1", "="])
+
+
+@given(st.lists(some_page, min_size=1, max_size=6), st.data())
+@settings(max_examples=100, deadline=None)
+def test_whatever_a_document_says_its_answers_are_content_pages(pages, data):
+    entry = st.builds(
+        sections.Entry,
+        some_title,
+        st.lists(some_title, max_size=2).map(tuple),
+        st.integers(0, len(pages) - 1),
+    )
+    outline = data.draw(st.lists(entry, max_size=4))
+    for phrase in phrases.find(pages, outline, "Book"):
+        assert phrase.wording
+        if phrase.asked:
+            assert {pages[index].kind for index in phrase.pages} <= set(layout.ANSWERS)
 
 
 def test_titles_are_cleaned():
