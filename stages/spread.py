@@ -16,7 +16,7 @@ from pagefinder.errors import InputError
 from pagefinder.reporting.words import flat
 from stages.summary import aligned
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("stages.spread")  # also where it runs as __main__
 
 Run = Mapping[str, Any]  # a run as `dvc.api.exp_show` gives it: columns by name
 USUAL = ("tuned.ndcg@10",)
@@ -38,24 +38,31 @@ def by_seed(runs: Sequence[Run], names: Sequence[str], metric: str) -> dict[str,
     committed, result = runs[0], dict[str, dict[int, float]]()
     for run in runs:
         changed = [name for name in names if name != "seed" and run.get(name) != committed[name]]
-        variant = ", ".join(f"{name}={run.get(name)}" for name in changed) or "as committed"
+        variant = ", ".join(f"{name}={_plain(run.get(name))}" for name in changed)
         if isinstance(value := run.get(metric), float | int):
-            result.setdefault(variant, {}).setdefault(int(run["seed"]), float(value))
+            result.setdefault(variant or "as committed", {}).setdefault(
+                int(run["seed"]), float(value)
+            )
     return result
 
 
-def table(found: Mapping[str, Mapping[int, float]], metric: str) -> str:
-    """Mean, standard deviation (of a sample) and range of the metric for each variant."""
+def _plain(value: object) -> str:
+    """A param's value; `dvc.api.exp_show` makes every number a float."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def table(found: Mapping[str, Mapping[int, float]]) -> str:
+    """Seeds, mean, standard deviation (of a sample) and range of a metric for each variant."""
     rows = []
-    for variant, values in found.items():
+    for values in found.values():
         numbers = list(values.values())
         deviation = f"{statistics.stdev(numbers):.4f}" if len(numbers) > 1 else "–"
-        ends = (
-            f"{number:.4f}" for number in (statistics.mean(numbers), min(numbers), max(numbers))
-        )
-        mean, low, high = ends
-        rows.append((variant, " ".join(map(str, sorted(values))), mean, deviation, low, high))
-    return aligned((metric, "seeds", "mean", "deviation", "lowest", "highest"), rows)
+        ends = (f"{number:.4f}" for number in (min(numbers), max(numbers)))
+        seeds = " ".join(map(str, sorted(values)))
+        rows.append((seeds, f"{statistics.mean(numbers):.4f}", deviation, *ends))
+    lines = aligned(("seeds", "mean", "deviation", "lowest", "highest"), rows).splitlines()
+    names = ["variant", "-------", *found]
+    return "".join(f"{line}  {name}\n" for line, name in zip(lines, names, strict=True))
 
 
 def main(metrics: Sequence[str], root: Path = Path()) -> int:
@@ -67,7 +74,7 @@ def main(metrics: Sequence[str], root: Path = Path()) -> int:
     names = [name for name in flat(params.read(root / "params.yaml")) if name in runs[0]]
     try:
         for metric in metrics or USUAL:
-            sys.stdout.write(table(by_seed(runs, names, metric), metric) + "\n")
+            sys.stdout.write(f"{metric}\n{table(by_seed(runs, names, metric))}\n")
     except InputError as error:
         log.error("error: %s", error)
         return 1

@@ -178,8 +178,9 @@ def plots(clone: Path, said: str) -> bool:
 
 def test_a_reranker_param_reruns_no_embedder_stage(clone):
     param = "profiles.cpu.reranker.learning_rate"
-    stages = ran(run(clone, "dvc", "exp", "run", "-n", "gentle", "-S", f"{param}=3e-5"))
-    assert stages == {"train_reranker", "evaluate_reranker", "export", "report"}
+    change = ("-n", "gentle", "-S", f"{param}=3e-5")
+    stages = ran(run(clone, "dvc", "exp", "run", *change, "evaluate_reranker"))
+    assert stages == {"candidates", "train_reranker", "evaluate_reranker"}
     shown = json.loads(run(clone, "dvc", "params", "diff", "--json", "HEAD", "gentle"))
     assert shown["params.yaml"][param]["new"] in (3e-5, "3e-05")
     assert len(shown["params.yaml"]) == 1
@@ -205,7 +206,7 @@ def sweep(clone):
         assert time.monotonic() < late, said
         time.sleep(3)
         said = documented(clone, "dvc queue status")
-    assert said.count("Success") == 4, said + run(clone, "dvc", "queue", "logs", names(said)[0])
+    assert len(names(said)) == 4, said
     assert run(clone, "git", "status", "--short") == ""
     found = {}
     for name in names(said):
@@ -218,14 +219,14 @@ def sweep(clone):
 
 def names(status: str) -> list[str]:
     """Names of the tasks in what `dvc queue status` prints."""
-    return [line.split()[1] for line in status.splitlines()[1:] if len(line.split()) > 3]
+    return [line.split()[1] for line in status.splitlines() if line.endswith("Success")]
 
 
 def test_a_sweep_tries_every_combination(clone, sweep):
     dims = "profiles.cpu.embedder.dims"
     grid = [at for at in sweep.values() if "seed" not in at]
     assert sorted(at["loss.temperature"] for at in grid) == [0.02, 0.1]
-    assert all(at["mine.negatives"] == 2 and at[dims] == [192, 48] for at in grid)
+    assert all(at["mine.negatives"] == 2 and at[dims] == "[192, 48]" for at in grid)
     shown = documented(clone, "dvc exp show --only-changed --md")
     assert all(name in shown for name in sweep)
     runs = json.loads(documented(clone, "dvc exp show --json"))[1]["experiments"]
@@ -244,9 +245,9 @@ def test_seeds_have_a_spread(clone, sweep):
         if "seed" in at
     ]
     wanted = [np.mean(values), np.std(values, ddof=1), min(values), max(values)]
-    found = next(line for line in lines if line.startswith("as committed")).split()
-    assert found[2:5] == ["13", "14", "15"]
-    assert [float(number) for number in found[5:]] == pytest.approx(wanted, abs=6e-5)
+    found = next(line for line in lines if line.endswith("  as committed")).split()
+    assert found[:3] == ["13", "14", "15"]
+    assert [float(number) for number in found[3:7]] == pytest.approx(wanted, abs=6e-5)
     assert sum("loss.temperature=" in line for line in lines) == 2
     assert "recommended.dimension" in documented(
         clone, "python -m stages.spread tuned.recall@1 recommended.dimension"
