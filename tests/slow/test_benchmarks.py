@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from tiny import tiny_content, tiny_params, write_root
 
+from pagefinder import models
+
 pytestmark = pytest.mark.slow
 
 
@@ -97,3 +99,24 @@ def test_the_training_benchmark_runs(tmp_path):
     assert 0 <= figures["ours ndcg@10"] <= 1
     assert 0 <= figures["reference ndcg@10"] <= 1
     assert 0 <= figures["loading"] < 1
+
+
+def test_the_reranking_benchmark_runs(tmp_path):
+    from benchmarks import reranking
+
+    root = write_root(tmp_path)
+    params = tiny_params()
+    hardware = models.settle(params.compute)
+    model = models.open_reranker(params.reranker, params.pixels, hardware, root)
+    models.save(model, root / "models/reranker")
+    rows = [
+        (f"q{i}", f"p{page}", "eval", rank)
+        for i in range(32, 36)
+        for rank, page in enumerate(range(32, 40), 1)
+    ]
+    table = pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank"])
+    table.to_parquet(root / "data/candidates.parquet")
+    found = reranking.measure(root, params, queries=3, rounds=1)
+    assert found["way"].tolist() == ["forward", "a query", "together"]
+    assert (found["pages/s"] > 0).all()
+    assert found["ratio"][0] == 1
