@@ -50,6 +50,14 @@ DETAIL_FORMS = (
     "Was {what} at {who} highest for {part} in {when}?",
     "{part} {what} {who} {when}",
 )
+FIGURE_FORMS = (  # only the figure tells its page from the near-misses
+    "At {who}, {what} came to {figure}",
+    "{figure} {what} {who}",
+    "{who} counted {figure} as {what}: in what year?",
+    "Where does {what} stand at {figure} for {when}?",
+    "Whose {what} was {figure} during {when}?",
+    "{what} {figure} {when}",
+)
 
 
 @dataclass(frozen=True)
@@ -121,8 +129,11 @@ def word_sheet(rng: random.Random, words: int) -> Sheet:
     return Sheet(canvas, tuple(questions))
 
 
-def family(rng: random.Random, size: int) -> list[Sheet]:
-    """`size` pages that are near-misses of one another: they differ in name, measure or period."""
+def family(rng: random.Random, size: int, figures: float = 0.0) -> list[Sheet]:
+    """`size` pages that are near-misses of one another: they differ in name, measure or period.
+
+    A share of `figures` of the questions name a figure and leave out who or when.
+    """
     whos = [name(rng) for _ in range(2)]
     if rng.random() < 0.5:  # half a name in common
         whos[1] = " ".join([*whos[1].split()[:-1], whos[0].split()[-1]])
@@ -138,19 +149,25 @@ def family(rng: random.Random, size: int) -> list[Sheet]:
     }
     chosen = sorted(subjects, key=lambda subject: (subject.who, subject.what, subject.year))
     chosen.sort(key=lambda subject: subject.period)
-    return [report_sheet(subject, rng) for subject in rng.sample(chosen, min(size, len(chosen)))]
+    pages = rng.sample(chosen, min(size, len(chosen)))
+    return [report_sheet(subject, rng, figures) for subject in pages]
 
 
-def report_sheet(subject: Subject, rng: random.Random) -> Sheet:
+def report_sheet(subject: Subject, rng: random.Random, figures: float = 0.0) -> Sheet:
     """Draw one page on `subject` in a random layout, with three questions."""
     unit = rng.choice(UNITS)
     canvas = drawing.new_canvas(accent=_accent(rng))
     row = _heading(canvas, subject, rng)
-    part = rng.choice(LAYOUTS)(canvas, row, subject, unit, rng)
-    return Sheet(canvas, tuple(_question(subject, part, rng) for _ in range(3)))
+    part, printed = rng.choice(LAYOUTS)(canvas, row, subject, unit, rng)
+    named = [bool(printed) and figures > 0 and rng.random() < figures for _ in range(3)]
+    questions = [
+        _question(subject, part, rng.choice(printed) if by_figure else "", rng)
+        for by_figure in named
+    ]
+    return Sheet(canvas, tuple(questions))
 
 
-def _question(subject: Subject, part: str, rng: random.Random) -> str:
+def _question(subject: Subject, part: str, figure: str, rng: random.Random) -> str:
     what = subject.what
     if rng.random() < 0.35:
         what = rng.choice(MEASURES.get(what, (what,)))
@@ -159,8 +176,9 @@ def _question(subject: Subject, part: str, rng: random.Random) -> str:
         spoken = (QUARTERS | HALVES)[subject.period]
         forms = (f"{subject.period} {when}", f"the {spoken} of {when}", f"{when} {subject.period}")
         when = rng.choice(forms)
-    form = rng.choice(DETAIL_FORMS if part and rng.random() < 0.4 else FORMS)
-    text = form.format(what=what, who=subject.who, when=when, part=part)
+    forms = DETAIL_FORMS if part and rng.random() < 0.4 else FORMS
+    form = rng.choice(FIGURE_FORMS if figure else forms)
+    text = form.format(what=what, who=subject.who, when=when, part=part, figure=figure)
     return text[0].upper() + text[1:] if rng.random() < 0.7 else text.lower()
 
 
@@ -187,6 +205,9 @@ def _heading(canvas: Canvas, subject: Subject, rng: random.Random) -> int:
     return row + rng.choice((0, 1, 1))
 
 
+Drawn = tuple[str, list[str]]  # a part that a question may name, and the subject's figures
+
+
 def _parts(rng: random.Random, count: int) -> list[str]:
     kind = rng.choice(list(GROUPS))
     if rng.random() < 0.3:
@@ -194,50 +215,54 @@ def _parts(rng: random.Random, count: int) -> list[str]:
     return [part[:10] for part in rng.sample(GROUPS[kind], min(count, len(GROUPS[kind])))]
 
 
-def _table(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Random) -> str:
+def _table(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Random) -> Drawn:
     parts = _parts(rng, min(canvas.rows - row - 1, rng.randint(2, 5)))
     lines = [[rng.choice(("place", "group", "type", "row")), "old", "new"]]
     lines += [[part, figure(rng, "")[1], figure(rng, unit)[1]] for part in parts]
     drawing.table(canvas, row, lines, (0, 12, 22), header=rng.random() < 0.7)
-    return rng.choice(parts)
+    return rng.choice(parts), [cell for line in lines[1:] for cell in line[1:]]
 
 
-def _bars(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Random) -> str:
+def _bars(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Random) -> Drawn:
     parts = _parts(rng, min(canvas.rows - row, rng.randint(2, 5)))
     figures = [figure(rng, unit) for _ in parts]
     values = [value for value, _ in figures]
     drawing.horizontal_bars(canvas, row, parts, values, [text for _, text in figures], 12)
-    return rng.choice(parts)
+    return rng.choice(parts), [text for _, text in figures]
 
 
-def _chart(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Random) -> str:
+def _chart(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Random) -> Drawn:
     years = [str(subject.year - back) for back in (3, 2, 1, 0)]
     labels = rng.choice((list(QUARTERS), years, ["a", "b", "c"]))
     figures = [figure(rng, "") for _ in labels]
     draw = rng.choice((drawing.line_chart, drawing.vertical_bars))
     values = [value for value, _ in figures]
     draw(canvas, row, labels, values, [text for _, text in figures], canvas.rows - row)
-    return ""
+    return "", [text for _, text in figures]
 
 
-def _note(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Random) -> str:
+def _note(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Random) -> Drawn:
     reason = rng.choice(list(REASONS))
     up = rng.choice(("rose", "fell", "doubled", "shrank", "recovered"))
-    change = f"{up} by {figure(rng, unit)[1]} after {reason}"
+    by = figure(rng, unit)[1]
+    change = f"{up} by {by} after {reason}"
     drawing.paragraph(canvas, row, f"The {subject.what} of {subject.who} {change}.")
-    return rng.choice((reason, *REASONS[reason]))
+    return rng.choice((reason, *REASONS[reason])), [by]
 
 
-def _tiles(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Random) -> str:
+def _tiles(canvas: Canvas, row: int, subject: Subject, unit: str, rng: random.Random) -> Drawn:
     others = rng.sample(list(MEASURES), 2)
     whats = rng.sample([subject.what, *others], 3)
     column, gap = rng.choice((0, 2, 4)), rng.choice((2, 3))
+    own = []
     for what in whats[: (canvas.rows - row) // gap]:
-        drawing.write(canvas, row, column, figure(rng, rng.choice(UNITS))[1], canvas.accent)
+        printed = figure(rng, rng.choice(UNITS))[1]
+        drawing.write(canvas, row, column, printed, canvas.accent)
         drawing.write(canvas, row + 1, column, what)
+        own += [printed] if what == subject.what else []
         row += gap
-    return ""
+    return "", own
 
 
-Layout = Callable[[Canvas, int, Subject, str, random.Random], str]
+Layout = Callable[[Canvas, int, Subject, str, random.Random], Drawn]
 LAYOUTS: tuple[Layout, ...] = (_table, _bars, _chart, _note, _tiles)

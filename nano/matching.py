@@ -26,6 +26,8 @@ FIRST_CELL = 2
 LEFT, WINDOW = 4, 9  # a visual token reads its own four columns, four to the left, one to the right
 CONSONANTS = [*"bcdfghjklmnprstvwxyz", "st", "tr", "pr", "ch", "sh", "gr", "ph", "qu"]
 VOWELS = [*"aeiou", "ea", "io", "ou", "ai"]
+FIGURES = 0.35  # share of questions that only a figure answers
+WRONG_FIGURES = 0.6  # share of pages that are asked for a figure that is not quite theirs
 ENDINGS = ["", "", "n", "r", "s", "l", "t", "ng", "ment", "er", "ed", "y", "ck", "d"]
 
 
@@ -94,6 +96,19 @@ def near_miss(word: str, rng: random.Random) -> str:
     return word[:place] + other + word[place + 1 :]
 
 
+def wrong_figure(question: str, rng: random.Random) -> str:
+    """Return the question with a digit of one number changed, or as it is where it has none."""
+    words = question.split()
+    numbers = [place for place, word in enumerate(words) if sum(map(str.isdigit, word)) > 1]
+    if numbers:
+        place = rng.choice(numbers)
+        word = words[place]
+        at = rng.choice([i for i, character in enumerate(word) if character.isdigit()])
+        other = rng.choice([digit for digit in "0123456789" if digit != word[at]])
+        words[place] = word[:at] + other + word[at + 1 :]
+    return " ".join(words)
+
+
 def word_sheet(rng: random.Random, count: int) -> Sheet:
     """Draw a page of up to `count` random words in random places, inks and bands."""
     ink = [tuple(rng.randrange(0, 120) for _ in range(3)) for _ in range(3)]
@@ -141,9 +156,10 @@ def question_sheets(
 ) -> tuple[list[Sheet], list[tuple[str, float]]]:
     """Return the pages of `families` near-miss families, and eight questions a page.
 
-    Three are its own, `strangers` of another family's pages, the rest of its near-misses.
+    Three are its own, `strangers` of another family's pages, the rest of its near-misses: of the
+    family's other pages, or one of its own with a digit changed.
     """
-    groups = [documents.family(rng, size) for _ in range(families)]
+    groups = [documents.family(rng, size, FIGURES) for _ in range(families)]
     sheets, queries = [], []
     for number, group in enumerate(groups):
         foreign = [text for other in groups[number - 1] for text in other.questions]
@@ -152,7 +168,9 @@ def question_sheets(
             near = [
                 text for other in group[:place] + group[place + 1 :] for text in other.questions
             ]
-            hard = rng.sample(near, min(len(near), 5 - strangers))
+            wrong = [miss for text in page.questions if (miss := wrong_figure(text, rng)) != text]
+            hard = wrong[: rng.random() < WRONG_FIGURES]
+            hard += rng.sample(near, min(len(near), 5 - strangers - len(hard)))
             easy = rng.choices(foreign, k=5 - len(hard))
             queries += [(text, 1.0) for text in rng.sample(page.questions, 3)]
             queries += [(text, 0.0) for text in hard + easy]

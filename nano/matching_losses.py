@@ -55,18 +55,25 @@ def packed_forward(
     positions, mask = _layout(each, length)
     size = inputs.shape[1]
     seen = torch.zeros(pages, size, dtype=torch.bool)
+    # Hooks of our own: output_hidden_states sees only the layers of the model's first call.
+    outputs: list[Tensor] = []
+    hooks = [
+        layer.register_forward_hook(lambda _layer, _input, output: outputs.append(output))
+        for layer in model.model.language_model.layers
+    ]
     out = model.model.language_model(
         inputs_embeds=inputs,
         position_ids=positions[:, None].expand(3, pages, size),
         attention_mask=mask[None, None].expand(pages, 1, size, size),
         visual_pos_masks=seen,
         use_cache=False,
-        output_hidden_states=True,
     )
+    for hook in hooks:
+        hook.remove()
     rotation = model.model.language_model.rotary_emb(inputs, positions[:, None])
-    attention = _page_attention(model, out.hidden_states[MATCHING_LAYER], rotation)
+    attention = _page_attention(model, outputs[MATCHING_LAYER - 1], rotation)
     attention = attention.view(pages, HEADS, each, length, PREFIX).transpose(1, 2)
-    states = [*out.hidden_states[1:-1], out.last_hidden_state]
+    states = [*outputs[:-1], out.last_hidden_state]
     states = [state[:, PREFIX:].reshape(pages * each, length, WIDTH) for state in states]
     return states, attention.flatten(0, 1)
 

@@ -53,9 +53,9 @@ class Stage:
 
 
 STAGES = (
-    Stage("read", 560, 0, 1e-3),
-    Stage("match", 450, 2, 2e-3),
-    Stage("pairs", 500, 4, 1.5e-3, questions=0.4),
+    Stage("read", 1100, 0, 1e-3),
+    Stage("match", 300, 2, 2e-3),
+    Stage("pairs", 1000, 4, 1.5e-3, questions=0.5),
 )
 
 

@@ -61,6 +61,29 @@ def test_patches_equal_those_of_the_processor(sheets: list[matching.Sheet]) -> N
     torch.testing.assert_close(matching.patches(sheets), expected["pixel_values"])
 
 
+def test_a_wrong_figure_differs_in_one_digit_and_nothing_else() -> None:
+    rng = random.Random(2)
+    asked = "Where does rainfall stand at 61.4 mm for Q1 2004?"
+    for miss in {matching.wrong_figure(asked, rng) for _ in range(20)}:
+        changed = [(a, b) for a, b in zip(asked, miss, strict=True) if a != b]
+        assert len(changed) == 1
+        assert all(one.isdigit() for one in changed[0])
+    assert matching.wrong_figure("Snow at Otter Lake in Q1", rng) == "Snow at Otter Lake in Q1"
+
+
+def test_layers_that_come_in_later_are_seen(sheets: list[matching.Sheet]) -> None:
+    processor = reranker_processor()
+    model = build_model(reranker_config(processor.tokenizer)).eval()
+    batch = matching.make_batch(sheets, [("wages", 0.0)] * 2, processor.tokenizer)
+    language = model.model.language_model
+    every, counts = language.layers, []
+    with torch.no_grad():
+        for layers in (2, 4):
+            language.layers = every[:layers]
+            counts.append(len(packed_forward(model, see(model, sheets), batch)[0]))
+    assert counts == [2, 4]
+
+
 def test_packed_scores_equal_those_of_the_released_folder(
     sheets: list[matching.Sheet], tmp_path: Path
 ) -> None:
