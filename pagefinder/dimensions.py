@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -101,7 +102,13 @@ def recommended(
     return min(dimension for dimension in dims if scores[dimension] >= floor)
 
 
-def dimension_metrics(table: pd.DataFrame, choice: int) -> dict[str, object]:
+def named(metrics: Mapping[str, Any]) -> list[int]:
+    """The dimensions that `dimension_metrics` names: its claims about them need intervals."""
+    names = ("recommended", "beats_base")
+    return sorted({metrics[name]["dimension"] for name in names if name in metrics})
+
+
+def dimension_metrics(table: pd.DataFrame, choice: int) -> dict[str, Any]:
     """The numbers of metrics/dimensions.json, from `grid`.
 
     `recommended.loss` is the share of the full dimension's NDCG@10 that the recommended one loses

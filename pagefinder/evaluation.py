@@ -86,19 +86,23 @@ def comparisons(
 ) -> pd.DataFrame:
     """Every claim of the form "tuned is better than B": per B, `statistics.gain`.
 
-    Against the base every metric is compared, against the others NDCG@10.
-    Two systems that search among all pages are compared with each other alone.
+    Against the base every metric is compared, against the others NDCG@10. What is cut to fewer
+    dimensions (tuned@D) is compared with base and tuned at all of them. Two systems that search
+    among all pages are compared with each other alone.
 
     Returns:
         before, after, metric, queries, documents, difference, low, high, p_value (the last three
         empty where documents are too few).
     """
+    cuts = [name for name in scored if name.startswith("tuned@")]
+    others = [name for name in scored if name not in cuts]
+    pairs = [(name, "tuned" + FAR if name.endswith(FAR) else "tuned") for name in others]
+    pairs += [(name, cut) for cut in cuts for name in ("base", "tuned")]
     rows = []
-    for before in scored:
-        after = "tuned" + FAR if before.endswith(FAR) else "tuned"
+    for before, after in pairs:
         if before in (after, "random"):
             continue
-        for metric in METRICS if before == "base" else METRICS[:1]:
+        for metric in METRICS if (before, after) == ("base", "tuned") else METRICS[:1]:
             result = gain(
                 scored[before][metric],
                 scored[after][metric],

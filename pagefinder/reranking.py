@@ -176,6 +176,10 @@ def _metrics(
     def ndcg(name: str, depth: int) -> np.ndarray:
         return scored[name, depth]["ndcg@10"].to_numpy()
 
+    def won(before: str, after: str) -> dict[str, float]:
+        values = ndcg(before, middle), ndcg(after, middle)
+        return gain(*values, documents, resamples=resamples, seed=seed)
+
     return {
         "depth": {
             depth: {
@@ -185,13 +189,9 @@ def _metrics(
             }
             for depth in depths
         },
-        "gain": gain(
-            ndcg("embedder", middle),
-            ndcg("tuned", middle),
-            documents,
-            resamples=resamples,
-            seed=seed,
-        ),
+        "gain": won("embedder", "tuned"),
+        "training": won("base", "tuned"),
+        "fusion": won("embedder", "fused"),
         "recall@10": float(scored["tuned", middle]["recall@10"].mean()),
         "first_stage_missed": int((scored["embedder", depths[-1]]["rank"] == 0).sum()),
     }

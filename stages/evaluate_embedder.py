@@ -34,7 +34,8 @@ def main(params: Params, root: Path = Path()) -> None:
     )
     table = dimensions.grid(test, models, dict.fromkeys(own, dims), knobs.rescore, device)
     runs = {name: find(test, model) for name, model in models.items()}
-    runs[f"tuned@{choice}"] = find(test, own["tuned"], dimension=choice)
+    figures = dimensions.dimension_metrics(table, choice)
+    runs |= {f"tuned@{d}": find(test, own["tuned"], dimension=d) for d in dimensions.named(figures)}
     wanted = {"text": knobs.text_baseline, "embedder": knobs.text_embedder}
     runs |= baseline_runs(test, **wanted, seed=seed, device=device)
     if knobs.distractors == "all":
@@ -57,8 +58,7 @@ def main(params: Params, root: Path = Path()) -> None:
     metrics = root / stages.METRICS
     content = evaluation.embedder_metrics(scored, list(params.compare), claims)
     work.write_json(metrics / "embedder.json", content, root)
-    content = dimensions.dimension_metrics(table, choice)
-    work.write_json(metrics / "dimensions.json", content, root)
+    work.write_json(metrics / "dimensions.json", figures, root)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,19 @@ class Inputs:
         """before, after, metric, queries, documents, difference, low, high, p_value."""
         return _table(self.per_query / "embedder_comparisons.csv")
 
+    def claim(self, before: str, after: str) -> dict[str, float]:
+        """What `after` adds to `before` in NDCG@10: difference, low, high, p_value.
+
+        Without the last three where documents are too few, {} where the two were not compared.
+        """
+        rows = self.comparisons
+        if rows.empty:
+            return {}
+        wanted = {"before": before, "after": after, "metric": "ndcg@10"}
+        rows = rows[(rows[list(wanted)] == pd.Series(wanted)).all(axis=1)]
+        found = rows[["difference", "low", "high", "p_value"]].dropna(axis=1)
+        return {} if found.empty else {str(k): float(v) for k, v in found.iloc[0].items()}
+
     @cached_property
     def sizes(self) -> pd.DataFrame:
         """model, parameters, ndcg@10 of base, tuned and the compared models."""

@@ -122,6 +122,12 @@ def sure(gain: Mapping[Any, Any]) -> str:
     return f" (95% interval {interval(gain)}, p = {p_value(gain)})"
 
 
+def claimed(inputs: Inputs, before: str, after: str) -> str:
+    """What `after` adds to `before`, behind a colon; nothing where they were not compared."""
+    gain = inputs.claim(before, after)
+    return f": {change(gain['difference'])}{sure(gain)}" if gain else ""
+
+
 def _asked(inputs: Inputs) -> str:
     pages = len(inputs.corpus.page_rows("eval"))
     asked = len(inputs.queries) or len(inputs.corpus.query_rows("eval"))
@@ -147,15 +153,16 @@ def reranking(inputs: Inputs) -> Section:
     )
     section.answer.append(sentence)
     if "base" in at:
-        untrained = at["base"]["ndcg@10"]
-        difference = change(at["tuned"]["ndcg@10"] - untrained)
+        worth = metrics["training"]
         section.answer.append(
-            f"Untrained, it scores {score(untrained)}: training is worth {difference}."
+            f"Untrained, it scores {score(at['base']['ndcg@10'])}: training is worth "
+            f"{change(worth['ndcg@10'])}{sure(worth)}."
         )
     if "fused" in at:
         section.answer.append(
             f"Fused with the embedder's score (the reranker weighs {metrics['fusion_weight']:g}, "
-            f"as chosen on dev) it scores {score(at['fused']['ndcg@10'])}."
+            f"as chosen on dev) it scores {score(at['fused']['ndcg@10'])}, against the embedder "
+            f"alone {change(metrics['fusion']['ndcg@10'])}{sure(metrics['fusion'])}."
         )
     missed = metrics.get("first_stage_missed", 0)
     section.answer.append(

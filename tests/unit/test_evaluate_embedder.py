@@ -74,8 +74,11 @@ def test_the_files_are_as_promised(root) -> None:
             "random",
             "base+distractors",
             "tuned+distractors",
-            f"tuned@{metrics(root, 'dimensions')['recommended']['dimension']}",
             "qrels",
+            *(
+                f"tuned@{metrics(root, 'dimensions')[name]['dimension']}"
+                for name in ("recommended", "beats_base")
+            ),
         )
     }
 
@@ -182,6 +185,14 @@ def test_per_query_table_and_slices(root) -> None:
 def test_every_claim_has_an_interval(root) -> None:
     claims = pd.read_csv(root / "data/per_query/embedder_comparisons.csv")
     assert set(claims["before"]) >= {"base", "bm25", "other", "base+distractors"}
+    found = metrics(root, "dimensions")
+    full = {name: found["dims"]["32"][name]["ndcg@10"] for name in ("base", "tuned")}
+    pairs = claims[claims["metric"] == "ndcg@10"].set_index(["before", "after"])["difference"]
+    for name in ("recommended", "beats_base"):
+        dimension = found[name]["dimension"]
+        cut = found["dims"][str(dimension)]["tuned"]["ndcg@10"]
+        for before, score in full.items():
+            assert pairs[before, f"tuned@{dimension}"] == pytest.approx(cut - score, abs=2e-6)
     assert claims.notna().all().all()
     assert (claims["low"] <= claims["difference"]).all()
     assert (claims["difference"] <= claims["high"]).all()
