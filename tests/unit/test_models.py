@@ -233,9 +233,11 @@ def test_rows_have_equally_many_negatives_and_never_an_answer(corpus):
 
 
 def test_training_never_sees_a_page_of_another_split(corpus):
-    rows = examples.embedder_rows(corpus, negatives(corpus), seed=1)
-    seen = set(rows.filter(regex="_id$").drop(columns="query_id").to_numpy().ravel())
-    assert seen <= {f"p{number:02}" for number in range(24)}
+    """Nor where negatives are lacking and pages are drawn in their place."""
+    for mined in (negatives(corpus), negatives(corpus)[:2]):
+        rows = examples.embedder_rows(corpus, mined, seed=1)
+        seen = set(rows.filter(regex="_id$").drop(columns="query_id").to_numpy().ravel())
+        assert seen <= {f"p{number:02}" for number in range(24)}
 
 
 def test_a_dimension_larger_than_the_models_is_named(root, corpus, tmp_path):
@@ -378,6 +380,39 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
     scores = {row["corpus_id"]: row["score"] for row in ranked}
     sigmoid = 1 / (1 + np.exp(-expected[first.index]))
     np.testing.assert_allclose([scores[i] for i in range(len(images))], sigmoid, atol=1e-4)
+
+
+def test_the_instruction_is_the_same_in_training_evaluation_and_serving(root, corpus, tmp_path):
+    knobs = PARAMS.reranker.model_copy(update={"instruction": "Does the page answer?"})
+    model = models.open_reranker(knobs, PARAMS.pixels, HARDWARE, root)
+
+    def spied(model):
+        seen = set()
+        original = model.preprocess
+
+        def preprocess(inputs, prompt=None, **keywords):
+            seen.add(prompt)
+            return original(inputs, prompt=prompt, **keywords)
+
+        model.preprocess = preprocess
+        return seen
+
+    seen = spied(model)
+    pairs = candidates()
+    training.train_reranker(
+        model, corpus, pairs, knobs, PARAMS.compute, HARDWARE, 1, tmp_path / "run"
+    )
+    assert seen == {"Does the page answer?"}
+    seen.clear()
+    scoring.score_pairs(model, corpus, pairs[:4], HARDWARE, 4)
+    assert seen == {"Does the page answer?"}
+    del model.preprocess
+    models.save(model, tmp_path / "saved")
+    releasing.release_reranker(tmp_path / "saved", tmp_path / "released", "# card")
+    opened = CrossEncoder(str(tmp_path / "released"), device="cpu")
+    seen = spied(opened)
+    opened.rank("Where is revenue?", [blank(), blank(64, 96)])
+    assert seen == {"Does the page answer?"}
 
 
 def test_reranked_runs_keep_the_rest_below(corpus):
