@@ -1,6 +1,7 @@
 """What DVC cannot check itself: that dvc.yaml lists the code and params that decide each result."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -100,6 +101,15 @@ def test_stages_without_a_model_do_not_import_torch(name):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "[]"
+
+
+def test_threads_that_wait_leave_the_cores_to_other_work():
+    code = "import os, stages; print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "PASSIVE", done.stderr
 
 
 def test_the_library_knows_neither_dvc_nor_the_stages():
