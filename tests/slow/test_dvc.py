@@ -117,6 +117,13 @@ def clone(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def committed(clone):
+    """Every test leaves the workspace as committed, also one that fails."""
+    yield
+    restore(clone)
+
+
 def test_a_second_repro_runs_nothing(clone):
     assert ran(run(clone, "dvc", "repro")) == set()
     assert "up to date" in run(clone, "dvc", "status")
@@ -185,7 +192,6 @@ def test_a_reranker_param_reruns_no_embedder_stage(clone):
     assert shown["params.yaml"][param]["new"] in (3e-5, "3e-05")
     assert len(shown["params.yaml"]) == 1
     assert "metrics/reranker.json" in run(clone, "dvc", "metrics", "diff", "HEAD", "gentle")
-    restore(clone)
 
 
 @pytest.fixture(scope="module")
@@ -200,11 +206,14 @@ def sweep(clone):
     )
     documented(clone, "dvc exp run --queue -S 'seed=14,15' evaluate_embedder")
     documented(clone, "dvc queue start -j 1")
-    late = time.monotonic() + 900
+    late = time.monotonic() + 1800
     said = documented(clone, "dvc queue status")
     while "Queued" in said or "Running" in said:
         assert time.monotonic() < late, said
-        time.sleep(3)
+        # Asking writes a message that a worker may read half-written, and stop at: ask seldom.
+        time.sleep(15)
+        if "0 active, 0 idle" in said:
+            documented(clone, "dvc queue start -j 1")
         said = documented(clone, "dvc queue status")
     assert len(names(said)) == 4, said
     assert run(clone, "git", "status", "--short") == ""
@@ -215,6 +224,16 @@ def sweep(clone):
     assert "train_embedder" in documented(clone, "dvc queue logs NAME", NAME=names(said)[0])
     documented(clone, "dvc queue remove --success")
     return found
+
+
+def scores(clone: Path) -> dict[str, float]:
+    """NDCG@10 of the tuned embedder by experiment."""
+    experiments = json.loads(documented(clone, "dvc exp show --json"))[1]["experiments"]
+    metrics = {at["name"]: at["revs"][0]["data"]["metrics"] for at in experiments}
+    return {
+        name: files["metrics/embedder.json"]["data"]["tuned"]["ndcg@10"]
+        for name, files in metrics.items()
+    }
 
 
 def names(status: str) -> list[str]:
@@ -229,21 +248,16 @@ def test_a_sweep_tries_every_combination(clone, sweep):
     assert all(at["mine.negatives"] == 2 and at[dims] == "[192, 48]" for at in grid)
     shown = documented(clone, "dvc exp show --only-changed --md")
     assert all(name in shown for name in sweep)
-    runs = json.loads(documented(clone, "dvc exp show --json"))[1]["experiments"]
-    scores = {at["name"]: at["revs"][0]["data"]["metrics"] for at in runs}
-    for name in sweep:
-        assert 0 <= scores[name]["metrics/embedder.json"]["data"]["tuned"]["ndcg@10"] <= 1
+    known = scores(clone)
+    assert all(0 <= known[name] <= 1 for name in sweep)
 
 
 def test_seeds_have_a_spread(clone, sweep):
     assert sorted(at["seed"] for at in sweep.values() if "seed" in at) == [14, 15]
     lines = documented(clone, "python -m stages.spread").splitlines()
+    known = scores(clone)
     values = [tuned((clone / "metrics/embedder.json").read_text())]
-    values += [
-        tuned(run(clone, "git", "show", f"{name}:metrics/embedder.json"))
-        for name, at in sweep.items()
-        if "seed" in at
-    ]
+    values += [known[name] for name, at in sweep.items() if "seed" in at]
     wanted = [np.mean(values), np.std(values, ddof=1), min(values), max(values)]
     found = next(line for line in lines if line.endswith("  as committed")).split()
     assert found[:3] == ["13", "14", "15"]
@@ -310,11 +324,16 @@ def dataset(folder: Path) -> Path:
 
 
 def manuals(folder: Path) -> Path:
-    """Four small manuals with bookmarks."""
-    for name in ("pump", "valve", "pipe", "tank"):
-        parts = [f"Opening the {name}", f"Cleaning a {name}", f"Colour of the {name}"]
-        pages = [[(part, 18), *["Water runs downhill all day."] * 6] for part in parts]
-        write_pdf(folder / f"{name}.pdf", pages, [(0, part, n) for n, part in enumerate(parts)])
+    """Three small manuals with bookmarks."""
+    for name, parts in {
+        "pumps": ["Sealing the pump shaft", "Pressure of the outlet", "Bearings and grease"],
+        "valves": ["Opening a jammed valve", "Springs for the piston", "Colour of the handle"],
+        "pipes": ["Bending copper tubes", "Welding the flange", "Insulating hot lines"],
+    }.items():
+        body = ["Water runs downhill and nobody has to push it along."] * 6
+        pages = [[(part, 18), *body, f"Number {n}"] for n, part in enumerate(parts)]
+        outline = [(0, part, n) for n, part in enumerate(parts)]
+        write_pdf(folder / f"{name}.pdf", pages, outline, f"The {name} book")
     return folder
 
 
@@ -347,8 +366,7 @@ def test_own_data_becomes_a_corpus(clone, tmp_path):
         upto="prepare",
         **{"/data/manuals": manuals(tmp_path / "pdf")},
     )
-    assert sum(corpus(clone)["pages"][split] for split in ("train", "dev", "eval")) == 12
-    restore(clone)
+    assert sum(corpus(clone)["pages"][split] for split in ("train", "dev", "eval")) == 9
 
 
 @pytest.mark.parametrize(
