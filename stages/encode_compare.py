@@ -1,5 +1,6 @@
 """Encode the corpus with another model to compare with: `python -m stages.encode_compare NAME`."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.params import Base, Params
 from stages import COMPARE_VECTORS, CORPUS, run
+
+log = logging.getLogger(__name__)
 
 CODE = [Path("requirements.lock")] + [
     Path(f"pagefinder/{name}.py") for name in ("corpus", "encoding", "heads", "models", "pixels")
@@ -22,13 +25,10 @@ def main(params: Params, root: Path = Path(), name: str = "") -> None:
     other = params.compare[name]
     hardware = models.settle(params.compute, scoring=True)
     pixels = params.pixels.model_copy(update={"max": other.max_pixels or params.pixels.max})
-    base = Base(
-        model=other.model,
-        revision=other.revision,
-        pooling=other.pooling,
-        query_prompt=other.query_prompt,
-        page_prompt=other.page_prompt,
-    )
+    if pixels.max > params.pixels.max:
+        stored = params.pixels.max
+        log.warning("%s: stored pages have %d pixels at most: raise pixels.max", name, stored)
+    base = Base(**other.model_dump(exclude={"max_pixels"}))
     model = models.open_embedder(base, pixels, hardware, root)
     corpus = Corpus(root / CORPUS)
     if other.max_pixels and models.visual_tokens(model, corpus.image(0)) is None:

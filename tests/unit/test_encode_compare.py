@@ -87,6 +87,12 @@ def test_a_compared_model_has_its_own_prompts_and_pixels(root):
     assert about == {"parameters": sum(weight.numel() for weight in model.parameters())}
 
 
+def test_a_larger_budget_than_the_stored_pages_have_is_warned_about(root, caplog):
+    base = tiny_content()["profiles"]["cpu"]["base"]
+    vectors(root, settings(model=base["model"], pooling=base["pooling"], max_pixels=10**6))
+    assert "raise pixels.max" in caplog.text
+
+
 @pytest.mark.parametrize("saved", [False, True])
 def test_a_dual_encoder_sees_pages_as_it_was_made_to(root, tmp_path, saved):
     """No pixel budget reaches its processor, and it needs no pooling: as when plainly opened."""
