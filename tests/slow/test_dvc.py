@@ -373,7 +373,6 @@ def test_own_data_becomes_a_corpus(clone, tmp_path):
     ("change", "said"),
     [
         ("profiles.cpu.base.model=nano/models/nobody", "no such folder"),
-        ("profiles.cpu.embedder.dims=[4096,64]", "asks for dimension 4096"),
         ("loss.temperature=-1", "loss.temperature is -1"),
     ],
 )
