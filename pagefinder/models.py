@@ -16,7 +16,7 @@ from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from transformers import AutoConfig
 
-from pagefinder import heads, launching
+from pagefinder import heads, launching, vision
 from pagefinder.errors import InputError
 from pagefinder.params import Base, Compute, Pixels, Reranker
 from pagefinder.pixels import budget_size
@@ -129,7 +129,7 @@ def open_embedder(
         modules = [transformer, *_pooling(transformer, base), Normalize()]
         model = SentenceTransformer(modules=modules, device=hardware.device, prompts=prompts)
     _check_sight(model, base.model)
-    _pad(model, hardware)
+    _settle_attention(model, hardware)
     return model
 
 
@@ -174,7 +174,7 @@ def open_reranker(
         modules = heads.fresh(name, reranker.head, _transformer_keywords(keywords))
         model = CrossEncoder(modules=modules, device=hardware.device, **instruction)
     _check_sight(model, reranker.model)
-    _pad(model, hardware)
+    _settle_attention(model, hardware)
     return model
 
 
@@ -267,13 +267,14 @@ def _check_sight(model: SentenceTransformer | CrossEncoder, name: str) -> None:
         )
 
 
-def _pad(model: SentenceTransformer | CrossEncoder, hardware: Hardware) -> None:
-    """Keep padding texts where flash attention would concatenate them.
+def _settle_attention(model: SentenceTransformer | CrossEncoder, hardware: Hardware) -> None:
+    """Keep padding texts where flash attention would concatenate them; join pages elsewhere.
 
     The positions that Qwen-VL gives to text and image tokens are not proved against concatenation.
     """
     if hardware.attention == "flash_attention_2":
         model[0].unpad_inputs = False
+    vision.join_pages(getattr(model[0], "model", None), hardware.attention)
 
 
 def visual_tokens(model: SentenceTransformer | CrossEncoder, image: Image.Image) -> int | None:

@@ -8,7 +8,7 @@ from pagefinder.params import Params
 from stages import BASE_VECTORS, CORPUS, run
 
 CODE = [Path("requirements.lock")] + [
-    Path(f"pagefinder/{name}.py") for name in ("corpus", "encoding", "heads", "models", "pixels")
+    Path(f"pagefinder/{name}.py") for name in "corpus encoding heads models pixels vision".split()
 ]
 
 

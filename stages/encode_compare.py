@@ -13,7 +13,7 @@ from stages import COMPARE_VECTORS, CORPUS, run
 log = logging.getLogger(__name__)
 
 CODE = [Path("requirements.lock")] + [
-    Path(f"pagefinder/{name}.py") for name in ("corpus", "encoding", "heads", "models", "pixels")
+    Path(f"pagefinder/{name}.py") for name in "corpus encoding heads models pixels vision".split()
 ]
 
 

@@ -8,7 +8,7 @@ from pagefinder.params import Params
 from stages import CORPUS, EMBEDDER, TUNED_VECTORS, run
 
 CODE = [Path("requirements.lock")] + [
-    Path(f"pagefinder/{name}.py") for name in ("corpus", "encoding", "heads", "models", "pixels")
+    Path(f"pagefinder/{name}.py") for name in "corpus encoding heads models pixels vision".split()
 ]
 
 

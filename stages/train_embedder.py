@@ -11,7 +11,7 @@ from stages import CORPUS, EMBEDDER, NEGATIVES, PLOTS, run
 
 CODE = [Path("stages/train_embedder.py"), Path("requirements.lock")] + [
     Path(f"pagefinder/{name}.py")
-    for name in "corpus examples heads memory models pixels resuming training".split()
+    for name in "corpus examples heads memory models pixels resuming training vision".split()
 ]
 
 

@@ -11,7 +11,7 @@ from stages import CANDIDATES, CORPUS, EMBEDDER, PLOTS, RERANKER, run
 
 CODE = [Path("stages/train_reranker.py"), Path("requirements.lock")] + [
     Path(f"pagefinder/{name}.py")
-    for name in "corpus examples heads memory models pixels resuming training".split()
+    for name in "corpus examples heads memory models pixels resuming training vision".split()
 ]
 
 

@@ -25,7 +25,7 @@ def tiny_content(**sections: dict) -> dict:
     content["evaluate"]["bootstrap"] = 50
     cpu["pixels"] |= {"min": 1024, "max": 96 * 64, "multiple": 32}
     # Exact comparisons need float32, whatever the default prefers.
-    cpu["compute"] |= {"threads": 1, "encode_batch": 8, "precision": "fp32"}
+    cpu["compute"] |= {"threads": 1, "encode_batch": 8, "precision": "fp32", "workers": 0}
     cpu["base"] |= {"model": "models/vlm", "revision": "", "pooling": "lasttoken"}
     cpu["embedder"] |= {"dims": [192, 48], "batch": 4, "epochs": 1, "evaluations": 2}
     cpu["reranker"] |= {

@@ -1,0 +1,56 @@
+"""Joined pages are attended to as transformers attends to them one by one."""
+
+import pytest
+import torch
+from tiny import tiny_params, write_vlm
+
+from pagefinder import drawing, models, vision
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """A random-weight embedder for each implementation, under the same seed."""
+    root = tmp_path_factory.mktemp("root")
+    write_vlm(root / "models/vlm")
+    knobs = tiny_params()
+    result = {}
+    for attention in vision.NAMES:
+        hardware = models.settle(knobs.compute.model_copy(update={"attention": attention}))
+        result[attention] = models.open_embedder(knobs.base, knobs.pixels, hardware, root)
+    return result
+
+
+def pages(sizes):
+    """Drawn pages, cropped to (width, height)."""
+    canvas = drawing.new_canvas()
+    for row in range(0, canvas.rows, 2):
+        drawing.write(canvas, row, row, f"Otter {row}")
+    return [canvas.image.crop((0, 0, *size)) for size in sizes]
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize(
+    "sizes", [[(96, 64)] * 3, [(96, 64), (64, 64), (96, 64)]], ids=["equal", "unequal"]
+)
+def test_joined_pages_give_the_vectors_and_gradients_of_single_ones(opened, attention, sizes):
+    model = opened[attention]
+    tower = model[0].model.config.vision_config
+    assert tower._attn_implementation == vision.NAMES[attention]
+    outcomes = []
+    for implementation in (vision.NAMES[attention], attention):
+        model[0].model.set_attn_implementation({"vision_config": implementation})
+        model.zero_grad()
+        vectors = model(model.preprocess(pages(sizes)))["sentence_embedding"]
+        vectors[:, 0].sum().backward()
+        weight = next(w for name, w in model.named_parameters() if "blocks.0.attn.qkv" in name)
+        outcomes.append((vectors.detach(), weight.grad.clone()))
+    model[0].model.set_attn_implementation({"vision_config": vision.NAMES[attention]})
+    for joined, single in zip(*outcomes, strict=True):
+        assert joined.abs().max() > 0
+        torch.testing.assert_close(joined, single, rtol=1e-4, atol=1e-6)
+
+
+def test_a_saved_model_does_not_carry_the_name(opened, tmp_path):
+    models.save(opened["eager"], tmp_path / "saved")
+    for path in (tmp_path / "saved").rglob("*.json"):
+        assert "flash_free" not in path.read_text()
