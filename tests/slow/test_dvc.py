@@ -152,7 +152,7 @@ def test_the_released_models_are_used_as_the_readme_says(clone, tmp_path):
 
 
 def test_a_variant_is_compared_with_its_commit(clone):
-    output = documented(clone, "dvc exp run -n short-vectors -S evaluate.tolerance=0.05")
+    output = documented(clone, "dvc exp run -n short-vectors -S evaluate.tolerance=0.15")
     assert ran(output) <= {
         "evaluate_embedder",
         "evaluate_pixels",
@@ -165,7 +165,7 @@ def test_a_variant_is_compared_with_its_commit(clone):
     assert workspace["rev"] == "workspace"
     assert [at["name"] for at in commit["experiments"]] == ["short-vectors"]
     said = documented(clone, "dvc params diff HEAD short-vectors")
-    assert said.splitlines()[1].split() == ["params.yaml", "evaluate.tolerance", "0.01", "0.05"]
+    assert said.splitlines()[1].split() == ["params.yaml", "evaluate.tolerance", "0.01", "0.15"]
     documented(clone, "dvc metrics diff HEAD short-vectors")
     restore(clone)
     assert plots(clone, documented(clone, "dvc plots diff HEAD short-vectors"))
