@@ -116,6 +116,23 @@ def _lookups(report: Report, metric: str, printed: str, rng: random.Random) -> l
     ]
 
 
+def _questions(
+    report: Report,
+    metric: str,
+    origin: str,
+    figures: list[str],
+    rng: random.Random,
+    forms: tuple[str, ...],
+    **words: str,
+) -> list[Question]:
+    """A question in one of `forms`, and lookups of one of the page's figures."""
+    name, paraphrase = _named(metric, rng)
+    form = rng.choice(forms)
+    text = form.format(name=name, company=report.company, year=report.year, **words)
+    question = Question("paraphrase" if paraphrase else origin, text)
+    return [question, *_lookups(report, metric, rng.choice(figures), rng)]
+
+
 def _facts(report: Report, metric: str, figures: list[str]) -> set[Fact]:
     """The facts of `_lookups` for every figure on a page."""
     whens: set[Fact] = {(report.company, metric, printed) for printed in figures}
@@ -162,17 +179,15 @@ def _table(report: Report, rng: random.Random, accent: drawing.Colour, metric: s
     lines = [["Region", "H1", "H2"]]
     lines += [[region, _figure(rng, unit)[1], _figure(rng, unit)[1]] for region in rows]
     region, half = rng.choice(rows), rng.choice(("first", "second"))
-    name, paraphrase = _named(metric, rng)
-    text = rng.choice(
-        (
-            f"How much {name} did {report.company} report for {region} in {report.year}?",
-            f"What was {name} in the {region} at {report.company}, {half} half of {report.year}?",
-            f"{report.company} {report.year}: {name} in {region}",
-        )
-    )
     figures = [figure for line in lines[1:] for figure in line[1:]]
-    questions = [Question("paraphrase" if paraphrase else "how much", text)]
-    questions += _lookups(report, metric, rng.choice(figures), rng)
+    forms = (
+        "How much {name} did {company} report for {region} in {year}?",
+        "What was {name} in the {region} at {company}, {half} half of {year}?",
+        "{company} {year}: {name} in {region}",
+    )
+    questions = _questions(
+        report, metric, "how much", figures, rng, forms, region=region, half=half
+    )
 
     def draw() -> drawing.Canvas:
         canvas = _canvas(report, accent, f"{metric} by region {report.year}")
@@ -186,16 +201,12 @@ def _bars(report: Report, rng: random.Random, accent: drawing.Colour, metric: st
     names = rng.sample(SEGMENTS, 4)
     pairs = [_figure(rng, METRICS[metric][1]) for _ in names]
     values, figures = [value for value, _ in pairs], [text for _, text in pairs]
-    name, paraphrase = _named(metric, rng)
-    text = rng.choice(
-        (
-            f"Which segment of {report.company} had the highest {name} in {report.year}?",
-            f"Which part of {report.company} was weakest in {name} in {report.year}?",
-            f"How does {name} of {report.company} split by segment in {report.year}?",
-        )
+    forms = (
+        "Which segment of {company} had the highest {name} in {year}?",
+        "Which part of {company} was weakest in {name} in {year}?",
+        "How does {name} of {company} split by segment in {year}?",
     )
-    questions = [Question("paraphrase" if paraphrase else "which", text)]
-    questions += _lookups(report, metric, rng.choice(figures), rng)
+    questions = _questions(report, metric, "which", figures, rng, forms)
 
     def draw() -> drawing.Canvas:
         canvas = _canvas(report, accent, f"{metric} by segment {report.year}")
@@ -208,16 +219,12 @@ def _bars(report: Report, rng: random.Random, accent: drawing.Colour, metric: st
 def _line(report: Report, rng: random.Random, accent: drawing.Colour, metric: str) -> Slide:
     pairs = [_figure(rng, METRICS[metric][1]) for _ in QUARTERS]
     values, figures = [value for value, _ in pairs], [text for _, text in pairs]
-    name, paraphrase = _named(metric, rng)
-    text = rng.choice(
-        (
-            f"Did {name} at {report.company} rise or fall over {report.year}?",
-            f"Was {name} of {report.company} higher in Q4 than in Q1 of {report.year}?",
-            f"In which quarter of {report.year} did {name} peak at {report.company}?",
-        )
+    forms = (
+        "Did {name} at {company} rise or fall over {year}?",
+        "Was {name} of {company} higher in Q4 than in Q1 of {year}?",
+        "In which quarter of {year} did {name} peak at {company}?",
     )
-    questions = [Question("paraphrase" if paraphrase else "comparison", text)]
-    questions += _lookups(report, metric, rng.choice(figures), rng)
+    questions = _questions(report, metric, "comparison", figures, rng, forms)
 
     def draw() -> drawing.Canvas:
         canvas = _canvas(report, accent, f"{metric} per quarter {report.year}")
