@@ -26,9 +26,9 @@ FIRST_CELL = 2
 LEFT, WINDOW = 4, 9  # a visual token reads its own four columns, four to the left, one to the right
 CONSONANTS = [*"bcdfghjklmnprstvwxyz", "st", "tr", "pr", "ch", "sh", "gr", "ph", "qu"]
 VOWELS = [*"aeiou", "ea", "io", "ou", "ai"]
+ENDINGS = ["", "", "n", "r", "s", "l", "t", "ng", "ment", "er", "ed", "y", "ck", "d"]
 FIGURES = 0.35  # share of questions that only a figure answers
 WRONG_FIGURES = 0.6  # share of pages that are asked for a figure that is not quite theirs
-ENDINGS = ["", "", "n", "r", "s", "l", "t", "ng", "ment", "er", "ed", "y", "ck", "d"]
 
 
 @dataclass
@@ -99,13 +99,14 @@ def near_miss(word: str, rng: random.Random) -> str:
 def wrong_figure(question: str, rng: random.Random) -> str:
     """Return the question with a digit of one number changed, or as it is where it has none."""
     words = question.split()
-    numbers = [place for place, word in enumerate(words) if sum(map(str.isdigit, word)) > 1]
+    numbers = [
+        place
+        for place, word in enumerate(words)
+        if sum(map(str.isdigit, word)) > 1 and not any(map(str.isalpha, word))
+    ]
     if numbers:
         place = rng.choice(numbers)
-        word = words[place]
-        at = rng.choice([i for i, character in enumerate(word) if character.isdigit()])
-        other = rng.choice([digit for digit in "0123456789" if digit != word[at]])
-        words[place] = word[:at] + other + word[at + 1 :]
+        words[place] = near_miss(words[place], rng)
     return " ".join(words)
 
 
