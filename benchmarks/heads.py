@@ -8,20 +8,18 @@ under .work/heads; what is done there is not done again. Prints NDCG@10 at the m
 and after training, and the difference on the same queries with its interval over documents.
 """
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
+from benchmarks import roots
+from benchmarks.roots import ROOT
 from pagefinder import params, work
 from pagefinder.corpus import Corpus
 from pagefinder.ranking import documents_of, judgements
 from pagefinder.statistics import gain
 
-ROOT = Path(__file__).parents[1]
 HEADS = ("logit", "dense")
 STAGES = ("train_reranker", "evaluate_reranker")
 NEEDED = ("data/corpus", "data/candidates.parquet", "models/embedder")
@@ -33,15 +31,14 @@ def lay_out(content: dict, head: str, root: Path) -> Path:
     code = [root / f"pagefinder/{name}.py" for name in ("heads", "models", "training", "examples")]
     inputs = [*(root / name for name in NEEDED), *code, root / content["checkpoints"]]
     folder = work.checkpoints(f"heads/{head}", (content["seed"], knobs), inputs, root)
-    for name in (*NEEDED, content["checkpoints"]):
+    shared = (*NEEDED, content["checkpoints"])
+    for name in shared:
         if not (root / name).exists():
             sys.exit(f"error: {name} is missing: run `make repro` first")
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        if not (folder / name).exists():
-            (folder / name).symlink_to((root / name).resolve())
+    roots.share(shared, root, folder)
     profile = content["profiles"][content["profile"]] | {"reranker": knobs}
     own = content | {"profiles": content["profiles"] | {content["profile"]: profile}}
-    (folder / "params.yaml").write_text(yaml.safe_dump(own, sort_keys=False), encoding="utf-8")
+    roots.write_params(own, folder)
     return folder
 
 
@@ -49,11 +46,9 @@ def per_query(folder: Path) -> pd.DataFrame:
     """Train and score what is not done yet; base_ndcg@10 and tuned_ndcg@10 by query_id."""
     table = folder / "data/per_query/reranker.parquet"
     if not table.exists():
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
         for stage in STAGES:
             if stage == "evaluate_reranker" or not (folder / "models/reranker").exists():
-                command = [sys.executable, "-m", f"stages.{stage}"]
-                subprocess.run(command, check=True, cwd=folder, env=environment)
+                roots.run_stage(stage, folder)
     return pd.read_parquet(table).set_index("query_id")
 
 

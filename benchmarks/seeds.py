@@ -11,17 +11,14 @@ Prints a Markdown table and writes metrics/seeds.json, which the report shows.
 import argparse
 import json
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import yaml
-
+from benchmarks import roots
+from benchmarks.roots import ROOT
 from pagefinder import params, work
 from pagefinder.reporting import spread
+from stages import readme
 
-ROOT = Path(__file__).parents[1]
 STAGES = (
     "download prepare encode_base mine train_embedder encode_tuned evaluate_embedder candidates "
     "train_reranker evaluate_reranker"
@@ -39,23 +36,17 @@ def lay_out(content: dict, seed: int, root: Path) -> Path:
     inputs = [*sorted(library), *stages, root / "requirements.lock", root / content["checkpoints"]]
     folder = work.checkpoints("seeds/run", content, inputs, root)
     (folder / "data/compare").mkdir(parents=True, exist_ok=True)
-    for name in (content["checkpoints"], content["input"]):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        if not (folder / name).exists():
-            (folder / name).symlink_to((root / name).resolve())
-    text = yaml.safe_dump(content, sort_keys=False)
-    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    roots.share((content["checkpoints"], content["input"]), root, folder)
+    roots.write_params(content, folder)
     return folder
 
 
 def measure(folder: Path) -> dict[str, object]:
     """Run the stages that are not done yet; the figures of the run."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for stage in STAGES:
         done = folder / work.WORK / "done" / stage
         if not done.exists():
-            command = [sys.executable, "-m", f"stages.{stage}"]
-            subprocess.run(command, check=True, cwd=folder, env=environment)
+            roots.run_stage(stage, folder)
             done.parent.mkdir(parents=True, exist_ok=True)
             done.touch()
     names = ("embedder", "dimensions", "reranker")
@@ -83,8 +74,7 @@ def main() -> None:
     content = params.read(ROOT / "params.yaml")
     params.parse(content)
     table = spread.table(run(content, options.seeds))
-    rows = [table.header, ["---"] * len(table.header), *table.rows]
-    print("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    print(readme.table(table.header, table.rows))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from sentence_transformers.sentence_transformer.losses import (
     MatryoshkaLoss,
 )
 
+from benchmarks import roots
 from pagefinder import examples, models, params, planning
 from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
@@ -53,11 +54,11 @@ STEPS = 4  # counted when bfloat16 is compared with float32
 
 def linked(root: Path, scratch: Path, settings: Params) -> Path:
     """A root of its own over the same corpus, negatives and base model."""
-    for path in (CORPUS, NEGATIVES, Path(settings.base.model)):
+    shared = (CORPUS, NEGATIVES, Path(settings.base.model))
+    for path in shared:
         if not (root / path).exists():
             raise InputError(f"{path} is missing: run `dvc repro mine` first")
-        (scratch / path).parent.mkdir(parents=True, exist_ok=True)
-        (scratch / path).symlink_to((root / path).resolve())
+    roots.share(shared, root, scratch)
     (scratch / "data/compare").mkdir(exist_ok=True)
     return scratch
 

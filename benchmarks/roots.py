@@ -1,0 +1,33 @@
+"""Folders in which a benchmark runs the pipeline's stages, beside the one it was started in."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def share(paths: Iterable[str | Path], root: Path, folder: Path) -> None:
+    """Link what stands in `root` into `folder`, where it is not there yet."""
+    for path in paths:
+        link = folder / path
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.symlink_to((root / path).resolve())
+
+
+def write_params(content: dict, folder: Path) -> None:
+    """Write params.yaml."""
+    text = yaml.safe_dump(content, sort_keys=False)
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+
+
+def run_stage(name: str, folder: Path) -> None:
+    """Run a stage of this code in `folder`, in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", f"stages.{name}"]
+    subprocess.run(command, check=True, cwd=folder, env=environment)
