@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pagefinder import work
-from pagefinder.ranking import METRICS, Qrels, Run, write_qrels, write_run
+from pagefinder.ranking import METRICS, Qrels, Run, first_right, write_qrels, write_run
 from pagefinder.searching import Task
 from pagefinder.statistics import gain
 
@@ -24,10 +24,7 @@ def about_queries(task: Task) -> pd.DataFrame:
     one of its own: questions about one page are no more independent than those about one document.
     """
     pages = task.corpus.pages
-    first = [
-        next(page for page, relevance in task.qrels[query].items() if relevance > 0)
-        for query in task.query_ids
-    ]
+    first = first_right({query: task.qrels[query] for query in task.query_ids})
     right = pages.iloc[[task.corpus.page_row[page] for page in first]].reset_index(drop=True)
     queries = task.corpus.queries.iloc[task.query_rows].reset_index(drop=True)
     return pd.DataFrame(

@@ -87,16 +87,18 @@ def dev_retrieval(
     positives = corpus.positives("dev")
     chosen: dict[str, dict[str, int]] = {}
     pages: dict[str, None] = {}
-    for query_id in np.random.default_rng(seed).permutation(list(positives)):
+    random = np.random.default_rng(seed)
+    for query_id in random.permutation(list(positives)):
         if len(pages) >= knobs.dev_pages:
             break
         chosen[str(query_id)] = positives[query_id]
         pages.update(dict.fromkeys(positives[query_id]))
-    dev_pages = corpus.pages.loc[corpus.pages["split"] == "dev", "page_id"]
-    for page_id in dev_pages:
+    others = corpus.pages.loc[corpus.pages["split"] == "dev", "page_id"].to_numpy(str)
+    # The table is in order of documents: only where all are taken may it decide.
+    for page_id in random.permutation(others) if len(others) > knobs.dev_pages else others:
         if len(pages) >= knobs.dev_pages:
             break
-        pages[page_id] = None
+        pages[str(page_id)] = None
     texts = corpus.queries.set_index("query_id")["text"]
     return InformationRetrievalEvaluator(
         queries={query_id: texts[query_id] for query_id in chosen},

@@ -145,10 +145,15 @@ def _word(name: str) -> str:
     return name
 
 
+def first_right(qrels: Qrels) -> list[str]:
+    """Each query's first page with a relevance above 0, the one that it is counted under."""
+    return [
+        next(page for page, relevance in pages.items() if relevance > 0) for pages in qrels.values()
+    ]
+
+
 def documents_of(corpus: Corpus, qrels: Qrels) -> list[str]:
     """The document of each query's first right page, or that page where it has none."""
-    known = dict(zip(corpus.pages["page_id"], corpus.pages["document_id"], strict=True))
-    first = [
-        next(page for page, relevance in pages.items() if relevance) for pages in qrels.values()
-    ]
-    return [known.get(page) or page for page in first]
+    pages = corpus.pages.set_index("page_id", drop=False)
+    known = pages["document_id"].fillna(pages["page_id"]).to_dict()
+    return [known.get(page, page) for page in first_right(qrels)]

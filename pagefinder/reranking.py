@@ -50,11 +50,19 @@ def reranked(candidates: pd.DataFrame, scores: np.ndarray, depth: int) -> Run:
     )
 
 
-def fused(candidates: pd.DataFrame, logits: np.ndarray, weight: float) -> np.ndarray:
-    """Weighted sum of logit and first-stage score, both standardised within each query."""
-    return weight * _standardised(candidates, logits) + (1 - weight) * _standardised(
-        candidates, candidates["score"].to_numpy()
+def fused(candidates: pd.DataFrame, logits: np.ndarray, weight: float, depth: int) -> np.ndarray:
+    """Weighted sum of logit and first-stage score, both standardised within each query.
+
+    Only the first `depth` candidates count, and only they get a score, the others nan: what lies
+    deeper, and is not even reranked, would change the balance of the two.
+    """
+    inside = (candidates["rank"] <= depth).to_numpy()
+    among = candidates[inside]
+    scores = np.full(len(candidates), np.nan)
+    scores[inside] = weight * _standardised(among, logits[inside]) + (1 - weight) * _standardised(
+        among, among["score"].to_numpy()
     )
+    return scores
 
 
 def _standardised(candidates: pd.DataFrame, values: np.ndarray) -> np.ndarray:
@@ -70,10 +78,10 @@ def choose_weight(dev: pd.DataFrame, logits: np.ndarray, qrels: Qrels, depth: in
     """The fusion weight with the best NDCG@10 on dev; of equals, the smaller."""
     if not qrels:
         return 1.0
-    scored = {
-        weight: mean_metrics(reranked(dev, fused(dev, logits, weight), depth), qrels)["ndcg@10"]
-        for weight in WEIGHTS
-    }
+    scored = {}
+    for weight in WEIGHTS:
+        run = reranked(dev, fused(dev, logits, weight, depth), depth)
+        scored[weight] = mean_metrics(run, qrels)["ndcg@10"]
     best = max(WEIGHTS, key=lambda weight: (round(scored[weight], 9), -weight))
     log.info("fusion weight %.1f: dev NDCG@10 %.4f, pure %.4f", best, scored[best], scored[1.0])
     return best
@@ -104,10 +112,11 @@ def evaluate(
     """Score embedder alone, base and tuned reranker, and fused scores at every depth.
 
     The base reranker is scored down to the middle depth only, the one that is compared in the
-    report. The fusion weight is chosen on `fusion_queries` dev queries at that depth.
+    report. The fusion weight is chosen at that depth, on `fusion_queries` dev queries drawn with
+    the seed.
     """
     middle, deepest = knobs.depths[len(knobs.depths) // 2], max(knobs.depths)
-    dev = _of_split(candidates, "dev", middle, knobs.fusion_queries)
+    dev = _drawn(_of_split(candidates, "dev", middle), knobs.fusion_queries, seed)
     right = judgements(corpus, "dev")
     weight = choose_weight(
         dev,
@@ -120,18 +129,16 @@ def evaluate(
     inside = (found["rank"] <= middle).to_numpy()
     base_logits = np.full(len(found), np.nan, dtype=np.float32)
     base_logits[inside] = score_pairs(base, corpus, found[inside], hardware, batch)
-    systems = {
-        "embedder": found["score"].to_numpy(),
-        "base": base_logits,
-        "tuned": logits,
-        "fused": fused(found, logits, weight),
-    }
+    systems = {"embedder": found["score"].to_numpy(), "base": base_logits, "tuned": logits}
     runs = {
         (name, depth): reranked(found, scores, depth)
         for name, scores in systems.items()
         for depth in knobs.depths
         if name != "base" or depth <= middle
     }
+    for depth in knobs.depths:
+        runs["fused", depth] = reranked(found, fused(found, logits, weight, depth), depth)
+    names = [*systems, "fused"]
     qrels = judgements(corpus, "eval")
     scored = {key: metrics_per_query(answers, qrels) for key, answers in runs.items()}
     metrics = _metrics(scored, corpus, qrels, middle, resamples=resamples, seed=seed)
@@ -146,19 +153,24 @@ def evaluate(
             columns=["depth", "model", "ndcg@10"],
         ),
         pd.concat(
-            [scored[name, middle][["ndcg@10", "rank"]].add_prefix(f"{name}_") for name in systems],
+            [scored[name, middle][["ndcg@10", "rank"]].add_prefix(f"{name}_") for name in names],
             axis=1,
         ).reset_index(),
-        {name: runs[name, middle if name == "base" else deepest] for name in systems},
+        {name: runs[name, middle if name == "base" else deepest] for name in names},
     )
 
 
-def _of_split(candidates: pd.DataFrame, split: str, depth: int, queries: int = 0) -> pd.DataFrame:
-    """Candidates of a split down to a depth, of its first `queries` queries (0: all)."""
-    chosen = candidates[(candidates["split"] == split) & (candidates["rank"] <= depth)]
-    if queries:
-        chosen = chosen[chosen["query_id"].isin(chosen["query_id"].unique()[:queries])]
-    return chosen.reset_index(drop=True)
+def _of_split(candidates: pd.DataFrame, split: str, depth: int) -> pd.DataFrame:
+    """Candidates of a split down to a depth."""
+    inside = (candidates["split"] == split) & (candidates["rank"] <= depth)
+    return candidates[inside].reset_index(drop=True)
+
+
+def _drawn(candidates: pd.DataFrame, queries: int, seed: int) -> pd.DataFrame:
+    """The candidates of so many queries, drawn: the first ones ask about few documents."""
+    found = np.sort(candidates["query_id"].unique().astype(str))
+    chosen = np.random.default_rng(seed).permutation(found)[:queries]
+    return candidates[candidates["query_id"].isin(chosen)].reset_index(drop=True)
 
 
 def _metrics(

@@ -426,11 +426,13 @@ def test_reranked_runs_keep_the_rest_below(corpus):
 def test_fusion_ends_are_the_two_stages():
     found = candidates().query("query_id == 'q32'").reset_index(drop=True)
     logits = np.array([3.0, 1.0, 2.0, -1.0, 0.0])
-    first, second = (np.argsort(-reranking.fused(found, logits, weight)) for weight in (0.0, 1.0))
+    first, second = (
+        np.argsort(-reranking.fused(found, logits, weight, 5)) for weight in (0.0, 1.0)
+    )
     assert first.tolist() == [0, 1, 2, 3, 4]
     assert second.tolist() == np.argsort(-logits).tolist()
     alone = found.iloc[:1]
-    assert reranking.fused(alone, np.array([3.0]), 0.5).tolist() == [0.0]
+    assert reranking.fused(alone, np.array([3.0]), 0.5, 5).tolist() == [0.0]
 
 
 def test_the_released_embedder_opens_cut_to_the_recommended_dimension(root, tmp_path):

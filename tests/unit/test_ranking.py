@@ -6,10 +6,19 @@ import ir_measures
 import numpy as np
 import pandas as pd
 import pytest
+from corpora import write_corpus
 from ir_measures import RR, R, nDCG
 
 from pagefinder.errors import InputError
-from pagefinder.ranking import METRICS, Run, mean_metrics, metrics_per_query, write_qrels, write_run
+from pagefinder.ranking import (
+    METRICS,
+    Run,
+    documents_of,
+    mean_metrics,
+    metrics_per_query,
+    write_qrels,
+    write_run,
+)
 
 QRELS = {
     "one": {"c": 1},
@@ -122,3 +131,14 @@ def test_ids_that_trec_cannot_carry(tmp_path, name: str) -> None:
 def test_a_broken_score_is_an_error() -> None:
     with pytest.raises(ValueError, match="finite"):
         metrics_per_query(Run(["q"], [["a", "b"]], [[1, math.nan]]), {"q": {"a": 1}})
+
+
+def test_a_query_counts_under_its_first_right_page(tmp_path) -> None:
+    """Not under a page that the source marks as worse than unrelated (-1), as TREC's spam is."""
+    pages = [
+        {"page_id": f"p{row}", "split": "eval", "document_id": document}
+        for row, document in enumerate(["a", "b", None])
+    ]
+    corpus = write_corpus(tmp_path / "corpus", pages, [], [])
+    qrels = {"one": {"p0": -1, "p1": 2}, "two": {"p0": 0, "p2": 1}, "three": {"p0": 1, "p1": 3}}
+    assert documents_of(corpus, qrels) == ["b", "p2", "a"]

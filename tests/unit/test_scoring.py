@@ -139,3 +139,52 @@ def test_no_candidates_at_all(corpus, monkeypatch):
     found = evaluated(corpus, monkeypatch, [("q00", "p00", "train", 1, 1.0)])
     assert found.metrics["depth"][3]["tuned"]["ndcg@10"] == 0
     assert found.metrics["first_stage_missed"] == 8
+
+
+def test_what_lies_below_a_depth_does_not_move_the_fused_order_above_it(corpus, monkeypatch):
+    """The same two pages at depth 2, whether or not a third one with an extreme logit follows."""
+
+    def order(*third):
+        dev = [(f"q{i}", f"p{i}", "dev", 1, 1.0) for i in range(24, 28)]
+        dev += [(f"q{i}", f"p{i + 1}", "dev", 2, 0.0) for i in range(24, 28)]
+        # The embedder prefers p33 by a hair, the reranker p32 by a little.
+        near = [("q32", "p33", "eval", 1, 0.0), ("q32", "p32", "eval", 2, 1.0)]
+        monkeypatch.setattr(reranking, "choose_weight", lambda *_: 0.7)
+        found = evaluated(corpus, monkeypatch, [*dev, *near, *third])
+        return found.metrics["depth"][2]["fused"]["ndcg@10"]
+
+    assert order() == order(("q32", "p34", "eval", 3, 900.0)) == pytest.approx(1 / 8)
+
+
+def test_fused_scores_by_hand():
+    table = pd.DataFrame(
+        {"query_id": "q", "rank": [1, 2, 3], "score": [0.9, 0.5, 0.1]}, index=[4, 7, 9]
+    )
+    found = reranking.fused(table, np.array([0.0, 2.0, 50.0]), 0.75, depth=2)
+    # Within the first two both standardise to one and minus one.
+    np.testing.assert_allclose(found, [0.25 - 0.75, 0.75 - 0.25, np.nan])
+
+
+def test_the_fusion_weight_comes_from_queries_drawn_with_the_seed(corpus, monkeypatch):
+    table = pd.DataFrame({"query_id": [f"q{i}" for i in range(24, 32)], "page_id": "p24"})
+    table = table.loc[table.index.repeat(3)].assign(split="dev", rank=[1, 2, 3] * 8, score=0.5)
+    seen = []
+
+    def drawn(seed):
+        def chosen(dev, *_):
+            assert dev["query_id"].value_counts().tolist() == [3] * 4
+            seen.append(dev["query_id"].unique().tolist())
+            return 1.0
+
+        monkeypatch.setattr(reranking, "choose_weight", chosen)
+        monkeypatch.setattr(reranking, "score_pairs", lambda m, c, some, h, b: np.zeros(len(some)))
+        reranking.evaluate(
+            None, None, corpus, table, PARAMS.reranker, None, 8, resamples=50, seed=seed
+        )
+        return seen[-1]
+
+    assert drawn(1) == drawn(1)
+    # Four of eight; that five draws all take the first four in table order has odds of 1 : 70^5.
+    assert any(drawn(seed) != ["q24", "q25", "q26", "q27"] for seed in range(5))
+    table = table.sample(frac=1, random_state=1)  # the draw goes by names, not by rows
+    assert set(drawn(1)) == set(seen[0])
