@@ -44,8 +44,9 @@ def configure_logging() -> None:
 def stage(name: str, root: Path) -> Iterator[None]:
     """Hold the stage's lock and append its seconds and peak memory to .work/timings/NAME.jsonl.
 
-    A second run of the same stage waits for the first and names its process; the lock is the
-    kernel's, so a dead process holds none.
+    A second run of the same stage waits for the first and names its process. The lock is the
+    kernel's, so a dead process holds none, and the process's own: a loader process that outlives a
+    kill by seconds does not inherit it.
     """
     with _locked(root / WORK / "locks" / name, name):
         started = time.time()
@@ -76,13 +77,13 @@ def _locked(path: Path, name: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             log.warning(
                 "%s: waiting for process %s, which runs this stage", name, file.read().strip()
             )
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.lockf(file, fcntl.LOCK_EX)
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))
@@ -152,14 +153,15 @@ def checkpoints(name: str, knobs: object, inputs: Iterable[Path], root: Path) ->
     """The folder where a stage may go on from: .work/NAME-DIGEST, outside DVC.
 
     The digest covers the knobs, the content of every input (data, code, requirements.lock), so that
-    another variant never picks up a stale checkpoint.
+    another variant never picks up a stale checkpoint. Inputs may lie anywhere: files go by their
+    names inside the input.
     """
     digest = hashlib.blake2b(repr(knobs).encode(), digest_size=8)
     for path in inputs:
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in files:
             if file.is_file() and "__pycache__" not in file.parts:
-                digest.update(file.relative_to(root).as_posix().encode())
+                digest.update(file.relative_to(path.parent).as_posix().encode())
                 with file.open("rb") as stream:
                     digest.update(hashlib.file_digest(stream, "blake2b").digest())
     return root / WORK / f"{name}-{digest.hexdigest()}"

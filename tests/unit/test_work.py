@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -73,6 +75,26 @@ def test_a_second_run_waits_for_the_first_and_a_dead_one_holds_no_lock(tmp_path)
     out, err = second.communicate(timeout=30)
     assert out == "in\n"
     assert f"waiting for process {first.pid}" in err
+
+
+def test_a_child_that_outlives_its_stage_does_not_hold_the_lock(tmp_path):
+    code = (
+        "import os, sys, time; from pathlib import Path; from pagefinder import work\n"
+        "with work.stage('mine', Path(sys.argv[1])):\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        os.close(1); time.sleep(60)\n"
+        "    print(child, flush=True); os.kill(os.getpid(), 9)\n"
+    )
+    died = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        started = time.monotonic()
+        with work.stage("mine", tmp_path):
+            assert time.monotonic() - started < 30
+    finally:
+        os.kill(int(died.stdout), signal.SIGKILL)
 
 
 def test_checkpoints_are_keyed_by_knobs_and_content(tmp_path):
