@@ -200,6 +200,7 @@ class Embedder(Training):
     """Fine-tuning of the embedder."""
 
     dims: tuple[Positive, ...]
+    prompts: bool
     dev_pages: Positive
     mini_batch: Literal["auto"] | Count
 

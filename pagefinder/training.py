@@ -6,6 +6,7 @@ checkpoints that survive any interruption, and curves that survive a resume.
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,12 +98,13 @@ def embedder_trainer(
     """
     dataset = examples.with_content(rows, corpus)
     page_columns = [column for column in dataset[0] if column != "query"]
-    query_prompt, page_prompt = model.prompts["query"], model.prompts["document"]
+    page_prompts = dict.fromkeys(page_columns, model.prompts["document"])
+    prompts = {"query": model.prompts["query"]} | page_prompts
     shared = _arguments(knobs, compute, hardware, seed, checkpoints, len(dataset))
     if evaluator is None:
         shared |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
     arguments = SentenceTransformerTrainingArguments(
-        prompts={"query": query_prompt, **dict.fromkeys(page_columns, page_prompt)},
+        prompts=prompts if knobs.prompts else None,
         batch_sampler=examples.no_duplicates,
         metric_for_best_model=DEV_METRIC,
         **shared,
@@ -225,7 +227,7 @@ def _arguments(
             "processes: make it a multiple of compute.processes, and no larger than the rows"
         )
     steps = max(1, round(knobs.epochs * max(1, rows // knobs.batch)))
-    every = max(1, steps // knobs.evaluations)
+    every = math.ceil(steps / knobs.evaluations)
     cuda = hardware.device.startswith("cuda")
     log.info("%d rows, batch %d, %d steps, dev every %d", rows, knobs.batch, steps, every)
     return {
@@ -368,6 +370,12 @@ def _fit(
         scores[0],
         best - scores[0],
     )
+    if best < scores[0]:
+        log.warning(
+            "training made dev worse, and its best checkpoint is kept all the same: "
+            "lower the learning rate %g, or check the questions",
+            trainer.args.learning_rate,
+        )
     return curves(history, metric)
 
 

@@ -1,0 +1,103 @@
+"""How the trainers are set up, and which of their checkpoints is kept."""
+
+from unittest import mock
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from sentence_transformers.base.evaluation import BaseEvaluator
+from tiny import tiny_params, write_root
+
+from pagefinder import models, training
+from pagefinder.corpus import Corpus
+from pagefinder.examples import embedder_rows
+from pagefinder.params import Params
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_root(tmp_path_factory.mktemp("root"))
+
+
+def set_up(root, scratch, evaluator=None, **sections):
+    """The embedder's trainer on the tiny corpus, without mined negatives."""
+    settings: Params = tiny_params(**sections)
+    hardware = models.settle(settings.compute)
+    model = models.open_embedder(settings.base, settings.pixels, hardware, root)
+    corpus = Corpus(root / "data/corpus")
+    unmined = pd.DataFrame({"query_id": [], "page_id": []})
+    rows = embedder_rows(corpus, unmined, settings.seed)
+    arguments = (settings.embedder, settings.loss, settings.compute, hardware, 1, scratch)
+    return training.embedder_trainer(model, corpus, rows, *arguments, evaluator)
+
+
+def test_prompts_can_be_left_out_of_training(root, tmp_path):
+    assert set_up(root, tmp_path).args.prompts == {
+        "query": "Find the page for this question.",
+        "image": "Represent this page.",
+    }
+    assert set_up(root, tmp_path, embedder={"prompts": False}).args.prompts is None
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "every"), [(1, 6), (2, 3), (3, 2), (4, 2), (5, 2), (6, 1), (9, 1)]
+)
+def test_dev_is_scored_no_more_often_than_asked(root, tmp_path, evaluations, every):
+    arguments = set_up(root, tmp_path, embedder={"evaluations": evaluations}).args
+    assert (arguments.max_steps, arguments.eval_steps, arguments.save_steps) == (6, every, every)
+
+
+def test_parts_train_at_their_own_rates(root, tmp_path):
+    rates = {"visual": 2e-5, "visual.patch_embed": 1e-6}  # of two that match, the last counts
+    trainer = set_up(root, tmp_path, embedder={"learning_rate": 1e-3, "learning_rates": rates})
+    found = {}
+    for group in trainer.create_optimizer().param_groups:
+        for parameter in group["params"]:
+            found[id(parameter)] = group["lr"]
+    named = {name: found[id(p)] for name, p in trainer.model.named_parameters()}
+    assert {name for name, rate in named.items() if rate == 1e-6} == {
+        name for name in named if "visual.patch_embed" in name
+    }
+    assert set(named.values()) == {1e-3, 2e-5, 1e-6}
+    assert all(rate == 1e-3 for name, rate in named.items() if "language_model" in name)
+
+
+class Scripted(BaseEvaluator):
+    """An evaluator that gives the scores it was told to."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.primary_metric = "dev_cosine_ndcg@10"
+        self.scores = iter(scores)
+
+    def __call__(self, model, output_path=None, epoch=-1, steps=-1):
+        return {self.primary_metric: next(self.scores)}
+
+
+def test_the_checkpoint_with_the_best_dev_score_is_kept(root, tmp_path):
+    trainer = set_up(root, tmp_path, Scripted([0.1, 0.9, 0.2, 0.3]), embedder={"evaluations": 3})
+    with mock.patch.object(trainer.args, "save_total_limit", 5):
+        training._fit(trainer, tmp_path)
+    kept = trainer.model[0].model.state_dict()
+    steps = {}
+    for step in (2, 4, 6):
+        saved = load_file(tmp_path / f"checkpoint-{step}/model.safetensors")
+        steps[step] = all(torch.equal(saved[name], kept[name]) for name in saved)
+    assert steps == {2: True, 4: False, 6: False}
+
+
+def test_a_training_that_makes_dev_worse_says_so(root, tmp_path, caplog):
+    training._fit(set_up(root, tmp_path, Scripted([0.9, 0.2, 0.3])), tmp_path)
+    assert "training made dev worse" in caplog.text
+
+
+def test_bfloat16_is_taken_where_the_processor_has_it_over_float32_weights(root, monkeypatch):
+    compute = tiny_params(compute={"precision": "auto"}).compute
+    for has, dtype in ((True, torch.bfloat16), (False, None)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
+        hardware = models.settle(compute)
+        assert hardware.autocast is dtype
+        settings = tiny_params()
+        model = models.open_embedder(settings.base, settings.pixels, hardware, root)
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
