@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     PreTrainedTokenizerFast,
@@ -86,17 +87,19 @@ def build_processor(
     tokenizer: PreTrainedTokenizerFast, chat_template: str = CHAT_TEMPLATE
 ) -> Qwen3VLProcessor:
     """Return a processor whose pixel budget is one 256 by 192 page (48 visual tokens)."""
-    images = Qwen2VLImageProcessorPil(
-        patch_size=PATCH,
-        merge_size=MERGE,
-        temporal_patch_size=2,
-        size={"shortest_edge": 32 * 32, "longest_edge": PAGE_PIXELS},
-        image_mean=[0.5] * 3,
-        image_std=[0.5] * 3,
-    )
-    return Qwen3VLProcessor(
-        image_processor=images, tokenizer=tokenizer, chat_template=chat_template
-    )
+    settings = {
+        "patch_size": PATCH,
+        "merge_size": MERGE,
+        "temporal_patch_size": 2,
+        "size": {"shortest_edge": 32 * 32, "longest_edge": PAGE_PIXELS},
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
+    parts = {"image_processor": Qwen2VLImageProcessorPil(**settings), "tokenizer": tokenizer}
+    if "video_processor" in Qwen3VLProcessor.get_attributes():
+        # Where torchvision is installed the processor insists on one, although nano sees no video.
+        parts["video_processor"] = transformers.Qwen3VLVideoProcessor(**settings)
+    return Qwen3VLProcessor(**parts, chat_template=chat_template)
 
 
 def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:

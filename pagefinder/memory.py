@@ -1,12 +1,14 @@
 """Find the largest mini-batch that the device's memory holds: the meaning of `mini_batch: auto`."""
 
 import contextlib
+import gc
 import logging
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from accelerate.utils import convert_to_fp32
 from sentence_transformers import SentenceTransformer
 
 from pagefinder import launching
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 SHARE = 0.92
 # What Adam keeps for every trained float32 weight: two moments.
 ADAM_BYTES = 8
+# What several processes add to it: the buckets in which gradients are exchanged.
+BUCKET_BYTES = 4
 
 
 def largest_mini_batch(attempt: Callable[[int], None], batch: int) -> int:
@@ -67,30 +71,63 @@ def probe(
     The optimiser's state does not exist yet, so its bytes are set aside meanwhile. Weights, random
     states and gradients are as before afterwards. Several processes agree on the smallest answer.
     """
-    states, python_state = torch.get_rng_state(), random.getstate()
-    reserved = ADAM_BYTES * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    several = launching.processes() > 1
+    reserved = trained * (ADAM_BYTES + (BUCKET_BYTES if several else 0))
     features, labels = collect(collate(examples))
     features = [_to_device(column, hardware.device) for column in features]
 
     def attempt(mini_batch: int) -> None:
         with _room(hardware.device, reserved):
             try:
-                with hardware.precision():
-                    loss = make_loss(mini_batch)(features, labels)
-                loss.backward()
+                make_loss(mini_batch)(features, labels).backward()
             finally:
                 model.zero_grad(set_to_none=True)
 
-    was_training = model.training
-    model.train()
-    try:
+    with as_in_training(model, hardware), _same_random(hardware.device):
         fitting = largest_mini_batch(attempt, len(examples)) or len(examples)
-    finally:
-        model.train(was_training)
-        torch.set_rng_state(states)
-        random.setstate(python_state)
     agreed = launching.smallest(fitting)
     return 0 if agreed == len(examples) else agreed
+
+
+@contextlib.contextmanager
+def as_in_training(model: SentenceTransformer, hardware: Hardware) -> Iterator[None]:
+    """Let `model` compute as it does under the trainer, before the trainer has prepared it.
+
+    Accelerate autocasts each call of the model, not the step: the cached loss calls it again in its
+    backward pass, outside of whatever the first pass stood in. One autocast around both would also
+    keep the casts of weights made without gradients (pytorch#112583).
+    """
+    was_training, plain, own = model.training, model.forward, model.__dict__.get("forward")
+
+    def forward(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401
+        with hardware.precision():
+            found = plain(*arguments, **keywords)
+        return convert_to_fp32(found)
+
+    model.train()
+    if hardware.autocast is not None:
+        model.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            model.__dict__.pop("forward", None)
+        else:
+            model.forward = own
+        model.train(was_training)
+
+
+@contextlib.contextmanager
+def _same_random(device: str) -> Iterator[None]:
+    """Leave Python's random state and torch's, the card's included, as they were."""
+    python_state = random.getstate()
+    cards = [torch.cuda.current_device()] if device.startswith("cuda") else []
+    try:
+        with torch.random.fork_rng(cards):
+            yield
+    finally:
+        random.setstate(python_state)
 
 
 @contextlib.contextmanager
@@ -99,18 +136,22 @@ def _room(device: str, reserved: int) -> Iterator[None]:
     if not device.startswith("cuda"):
         yield
         return
+    # A device that is named just "cuda" has no index, and here torch wants one.
+    card = torch.cuda.current_device()
+    gc.collect()
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(SHARE, torch.device(device))
+    torch.cuda.reset_peak_memory_stats(card)
+    torch.cuda.set_per_process_memory_fraction(SHARE, card)
     try:
         held = torch.empty(reserved, dtype=torch.uint8, device=device)
         yield
-        peak = torch.cuda.max_memory_allocated(device) / 2**30
+        peak = torch.cuda.max_memory_allocated(card) / 2**30
         log.info("probe: peak %.1f GiB of the card", peak)
         del held
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, torch.device(device))
+        torch.cuda.set_per_process_memory_fraction(1.0, card)
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
+        torch.cuda.reset_peak_memory_stats(card)
 
 
 def _to_device(column: dict[str, Any], device: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import tiny_params, write_tiny_corpus, write_vlm
 
-from pagefinder import examples, memory, models, training
+from pagefinder import examples, launching, memory, models, training
 from pagefinder.errors import InputError
 
 
@@ -101,3 +101,77 @@ def test_auto_on_a_cpu_is_said_with_the_mend(tmp_path, trainer):
             trainer.model, corpus, rows, knobs, params.loss, params.compute, hardware, 1,
             tmp_path, None,
         )  # fmt: skip
+
+
+def probed(trainer, params, mini_batch, hardware):
+    """The probe of three examples with one mini-batch only."""
+    model, loss = trainer.model, params.loss
+    return memory.probe(
+        model,
+        [trainer.train_dataset[i] for i in range(3)],
+        lambda _: training._matryoshka(model, params.embedder, loss, mini_batch, gather=False),
+        trainer.data_collator,
+        trainer.collect_features,
+        hardware,
+    )
+
+
+@pytest.mark.parametrize("mini_batch", [0, 1])
+def test_both_passes_of_the_probe_compute_in_the_precision_of_training(trainer, mini_batch):
+    """The cached loss embeds again in its backward pass, outside of any block around the loss."""
+    trainer, _, _, params = trainer
+    hardware = models.Hardware("cpu", torch.bfloat16, "eager")
+    layer = trainer.model[0].model.language_model.layers[0].mlp.down_proj
+    seen = []
+    handle = layer.register_forward_hook(lambda module, given, output: seen.append(output.dtype))
+    probed(trainer, params, mini_batch, hardware)
+    handle.remove()
+    columns = len(trainer.train_dataset[0])
+    assert seen == [torch.bfloat16] * (columns * (2 * 3 if mini_batch else 1))
+    assert "forward" not in vars(trainer.model)
+
+
+@pytest.mark.parametrize(("processes", "bytes_each"), [(1, 8), (2, 12)])
+def test_adam_and_the_exchange_of_gradients_are_set_aside(
+    trainer, monkeypatch, processes, bytes_each
+):
+    trainer, _, _, params = trainer
+    held = []
+    monkeypatch.setattr(launching, "processes", lambda: processes)
+    monkeypatch.setattr(launching, "smallest", lambda value: value)
+    monkeypatch.setattr(
+        memory,
+        "_room",
+        lambda device, reserved: held.append(reserved) or memory._same_random("cpu"),
+    )
+    probed(trainer, params, 0, models.settle(params.compute))
+    weights = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+    assert held == [bytes_each * weights]
+
+
+def test_a_single_card_without_a_number_can_be_probed(monkeypatch):
+    """A process alone calls its device just cuda; torch's own check of an index stays in place."""
+    fractions = []
+    monkeypatch.setattr(torch.cuda.memory, "_lazy_init", lambda: None)
+    monkeypatch.setattr(
+        torch._C, "_cuda_setMemoryFraction", lambda *args: fractions.append(args), raising=False
+    )
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda card: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda card: 2**30)
+    monkeypatch.setattr(torch, "empty", lambda count, dtype, device: (count, device))
+    with memory._room("cuda", 100):
+        assert fractions == [(memory.SHARE, 1)]
+    assert fractions == [(memory.SHARE, 1), (1.0, 1)]
+
+
+def test_the_random_state_of_the_card_is_put_back(monkeypatch):
+    states = {"cuda": 7}
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: states["cuda"])
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state", lambda state, device: states.update(cuda=state)
+    )
+    with memory._same_random("cuda"):
+        states["cuda"] = 8
+    assert states == {"cuda": 7}
