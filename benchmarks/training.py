@@ -1,25 +1,29 @@
 """Training and evaluating by the pipeline's stages against the public recipe, in one run.
 
-    python -m benchmarks.training [--epochs 4] [--rounds 1]
+    python -m benchmarks.training [--epochs 3] [--rounds 1] [--reference-weights bf16]
 
 Needs a prepared corpus and mined negatives (`dvc repro mine`). Both sides start from the same
-model and see the same rows in as many batches and epochs. The reference does what the public
-example script for visual document retrieval does: cached loss with a mini-batch of one, images
-decoded row by row, duplicates told by their pixels, an evaluator at batch size one before, during
-and after training and one more for each Matryoshka dimension. Ours is encode_base, train_embedder,
-encode_tuned and evaluate_embedder. Further rows: the speed of bfloat16 over float32 at the same
-loss and batch, and the share of a step that waits for data.
+model and see the same rows in as many epochs and in batches as large. The reference does what the
+public example script for visual document retrieval does: weights in bfloat16, no prompts in
+training, cached loss with a mini-batch of one, images decoded row by row, duplicates told by their
+pixels, an evaluator at batch size one before, during and after training and one more for each
+Matryoshka dimension. Ours is encode_base, train_embedder, encode_tuned and evaluate_embedder. Both
+run in this process, so that nobody's start counts. Each round has a seed of its own. The tuned
+models are then scored in one way, by encode_tuned and evaluate_embedder. Further rows: the speed
+of bfloat16 over float32 at the same loss and batch, and the share of a step that waits for data.
 """
 
 import argparse
-import json
 import logging
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+import torch
+from accelerate.utils import extract_model_from_parallel
 from datasets import Dataset
 from datasets import Image as ImageFeature
 from sentence_transformers import (
@@ -39,10 +43,14 @@ from pagefinder import examples, models, params, planning
 from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.params import Params
+from pagefinder.statistics import gain
 from stages import (
+    BASE_VECTORS,
+    COMPARE_VECTORS,
     CORPUS,
-    METRICS,
+    EMBEDDER,
     NEGATIVES,
+    PER_QUERY,
     encode_base,
     encode_tuned,
     evaluate_embedder,
@@ -50,32 +58,38 @@ from stages import (
 )
 
 STEPS = 4  # counted when bfloat16 is compared with float32
+SCORES = "tuned.ndcg@10"
 
 
-def linked(root: Path, scratch: Path, settings: Params) -> Path:
+def linked(root: Path, folder: Path, settings: Params) -> Path:
     """A root of its own over the same corpus, negatives and base model."""
     shared = (CORPUS, NEGATIVES, Path(settings.base.model))
     for path in shared:
         if not (root / path).exists():
             raise InputError(f"{path} is missing: run `dvc repro mine` first")
-    roots.share(shared, root, scratch)
-    (scratch / "data/compare").mkdir(exist_ok=True)
-    return scratch
+    roots.share(shared, root, folder)
+    (folder / COMPARE_VECTORS).mkdir(exist_ok=True)
+    return folder
 
 
-def ours(settings: Params, root: Path) -> float:
-    """Train and evaluate by the stages; NDCG@10 of the tuned model on eval."""
+def ours(settings: Params, root: Path) -> None:
+    """Train and evaluate by the stages."""
     for stage in (encode_base, train_embedder, encode_tuned, evaluate_embedder):
         stage.main(settings, root)
-    metrics = json.loads((root / METRICS / "embedder.json").read_text())
-    return float(metrics["tuned"]["ndcg@10"])
 
 
-def reference(settings: Params, root: Path) -> float:
-    """Train and evaluate as the public recipe does; NDCG@10 of the tuned model on eval."""
+def per_query(root: Path) -> pd.DataFrame:
+    """NDCG@10 of the tuned model by eval query, and the query's document."""
+    return pd.read_parquet(root / PER_QUERY / "embedder.parquet")[["document_id", SCORES]]
+
+
+def reference(settings: Params, root: Path, weights: str) -> SentenceTransformer:
+    """Train and evaluate as the public recipe does."""
     knobs, corpus = settings.embedder, Corpus(root / CORPUS)
     hardware = models.settle(settings.compute)
     model = models.open_embedder(settings.base, settings.pixels, hardware, root)
+    if weights == "bf16":
+        model.to(torch.bfloat16)
     rows = examples.embedder_rows(corpus, pd.read_parquet(root / NEGATIVES), settings.seed)
     loss = MatryoshkaLoss(
         model,
@@ -102,20 +116,21 @@ def reference(settings: Params, root: Path) -> float:
         logging_steps=0.05,
         report_to="none",
         disable_tqdm=True,
+        seed=settings.seed,
     )
-    evaluate(model, corpus)
+    task = eval_task(corpus)
+    evaluator(task)(model)
     trainer = SentenceTransformerTrainer(
         model=model,
         args=arguments,
         train_dataset=with_pixels(rows, corpus),
         loss=loss,
-        evaluator=evaluator(corpus),
+        evaluator=evaluator(task),
     )
     trainer.train()
-    score = evaluate(model, corpus)
-    for dimension in knobs.dims:
-        evaluate(model, corpus, dimension)
-    return score
+    for dimension in (None, *knobs.dims):
+        evaluator(task, dimension)(model)
+    return model
 
 
 def with_pixels(rows: pd.DataFrame, corpus: Corpus) -> Dataset:
@@ -131,26 +146,23 @@ def with_pixels(rows: pd.DataFrame, corpus: Corpus) -> Dataset:
     return dataset
 
 
-def evaluator(corpus: Corpus, dimension: int | None = None) -> InformationRetrievalEvaluator:
-    """The recipe's evaluator over the eval pages, which it encodes one by one."""
+def eval_task(corpus: Corpus) -> dict[str, dict]:
+    """Eval queries, their right pages and all eval pages, each decoded."""
     positives = corpus.positives("eval")
     texts = corpus.queries.set_index("query_id")["text"]
+    pages = corpus.page_rows("eval")
+    return {
+        "queries": {query_id: texts[query_id] for query_id in positives},
+        "corpus": {corpus.pages["page_id"][row]: corpus.image(row) for row in pages},
+        "relevant_docs": {query_id: set(pages) for query_id, pages in positives.items()},
+    }
+
+
+def evaluator(task: dict[str, dict], dimension: int | None = None) -> InformationRetrievalEvaluator:
+    """The recipe's evaluator, which encodes the pages one by one."""
     return InformationRetrievalEvaluator(
-        queries={query_id: texts[query_id] for query_id in positives},
-        corpus={
-            corpus.pages["page_id"][row]: corpus.image(row) for row in corpus.page_rows("eval")
-        },
-        relevant_docs={query_id: set(pages) for query_id, pages in positives.items()},
-        truncate_dim=dimension,
-        batch_size=1,
-        name="eval",
-        write_csv=False,
+        **task, truncate_dim=dimension, batch_size=1, name="eval", write_csv=False
     )
-
-
-def evaluate(model: SentenceTransformer, corpus: Corpus, dimension: int | None = None) -> float:
-    """NDCG@10."""
-    return float(evaluator(corpus, dimension)(model)["eval_cosine_ndcg@10"])
 
 
 def speed(settings: Params, root: Path, precision: str) -> planning.Speed:
@@ -173,45 +185,72 @@ def speed(settings: Params, root: Path, precision: str) -> planning.Speed:
     )
 
 
-def measure(root: Path, settings: Params, rounds: int = 1) -> dict[str, float]:
+def rescored(model: SentenceTransformer, settings: Params, root: Path, own: Path) -> pd.DataFrame:
+    """Scores of the reference's model by the stages that score ours, whose root is `own`."""
+    # What the trainer put around the forward pass would compute in bfloat16 here too.
+    extract_model_from_parallel(model, keep_fp32_wrapper=False)
+    models.save(model.float(), root / EMBEDDER)
+    roots.share([BASE_VECTORS], own, root)
+    encode_tuned.main(settings, root)
+    evaluate_embedder.main(settings, root)
+    return per_query(root)
+
+
+def measure(
+    root: Path, settings: Params, rounds: int = 1, weights: str = "bf16"
+) -> Iterator[tuple[str, float]]:
     """Seconds and NDCG@10 of both sides, their ratio, bfloat16 over float32, share of loading."""
     took: dict[str, list[float]] = {"ours": [], "reference": []}
-    scores = {}
+    tables: dict[str, list[pd.DataFrame]] = {"ours": [], "reference": []}
     for number in range(rounds):
+        drawn = settings.model_copy(update={"seed": settings.seed + number, "compare": {}})
         with tempfile.TemporaryDirectory() as scratch:
-            own = linked(root, Path(scratch), settings)
+            folders = {name: linked(root, Path(scratch, name), drawn) for name in took}
             # In turns, and each goes first as often: other work then hits both alike.
-            sides = [("ours", ours), ("reference", reference)]
-            for name, side in sides if number % 2 == 0 else sides[::-1]:
+            for name in list(took)[:: -1 if number % 2 else 1]:
                 start = time.perf_counter()
-                scores[name] = side(settings, own)
+                if name == "ours":
+                    ours(drawn, folders[name])
+                else:
+                    model = reference(drawn, folders[name], weights)
                 took[name].append(time.perf_counter() - start)
-            exact, half = (speed(settings, own, precision) for precision in ("fp32", "bf16"))
+                yield f"{name}, s, seed {drawn.seed}", took[name][-1]
+            tables["ours"].append(per_query(folders["ours"]))
+            other = rescored(model, drawn, folders["reference"], folders["ours"])
+            tables["reference"].append(other)
+            for name, found in tables.items():
+                yield f"{name}, ndcg@10, seed {drawn.seed}", found[-1][SCORES].mean()
     medians = {name: statistics.median(values) for name, values in took.items()}
-    return {
-        **medians,
-        "ratio": medians["ours"] / medians["reference"],
-        "ours ndcg@10": scores["ours"],
-        "reference ndcg@10": scores["reference"],
-        "bf16 over fp32": half.per_second / exact.per_second,
-        "loading": exact.loading,
-    }
+    yield "ratio of medians", medians["ours"] / medians["reference"]
+    before, after = (pd.concat(tables[name]) for name in ("reference", "ours"))
+    won = gain(
+        before[SCORES], after[SCORES], after["document_id"].tolist(), resamples=10_000, seed=0
+    )
+    for key in ("ndcg@10", "low", "high"):
+        if key in won:
+            yield f"ours over reference, {key}", won[key]
+    with tempfile.TemporaryDirectory() as scratch:
+        own = linked(root, Path(scratch), settings)
+        exact, half = (speed(settings, own, precision) for precision in ("fp32", "bf16"))
+    yield "bf16 over fp32", half.per_second / exact.per_second
+    yield "share of loading, bf16", half.loading
 
 
 def main() -> None:
-    """Print the figures, one a line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print the figures as they come, one a line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=float, help="instead of those of params.yaml")
     parser.add_argument("--rounds", type=int, default=1)
-    arguments = parser.parse_args()
+    parser.add_argument("--reference-weights", choices=("bf16", "fp32"), default="bf16")
+    options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     root = Path()
     settings = params.load(root / "params.yaml")
-    if arguments.epochs:
-        embedder = settings.embedder.model_copy(update={"epochs": arguments.epochs})
+    if options.epochs:
+        embedder = settings.embedder.model_copy(update={"epochs": options.epochs})
         settings = settings.model_copy(update={"embedder": embedder})
-    for name, value in measure(root, settings, arguments.rounds).items():
-        print(f"{name:18} {value:10.4f}")
+    for name, value in measure(root, settings, options.rounds, options.reference_weights):
+        print(f"{name:32} {value:10.4f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -94,11 +94,14 @@ def test_the_training_benchmark_runs(tmp_path):
     from benchmarks import training
 
     root = write_root(tmp_path)
-    figures = training.measure(root, tiny_params())
-    assert min(figures[name] for name in ("ours", "reference", "ratio", "bf16 over fp32")) > 0
-    assert 0 <= figures["ours ndcg@10"] <= 1
-    assert 0 <= figures["reference ndcg@10"] <= 1
-    assert 0 <= figures["loading"] < 1
+    figures = dict(training.measure(root, tiny_params(), rounds=2))
+    for seed in (13, 14):
+        for side in ("ours", "reference"):
+            assert figures[f"{side}, s, seed {seed}"] > 0
+            assert 0 <= figures[f"{side}, ndcg@10, seed {seed}"] <= 1
+    assert min(figures[name] for name in ("ratio of medians", "bf16 over fp32")) > 0
+    assert -1 <= figures["ours over reference, ndcg@10"] <= 1
+    assert 0 <= figures["share of loading, bf16"] < 1
 
 
 def test_the_reranking_benchmark_runs(tmp_path):
