@@ -30,6 +30,8 @@ SHEET_SCHEMA = pa.schema(
 SHEET_QUERIES = 20
 SHEET_DROPPED = 6  # dropped pages shown per query, the nearest first
 BIN = 0.02  # of the histogram, in cosine
+# What can be wrong with a negative that the source gives.
+GIVEN_RULES = ("split", "near_duplicate")
 QUANTILES = {"p05": 0.05, "p50": 0.5, "p95": 0.95}
 
 
@@ -47,6 +49,9 @@ def with_positives(pairs: pd.DataFrame, vectors: Vectors, known: pd.DataFrame) -
 def summary(pairs: pd.DataFrame, wanted: pd.Series, corpus: Corpus) -> dict[str, object]:
     """metrics/mining.json: counts in pairs of query and page, and quantiles of their scores.
 
+    `range_max` counts the pages beyond the window, at which nobody looked. Without pairs that the
+    source gives, what was kept, spare and dropped adds up to every query with every train page.
+
     Args:
         pairs: Of `mine`, completed by `with_positives`.
         wanted: Number of negatives by query row.
@@ -58,6 +63,7 @@ def summary(pairs: pd.DataFrame, wanted: pd.Series, corpus: Corpus) -> dict[str,
     given = pairs[pairs["origin"] == "given"]
     train = len(corpus.page_rows("train"))
     dropped = pairs[~pairs["rule"].isin((KEPT, SPARE, "positive"))]
+    seen = (pairs["rank"] > 0) & (pairs["origin"] != "given")
     groups = {"positive": pairs[pairs["rule"] == "positive"], "kept": kept, "dropped": dropped}
     return {
         "queries": {
@@ -76,7 +82,8 @@ def summary(pairs: pd.DataFrame, wanted: pd.Series, corpus: Corpus) -> dict[str,
             **{
                 rule: int(mined.get(rule, 0)) for rule in RULES if rule not in ("positive", "given")
             },
-            "given": int((~given["rule"].isin((KEPT, SPARE))).sum()),
+            "range_max": len(wanted) * train - int(seen.sum()),
+            "given": {rule: int((given["rule"] == rule).sum()) for rule in GIVEN_RULES},
         },
         "score": {
             name: {key: float(group["score"].quantile(q)) for key, q in QUANTILES.items()}
@@ -122,13 +129,34 @@ def hidden_positives(
     hidden = several.drop(shown)[["query", "page"]].assign(hidden=True)
     only_mined = rules.model_copy(update={"given": "ignore"})
     pairs = search(only_mined, known.loc[shown], wanted[several["query"].unique()])
-    pairs = pairs.merge(hidden, on=["query", "page"], how="left")
-    right = pairs["hidden"].notna()
-    rate = {}
-    standing = pairs["rule"] != "positive"
-    rate["before"] = float(right[standing].mean())
+    pairs = pairs[pairs["rule"] != "positive"].merge(hidden, on=["query", "page"], how="left")
+    rate = _rates(pairs, pairs["hidden"].notna())
+    del rate["after_positive"]  # as before: those shown count for nothing
+    return {"queries": len(shown), "hidden": len(hidden), "rate": rate}
+
+
+def false_negatives(pairs: pd.DataFrame) -> dict[str, float]:
+    """How many wrong negatives each rule lets through, where the qrels name every right page.
+
+    They do where the pages are drawn: each question is made to have its answer on one page alone.
+    The rule `positive` then drops every right page, and whatever the others drop is no answer.
+
+    Args:
+        pairs: Of `mine`.
+
+    Returns:
+        Share of right pages among the pairs still standing: before, after each rule, kept.
+    """
+    mined = pairs[pairs["origin"] == "mined"]
+    return _rates(mined, mined["rule"] == "positive")
+
+
+def _rates(pairs: pd.DataFrame, right: pd.Series) -> dict[str, float]:
+    """Share of right pairs among those still standing: before, after each rule, kept."""
+    standing = pd.Series(True, index=pairs.index)
+    rate = {"before": float(right.mean())}
     for rule in RULES:
-        if rule in ("positive", "given", "veto"):  # the veto is asked about few pairs: see kept
+        if rule in ("given", "veto"):  # the veto is asked about few pairs: see kept
             continue
         standing &= pairs["rule"] != rule
         if standing.any():
@@ -136,7 +164,7 @@ def hidden_positives(
     kept = pairs["rule"] == KEPT
     if kept.any():
         rate["kept"] = float(right[kept].mean())
-    return {"queries": len(shown), "hidden": len(hidden), "rate": rate}
+    return rate
 
 
 def histogram(pairs: pd.DataFrame) -> pd.DataFrame:

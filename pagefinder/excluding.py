@@ -33,7 +33,11 @@ def settle_rules(rules: Mine, source: str) -> Mine:
 
 
 def judged(corpus: Corpus, split: str) -> pd.DataFrame:
-    """The qrels of a split's queries as rows: query, page, relevance; in query order."""
+    """The qrels of a split's queries as rows: query, page, relevance.
+
+    By query, the right pages first, pages of one relevance in the order of the qrels: that is the
+    source's own, whose first negative may be the one that it holds for the best.
+    """
     rows = pd.DataFrame(
         {
             "query": corpus.qrels["query_id"].map(corpus.query_row),
@@ -43,7 +47,7 @@ def judged(corpus: Corpus, split: str) -> pd.DataFrame:
     ).astype(int)
     rows = rows[rows["query"].isin(corpus.query_rows(split))]
     # A page that is called right and wrong counts as right.
-    rows = rows.sort_values(["query", "page", "relevance"], ascending=[True, True, False])
+    rows = rows.sort_values(["query", "relevance"], ascending=[True, False], kind="stable")
     return rows.drop_duplicates(["query", "page"], ignore_index=True)
 
 

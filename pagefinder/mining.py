@@ -72,7 +72,7 @@ def assess(
     Returns:
         query, page, rank (from 1, among all train pages; 0 beyond those looked at), score, origin
         (given or mined), rule ("" where none dropped the pair, the veto being `choose`'s); given
-        pairs first, then by query and rank.
+        pairs first, by query in the source's order, then the others by query and rank.
     """
     known = known[known["query"].isin(queries)]
     positives = known[known["relevance"] > 0]
@@ -92,7 +92,8 @@ def choose(
 ) -> pd.DataFrame:
     """Mark pairs that no rule dropped as KEPT until every query has its number, the rest as SPARE.
 
-    A query that runs out of pages keeps what it has. The judge, a cross-encoder, sees a pair only
+    Given pairs come first and in the source's order, whatever the sampling of the others. A query
+    that runs out of pages keeps what it has. The judge, a cross-encoder, sees a pair only
     when its turn comes, and never the source's own negatives: it is by far the dearest rule.
 
     Args:
@@ -102,7 +103,9 @@ def choose(
         seed: Of the sampling.
         judge: Drops the pairs to which it gives more than `veto.max_score`.
     """
-    pairs = pairs.assign(order=_order(pairs, rules.sampling, seed), late=pairs["origin"] != "given")
+    late = pairs["origin"] != "given"
+    drawn = _order(pairs, rules.sampling, seed)
+    pairs = pairs.assign(order=np.where(late, drawn, np.arange(len(pairs))), late=late)
     if rules.given == "use":
         pairs["rule"] = pairs["rule"].mask((pairs["rule"] == "") & pairs["late"], SPARE)
     while True:
@@ -125,7 +128,7 @@ def choose(
 def _given(
     corpus: Corpus, vectors: Vectors, given: pd.DataFrame, excluded: pd.DataFrame
 ) -> pd.DataFrame:
-    """The source's negatives with score and rule, by query and score."""
+    """The source's negatives with score and rule, in their order."""
     # The source says that these are wrong: that they stand beside a right page proves nothing.
     excluded = excluded[excluded["rule"] != "same_document"]
     given = given.merge(excluded, on=["query", "page"], how="left")
@@ -134,7 +137,7 @@ def _given(
     rows = given["query"].to_numpy(), given["page"].to_numpy()
     given["score"] = pair_scores(vectors.queries, vectors.pages, *rows)
     given["origin"] = "given"
-    return given.sort_values(["query", "score", "page"], ascending=[True, False, True])
+    return given
 
 
 def _considered(
@@ -148,14 +151,35 @@ def _considered(
     """Every query's nearest train pages to the window's end, with the rules that need no score.
 
     The window counts the pages that are left by then, so that a query with many positives sees as
-    many others as a query with one.
+    many others as a query with one. Queries with alike many pages left out are searched together:
+    one whose answer is a blank page, with thousands of twins, widens no other's search.
     """
     pages = corpus.page_rows("train")
     inside = excluded.loc[excluded["page"].isin(pages), "query"].value_counts()
+    inside = inside.reindex(queries, fill_value=0)
+    # All alike up to a window's width, for each search reads every page; beyond that by octaves.
+    octave = np.ceil(np.log2((inside / rules.range_max).clip(lower=1)))
+    parts = [
+        _window(vectors, rules, alike.index, pages, int(alike.max()), excluded, device)
+        for _, alike in inside.groupby(octave)
+    ]
+    return pd.concat(parts).sort_values("query", kind="stable", ignore_index=True)
+
+
+def _window(
+    vectors: Vectors,
+    rules: Mine,
+    queries: pd.Index,
+    pages: np.ndarray,
+    most: int,
+    excluded: pd.DataFrame,
+    device: str,
+) -> pd.DataFrame:
+    """The windows of queries for each of which at most so many pages are left out."""
     scores, rows = nearest(
         vectors.queries[queries.to_numpy()],
         vectors.pages,
-        rules.range_max + int(inside.max() if len(inside) else 0),
+        rules.range_max + most,
         rows=pages,
         device=device,
     )
@@ -172,7 +196,7 @@ def _considered(
     before = (free.cumsum(axis=1) - free).ravel()
     skipped = free.ravel() & (before < rules.range_min)
     pairs["rule"] = pairs["rule"].fillna("").mask(skipped, "range_min")
-    return pairs[before < rules.range_max].reset_index(drop=True)
+    return pairs[before < rules.range_max]
 
 
 def _score_rules(

@@ -41,6 +41,8 @@ def main(params: Params, root: Path = Path()) -> None:
     hidden = auditing.hidden_positives(search, corpus, rules, known, wanted, params.seed)
     if hidden:
         metrics["hidden_positives"] = hidden
+    if params.data.source == "generated":  # whose qrels name every right page
+        metrics["false_negatives"] = auditing.false_negatives(pairs)
     kept = pairs[pairs["rule"] == mining.KEPT].sort_values("query", kind="stable")
     with work.output(root / NEGATIVES, root) as path:
         write_table(auditing.with_ids(kept, corpus), SCHEMA, path)

@@ -46,8 +46,15 @@ def negatives(inputs: Inputs) -> Section:
         f"and {count(kept['given'])} of the source's own kept; {count(queries['short'])} queries "
         f"got fewer than asked for, {count(queries['without'])} of them none."
     )
-    hidden = metrics.get("hidden_positives")
-    if hidden:
+    hidden, known = metrics.get("hidden_positives"), metrics.get("false_negatives")
+    if known:
+        section.answer.append(
+            "The pages are drawn, so every right page is known: they made up "
+            f"{known['before']:.2%} of what the search found and {known.get('kept', 0):.2%} of "
+            "what was kept. The rule `positive` alone removes them here; what the other rules "
+            "dropped were no answers, and would have been safe to keep."
+        )
+    elif hidden:
         rates = hidden["rate"]
         section.answer.append(
             f"Right pages that were hidden on purpose made up {rates['before']:.2%} of what the "
@@ -59,8 +66,10 @@ def negatives(inputs: Inputs) -> Section:
             "No train query has several right pages, so false negatives cannot be counted; judge "
             "by the sheet below."
         )
-    dropped = {rule: number for rule, number in metrics["dropped"].items() if number}
-    rows = [[rule.replace("_", " "), count(number)] for rule, number in dropped.items()]
+    dropped = dict(metrics["dropped"])
+    given = dropped.pop("given")
+    dropped |= {f"given by the source: {rule}": number for rule, number in given.items()}
+    rows = [[rule.replace("_", " "), count(n)] for rule, n in dropped.items() if n]
     rows.append(["passed every rule, not needed", count(metrics["spare"])])
     section.tables.append(Table("Pages left out, by rule", ["rule", "pairs"], rows))
     if not inputs.scores.empty:

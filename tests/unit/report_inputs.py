@@ -196,7 +196,7 @@ def _mining(root: Path) -> None:
         "queries": {"mined": 1, "short": 0, "without": 0},
         "kept": {"mined": 1, "given": 0},
         "spare": 3,
-        "dropped": {"positive": 1, "relative_margin": 2, "given": 0},
+        "dropped": {"positive": 1, "relative_margin": 2, "given": {"split": 3}},
         "hidden_positives": {"queries": 4, "hidden": 4, "rate": {"before": 0.08, "kept": 0.005}},
     }
     _json(root / "metrics/mining.json", content)

@@ -142,6 +142,59 @@ def test_given_negatives(tmp_path, use, kept) -> None:
     assert not pairs.duplicated(["query", "page", "origin"]).any()
 
 
+@pytest.mark.parametrize("sampling", ["top", "random", "weighted"])
+def test_given_negatives_keep_the_order_of_their_source(tmp_path, sampling) -> None:
+    """The first is the one that the source holds for the best, however far it is from the query."""
+    qrels = [("q", "p7", 0), ("q", "p0", 1), ("q", "p8", 0), ("q", "p5", 0), ("q", "p6", 0)]
+    corpus, vectors = hand_made(tmp_path, qrels)
+    known = judged(corpus, "train")
+
+    def kept(count: int, use: str) -> list[str]:
+        settings = rules(given=use, negatives=count, sampling=sampling)
+        pairs = mine(corpus, vectors, settings, known, wanted_by_query(known, count), seed=1)
+        return [f"p{page}" for page in pairs.loc[pairs["rule"] == KEPT, "page"]]
+
+    assert kept(1, "use") == kept(1, "mix") == ["p7"]
+    assert kept(2, "use") == ["p7", "p5"]
+    assert kept(9, "use") == ["p7", "p5", "p6"]
+    assert kept(4, "mix")[:3] == ["p7", "p5", "p6"]
+
+
+def test_a_page_with_many_twins_widens_only_its_own_querys_search(tmp_path, monkeypatch) -> None:
+    from pagefinder import mining
+
+    random = np.random.default_rng(3)
+    pages = [{"page_id": f"p{row:03}", "split": "train"} for row in range(300)]
+    asked = [{"query_id": f"q{row}"} for row in range(6)]
+    # The third query's answer has 200 twins, the fifth's 9, and the fourth has seven answers.
+    qrels = [(f"q{row}", f"p{row:03}", 1) for row in range(6)]
+    qrels += [("q3", f"p{row:03}", 1) for row in range(280, 286)]
+    twins = [("p002", f"p{row:03}") for row in range(60, 260)]
+    twins += [("p004", f"p{row:03}") for row in range(261, 270)]
+    corpus = write_corpus(tmp_path / "corpus", pages, asked, qrels, twins)
+    unit = random.standard_normal((306, 8))
+    unit = (unit / np.linalg.norm(unit, axis=1, keepdims=True)).astype(np.float32)
+    vectors = Vectors(unit[300:], unit[:300])
+    settings, known = rules(range_max=5, sampling="weighted"), judged(corpus, "train")
+    searched, original = [], mining.nearest
+
+    def counted(queries, pages, k, **keywords):
+        searched.append((len(queries), k))
+        return original(queries, pages, k, **keywords)
+
+    monkeypatch.setattr(mining, "nearest", counted)
+    pairs = mine(corpus, vectors, settings, known, wanted_by_query(known, 2), seed=1)
+    assert searched == [(3, 6), (2, 15), (1, 206)]
+    assert pairs["query"].is_monotonic_increasing
+
+    def wide(queries, pages, k, **keywords):
+        return original(queries, pages, 300, **keywords)
+
+    monkeypatch.setattr(mining, "nearest", wide)
+    expected = mine(corpus, vectors, settings, known, wanted_by_query(known, 2), seed=1)
+    pd.testing.assert_frame_equal(pairs, expected)
+
+
 def test_the_judge_is_asked_only_until_there_are_enough(tmp_path) -> None:
     corpus, vectors = hand_made(tmp_path)
     asked = []
@@ -482,7 +535,7 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
 
     opened = []
 
-    def open_reranker(knobs, *_):
+    def open_reranker(knobs, *_, **__):
         opened.append((knobs.model, knobs.revision, knobs.instruction))
         return Reranker()
 

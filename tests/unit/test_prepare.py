@@ -76,6 +76,33 @@ def test_rows_become_a_corpus_with_its_own_splits(tmp_path):
         assert image.size == pixels.budget_size(64, 96, with_params("table").pixels)
 
 
+def test_negatives_keep_the_order_in_which_the_source_gives_them(tmp_path):
+    """Training may take the first alone: a source puts the one that it holds for the best there."""
+    given = [[100 + (n + step) % ROWS for step in (7, 3, 15, 1)] for n in range(ROWS)]
+    rows = [
+        row | {"negative": [f"{number}.png" for number in numbers]}
+        for row, numbers in zip(good_rows(), given, strict=True)
+    ]
+    for number in range(100, 100 + ROWS):
+        (tmp_path / "raw").mkdir(exist_ok=True)
+        (tmp_path / f"raw/{number}.png").write_bytes(page(number))
+    write_rows(tmp_path, rows)
+    corpus, _ = run(tmp_path)
+    number_of = {
+        pixels.pixel_digest(Image.open(io.BytesIO(page(number)))): number
+        for number in range(100, 100 + ROWS)
+    }
+    texts = corpus.queries.set_index("query_id")["text"]
+    several = 0
+    for query_id, part in corpus.qrels.query("relevance == 0").groupby("query_id"):
+        found = [number_of[page_id] for page_id in part["page_id"]]
+        # What another split took is gone; the others stand in the order of the row.
+        own = given[int(texts[query_id].split()[1])]
+        assert found == [number for number in own if number in found]
+        several += found != sorted(found)
+    assert several > 3
+
+
 def test_page_id_is_of_the_source_pixels_whatever_the_encoding(tmp_path):
     image = Image.open(io.BytesIO(page(3)))
     buffer = io.BytesIO()

@@ -1,0 +1,65 @@
+"""The audit of mining: counts that add up, and how many answers each rule lets through."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_mining import default_params, hand_made, project, random_corpus, rules
+
+from pagefinder import auditing
+from pagefinder.excluding import judged
+from pagefinder.mining import mine, wanted_by_query
+from stages import METRICS
+from stages.mine import main as make_negatives
+
+
+def audit(corpus, vectors, settings) -> tuple[pd.DataFrame, dict]:
+    known = judged(corpus, "train")
+    wanted = wanted_by_query(known, settings.negatives)
+    pairs = mine(corpus, vectors, settings, known, wanted, seed=1)
+    audited = auditing.with_positives(pairs, vectors, known)
+    return pairs, auditing.summary(audited, wanted, corpus)
+
+
+@pytest.mark.parametrize("range_max", [5, 20, 500])
+def test_every_query_with_every_page_is_counted_once(tmp_path, range_max) -> None:
+    corpus, vectors = random_corpus(tmp_path / "corpus")
+    settings = rules(range_max=range_max, range_min=2, relative_margin=0.3, max_score=0.3)
+    _, counts = audit(corpus, vectors, settings)
+    dropped = {rule: number for rule, number in counts["dropped"].items() if rule != "given"}
+    assert min(dropped["range_min"], dropped["relative_margin"]) > 0
+    assert (dropped["range_max"] == 0) == (range_max == 500)
+    total = counts["kept"]["mined"] + counts["spare"] + sum(dropped.values())
+    assert total == counts["queries"]["mined"] * counts["pages"]["searched"] == 30 * 80
+
+
+def test_the_sources_own_negatives_are_counted_by_rule(tmp_path) -> None:
+    # p8 is a dev page, p1 hardly differs from the answer p0; p6 is fine.
+    qrels = [("q", "p0", 1), ("q", "p8", 0), ("q", "p1", 0), ("q", "p6", 0)]
+    corpus, vectors = hand_made(tmp_path, qrels)
+    _, counts = audit(corpus, vectors, rules(given="use"))
+    assert counts["dropped"]["given"] == {"split": 1, "near_duplicate": 1}
+    assert counts["kept"] == {"mined": 0, "given": 1}
+
+
+def test_false_negatives_where_every_right_page_is_known(tmp_path) -> None:
+    """By hand: nine pages in the window, one of them right, which the first rule drops."""
+    corpus, vectors = hand_made(tmp_path, near_duplicates=[])
+    pairs, _ = audit(corpus, vectors, rules(relative_margin=0.05))
+    found = auditing.false_negatives(pairs)
+    assert found.pop("before") == pytest.approx(1 / 9)
+    assert set(found.values()) == {0.0}
+    assert {"after_positive", "after_relative_margin", "kept"} <= set(found)
+    # It can fail: a right page that slips through counts.
+    slipped = pairs.assign(rule=np.where(pairs["rule"] == "positive", "kept", pairs["rule"]))
+    assert auditing._rates(slipped, pairs["rule"] == "positive")["kept"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("source", "said"), [("generated", True), ("table", False)])
+def test_only_drawn_pages_are_all_known(tmp_path, source, said) -> None:
+    settings = default_params()
+    data = settings.data.model_copy(update={"source": source})
+    root = project(tmp_path)
+    make_negatives(settings.model_copy(update={"data": data}), root)
+    assert ("false_negatives" in json.loads((root / METRICS / "mining.json").read_text())) == said
