@@ -1,16 +1,17 @@
 """Run a few steps of a profile and predict memory and hours: `python -m stages.plan [PROFILE]`.
 
-No stage of the pipeline: it writes nothing but log lines, and needs no prepared corpus.
+No stage of the pipeline: it leaves nothing but log lines, and needs no prepared corpus.
 """
 
 import logging
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pandas as pd
 
-from pagefinder import models, planning
+from pagefinder import models, planning, work
 from pagefinder import params as file
 from pagefinder.corpus import Corpus
 from pagefinder.params import Params
@@ -33,15 +34,17 @@ def main(params: Params, root: Path = Path()) -> None:
         params = file.parse(content | {"profile": sys.argv[1]})
     hardware = models.settle(params.compute)
     scoring = models.settle(params.compute, scoring=True)
+    started = time.perf_counter()
     model = models.open_embedder(params.base, params.pixels, hardware, root)
+    opening = time.perf_counter() - started
     # One process's share of a step is measured; the others work at the same time.
     processes = params.compute.processes
     knobs = params.embedder.model_copy(update={"batch": params.embedder.batch // processes})
-    with tempfile.TemporaryDirectory(prefix="plan-") as scratch:
-        count = knobs.batch * (STEPS + 1)
-        corpus, rows = (
-            _real(params, root, count) if real else _synthetic(params, Path(scratch), count)
-        )
+    # On the disk that checkpoints go to, one of which is written and timed.
+    (root / work.WORK).mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="plan-", dir=root / work.WORK) as folder:
+        scratch, count = Path(folder), knobs.batch * (STEPS + 1)
+        corpus, rows = _real(params, root, count) if real else _synthetic(params, scratch, count)
         tokens = models.check_budget(model, corpus.image(0), params.pixels)
         batch = params.compute.encode_batch
         encoded = planning.measure_encoding(model, corpus, scoring, batch, 2 * batch)
@@ -54,31 +57,45 @@ def main(params: Params, root: Path = Path()) -> None:
             params.compute,
             hardware,
             STEPS,
-            Path(scratch),
+            scratch,
+            save=True,
         )
-    train_rows = len(corpus.positives("train")) if real else REFERENCE_ROWS
-    pages = len(corpus.pages) if real else REFERENCE_PAGES
+        costs = planning.measure_costs(
+            model, corpus, hardware, batch, opening, trained, knobs.batch
+        )
     page_rate, row_rate = encoded.per_second * processes, trained.per_second * processes
-    dev_pages = params.embedder.dev_pages
-    if real:
-        dev_pages = min(dev_pages, len(corpus.page_rows("dev")))
-    dev = (1 + params.embedder.evaluations) * dev_pages
-    train_hours = (train_rows * params.embedder.epochs / row_rate + dev / page_rate) / 3600
     log.info("visual tokens per page: %s", tokens or "unknown")
     log.info("encoding: %.1f pages/s, peak %.1f GiB", page_rate, encoded.peak_gib)
     log.info(
-        "training: %.2f rows/s (%.1f pages/s), peak %.1f GiB, %.0f%% of a step is loading",
+        "training: %.2f rows/s (%.1f pages/s), mini-batch %s, peak %.1f GiB",
         row_rate,
         row_rate * (len(rows.columns) - 1),
+        trained.mini_batch or "none",
         trained.peak_gib,
-        100 * trained.loading,
     )
-    log.info("predicted for %d rows: train_embedder %.2f hours", train_rows, train_hours)
+    log.info("loading a batch takes %.0f%% of computing its step", 100 * trained.loading)
+    for name, seconds in zip(costs._fields, costs, strict=True):
+        log.info("%s: %.3f s", name, seconds)
+    train_rows, dev_pages, queries = _sizes(params, corpus if real else None)
+    schedule = planning.schedule(params.embedder, train_rows)
+    hours = planning.train_seconds(costs, *schedule, dev_pages, queries) / 3600
+    log.info("predicted for %d rows: train_embedder %.2f hours", train_rows, hours)
+    pages = len(corpus.pages) if real else REFERENCE_PAGES
     log.info(
         "predicted for %d pages: encode_base and encode_tuned %.2f hours each",
         pages,
-        pages / page_rate / 3600,
+        (opening + pages / page_rate) / 3600,
     )
+
+
+def _sizes(params: Params, corpus: Corpus | None) -> tuple[int, int, int]:
+    """Training rows, one for each query and positive, and dev pages and queries."""
+    dev_pages = params.embedder.dev_pages
+    if corpus is None:
+        return REFERENCE_ROWS, dev_pages, dev_pages
+    rows = sum(len(pages) for pages in corpus.positives("train").values())
+    dev_pages = min(dev_pages, len(corpus.page_rows("dev")))
+    return rows, dev_pages, min(dev_pages, len(corpus.positives("dev")))
 
 
 def _real(params: Params, root: Path, count: int) -> tuple[Corpus, pd.DataFrame]:
