@@ -16,13 +16,16 @@ from pagefinder.errors import InputError
 YES, NO = "yes", "no"
 
 
-def fresh(name: str, head: str, keywords: dict[str, Any]) -> list[torch.nn.Module]:
+def fresh(
+    name: str, head: str, keywords: dict[str, Any], section: str = "reranker"
+) -> list[torch.nn.Module]:
     """The modules of a reranker made from a checkpoint without one, or from an embedder's folder.
 
     Args:
         name: Folder or Hub id.
         head: logit or dense, see `models.open_reranker`.
         keywords: Of the Transformer module.
+        section: Of params.yaml that names the model.
 
     Raises:
         InputError: the checkpoint does not carry the head.
@@ -31,10 +34,8 @@ def fresh(name: str, head: str, keywords: dict[str, Any]) -> list[torch.nn.Modul
     task = "any-to-any" if head == "logit" else "feature-extraction"
     transformer = Transformer(name, transformer_task=task, processing_kwargs=chat, **keywords)
     if head == "logit" and not transformer.model.config.tie_word_embeddings and is_embedder(name):
-        raise InputError(
-            f"reranker.model {name!r} is an embedder without a language head: set reranker.head to "
-            "dense"
-        )
+        mend = "set reranker.head to dense" if section == "reranker" else "name a reranker"
+        raise InputError(f"{section}.model {name!r} is an embedder without a language head: {mend}")
     yes, no = (_single_token(transformer, word) for word in (YES, NO))
     if head == "logit":
         return [transformer, LogitScore(true_token_id=yes, false_token_id=no)]

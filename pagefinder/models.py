@@ -52,21 +52,16 @@ def settle(compute: Compute, *, scoring: bool = False) -> Hardware:
     Raises:
         InputError: the machine lacks what `compute` names.
     """
-    device = compute.device
+    device: str = compute.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"compute.device is {device!r}, but torch sees no CUDA: set it to cpu")
-    if device.startswith("cuda:"):
-        raise InputError(
-            f"compute.device is {device!r}: set it to cuda, and choose the card with "
-            "CUDA_VISIBLE_DEVICES in the environment"
-        )
     device = launching.local_device(device)
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)
+    torch.use_deterministic_algorithms(device == "cpu")
     if device == "cpu":
-        torch.use_deterministic_algorithms(True)
         # Nothing here reads memory it has not written, and filling it costs a tenth of a step.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if compute.threads:
@@ -108,45 +103,55 @@ def _attention(wanted: str, device: str) -> str:
 
 
 def open_embedder(
-    base: Base, pixels: Pixels, hardware: Hardware, root: Path, saved: Path | None = None
+    base: Base,
+    pixels: Pixels,
+    hardware: Hardware,
+    root: Path,
+    saved: Path | None = None,
+    section: str = "base",
 ) -> SentenceTransformer:
     """Open the base embedder, or a fine-tuned one `saved` by a stage, with the params' prompts.
 
     A model with `modules.json` opens as it was saved. A fresh vision-language checkpoint needs
     `base.pooling`: Sentence Transformers would silently choose the mean. A dual encoder like CLIP
-    gives one vector as it is.
+    gives one vector as it is. `section` of params.yaml is what errors name.
 
     Raises:
         InputError: no such model, no pooling for a fresh checkpoint, or a model blind to images.
     """
-    name = str(saved) if saved else _locate(base.model, base.revision, "base", root)
+    name = str(saved) if saved else _locate(base.model, base.revision, section, root)
     keywords = _keywords(name, pixels, hardware, "" if saved else base.revision)
     prompts = {"query": base.query_prompt, "document": base.page_prompt}
     if saved or _has_modules(name, base.revision):
         model = SentenceTransformer(name, device=hardware.device, prompts=prompts, **keywords)
     else:
         transformer = Transformer(name, **_transformer_keywords(keywords), **_modalities(base))
-        modules = [transformer, *_pooling(transformer, base), Normalize()]
+        modules = [transformer, *_pooling(transformer, base, section), Normalize()]
         model = SentenceTransformer(modules=modules, device=hardware.device, prompts=prompts)
-    _check_sight(model, base.model)
+    _check_sight(model, base.model, section)
     _settle_attention(model, hardware)
     return model
 
 
-def _pooling(transformer: Transformer, base: Base) -> list[torch.nn.Module]:
+def _pooling(transformer: Transformer, base: Base, section: str) -> list[torch.nn.Module]:
     """What makes one vector of a fresh checkpoint's output; nothing where it is one already."""
     if transformer.module_output_name == "sentence_embedding":
         return []
     if not base.pooling:
         raise InputError(
-            f"base.model {base.model!r} is a fresh checkpoint (it has no modules.json): "
-            "set base.pooling to lasttoken or mean"
+            f"{section}.model {base.model!r} is a fresh checkpoint (it has no modules.json): "
+            f"set {section}.pooling to lasttoken or mean"
         )
     return [Pooling(transformer.get_embedding_dimension(), pooling_mode=base.pooling)]
 
 
 def open_reranker(
-    reranker: Reranker, pixels: Pixels, hardware: Hardware, root: Path, saved: Path | None = None
+    reranker: Reranker,
+    pixels: Pixels,
+    hardware: Hardware,
+    root: Path,
+    saved: Path | None = None,
+    section: str = "reranker",
 ) -> CrossEncoder:
     """Open the base reranker, or a fine-tuned one `saved` by a stage.
 
@@ -154,12 +159,13 @@ def open_reranker(
     the logit of "yes" minus that of "no"; `dense` reads the last token's hidden state through a
     linear layer that starts as the difference of the two token embeddings, so both start equal. An
     embedder's folder, models/embedder say, lends its backbone in the same way. A reranker's folder
-    opens as it was saved, except that `dense` takes the place of a LogitScore.
+    opens as it was saved, except that `dense` takes the place of a LogitScore. `section` of
+    params.yaml is what errors name.
 
     Raises:
         InputError: no such model, one blind to images, or one that the head does not fit.
     """
-    name = str(saved) if saved else _locate(reranker.model, reranker.revision, "reranker", root)
+    name = str(saved) if saved else _locate(reranker.model, reranker.revision, section, root)
     keywords = _keywords(name, pixels, hardware, "" if saved else reranker.revision)
     instruction: dict[str, Any] = {
         "prompts": {"rerank": reranker.instruction},
@@ -171,9 +177,9 @@ def open_reranker(
             modules = heads.dense_instead(model, name, _transformer_keywords(keywords))
             model = CrossEncoder(modules=modules, device=hardware.device, **instruction)
     else:
-        modules = heads.fresh(name, reranker.head, _transformer_keywords(keywords))
+        modules = heads.fresh(name, reranker.head, _transformer_keywords(keywords), section)
         model = CrossEncoder(modules=modules, device=hardware.device, **instruction)
-    _check_sight(model, reranker.model)
+    _check_sight(model, reranker.model, section)
     _settle_attention(model, hardware)
     return model
 
@@ -256,14 +262,16 @@ def _transformer_keywords(keywords: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_sight(model: SentenceTransformer | CrossEncoder, name: str) -> None:
+def _check_sight(model: SentenceTransformer | CrossEncoder, name: str, section: str) -> None:
     modalities = list(model.modalities)
     log.info("%s: modalities %s", name, ", ".join(str(modality) for modality in modalities))
     if not model.supports("image"):
+        place = "in its sentence_bert_config.json"
+        if section == "base":
+            place = f"a fresh checkpoint's under base.modality_config, another's {place}"
         raise InputError(
-            f"model {name!r} takes {', '.join(map(str, modalities))} but no image: choose a "
-            "vision-language model, or describe its image input: a fresh checkpoint's under "
-            "base.modality_config, another's in its sentence_bert_config.json"
+            f"{section}.model {name!r} takes {', '.join(map(str, modalities))} but no image: choose"
+            f" a vision-language model, or describe its image input: {place}"
         )
 
 

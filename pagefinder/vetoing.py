@@ -26,7 +26,7 @@ def open_judge(params: Params, corpus: Corpus, root: Path) -> Judge | None:
     hardware = models.settle(params.compute, scoring=True)
     named = {"model": veto.model, "revision": veto.revision, "instruction": veto.instruction}
     knobs = params.reranker.model_copy(update={**named, "head": "logit"})
-    model = models.open_reranker(knobs, params.pixels, hardware, root)
+    model = models.open_reranker(knobs, params.pixels, hardware, root, section="mine.veto")
     models.check_budget(model, corpus.image(0), params.pixels)
     texts = corpus.queries["text"].to_numpy()
     batch = params.compute.encode_batch

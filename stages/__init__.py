@@ -4,8 +4,10 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+import yaml
 
 from pagefinder import launching, params, work
 from pagefinder.errors import InputError
@@ -16,6 +18,9 @@ log = logging.getLogger(__name__)
 # Before torch is loaded: threads that spin long while they wait make a stage many times slower on a
 # machine that has other work; those that sleep at once cost a quarter of an idle one's speed.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+# Where this code lies, whatever folder a stage works in.
+HOME = Path(__file__).parents[1]
 
 CORPUS = Path("data/corpus")
 SOURCE = Path("data/source")
@@ -34,6 +39,29 @@ RELEASE = Path("models/release")
 METRICS = Path("metrics")
 PLOTS = Path("metrics/plots")
 REPORT = Path("metrics/report")
+
+
+def code(stage: str) -> list[Path]:
+    """What decides a stage's result apart from params and data: its code, and the library versions.
+
+    The modules are those that dvc.yaml lists among the stage's deps: one list for DVC and for what
+    an interrupted stage goes on from.
+    """
+    stages = yaml.safe_load((HOME / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    listed = [dep for dep in stages[stage]["deps"] if dep.startswith(("stages/", "pagefinder/"))]
+    return [HOME / name for name in (*listed, "requirements.lock")]
+
+
+def resume_folder(stage: str, knobs: object, inputs: Iterable[Path], root: Path) -> Path:
+    """Where an interrupted run of a stage left what it had done with these knobs, inputs and code.
+
+    Args:
+        stage: As dvc.yaml calls it.
+        knobs: The params that decide the result.
+        inputs: Files and folders, relative to `root` or absolute.
+        root: The folder that the stage works in.
+    """
+    return work.checkpoints(stage, knobs, [*(root / path for path in inputs), *code(stage)], root)
 
 
 def run(

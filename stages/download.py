@@ -5,31 +5,29 @@ from pathlib import Path
 from pagefinder import work
 from pagefinder.params import Params
 from pagefinder.sources import storing, writing
-from stages import SOURCE, run
+from stages import SOURCE, resume_folder, run
 
 
 def main(params: Params, root: Path = Path()) -> None:
     """Store pages and queries of the chosen source; an interrupted run goes on where it was."""
     source = _open(params, root)
-    code = sorted(Path(storing.__file__).parent.glob("*.py"))
-    key = storing.fingerprint(
-        params.seed, params.data.model_dump(), source.provenance, _files(root / params.input), *code
-    )
-    scratch = root / work.WORK / f"download-{key}"
+    named = params.data.hub.path if params.data.source == "hub" else params.input
+    knobs = (params.seed, params.data, source.provenance, _files(root / named))
+    scratch = resume_folder("download", knobs, [], root)
     writing.write(source, scratch)
     with work.output(root / SOURCE, root) as target:
         writing.publish(scratch, target)
 
 
-def _files(location: Path) -> list[tuple[str, int, int]]:
+def _files(folder: Path) -> list[tuple[str, int, int]]:
     """Your files as they are now: an interrupted run goes on only while none has changed."""
-    found = [(path, path.stat()) for path in sorted(location.rglob("*")) if path.is_file()]
+    found = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
     return [(path.as_posix(), stat.st_size, stat.st_mtime_ns) for path, stat in found]
 
 
 def _open(params: Params, root: Path) -> storing.Source:
     """Import only what the source needs: opening the Hub's library takes seconds."""
-    location = root / params.input
+    folder = root / params.input
     if params.data.source == "generated":
         from pagefinder.sources import embedded
 
@@ -41,10 +39,10 @@ def _open(params: Params, root: Path) -> storing.Source:
     if params.data.source == "table":
         from pagefinder.sources import table
 
-        return table.open_source(params.data.table, location)
+        return table.open_source(params.data.table, folder)
     from pagefinder.sources import pdf
 
-    return pdf.open_source(location)
+    return pdf.open_source(folder)
 
 
 if __name__ == "__main__":

@@ -4,17 +4,12 @@ import logging
 import sys
 from pathlib import Path
 
-from pagefinder import encoding, models, work
-from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.params import Base, Params
-from stages import COMPARE_VECTORS, CORPUS, run
+from stages import COMPARE_VECTORS, run
+from stages.encode import encode
 
 log = logging.getLogger(__name__)
-
-CODE = [Path("requirements.lock")] + [
-    Path(f"pagefinder/{name}.py") for name in "corpus encoding heads models pixels vision".split()
-]
 
 
 def main(params: Params, root: Path = Path(), name: str = "") -> None:
@@ -23,35 +18,13 @@ def main(params: Params, root: Path = Path(), name: str = "") -> None:
     if name not in params.compare:
         raise InputError(f"{name!r} is not among compare: {', '.join(params.compare) or 'nothing'}")
     other = params.compare[name]
-    hardware = models.settle(params.compute, scoring=True)
-    pixels = params.pixels.model_copy(update={"max": other.max_pixels or params.pixels.max})
-    if pixels.max > params.pixels.max:
-        stored = params.pixels.max
+    stored = params.pixels.max
+    pixels = params.pixels.model_copy(update={"max": other.max_pixels or stored})
+    if pixels.max > stored:
         log.warning("%s: stored pages have %d pixels at most: raise pixels.max", name, stored)
     base = Base(**other.model_dump(exclude={"max_pixels"}))
-    model = models.open_embedder(base, pixels, hardware, root)
-    corpus = Corpus(root / CORPUS)
-    if other.max_pixels and models.visual_tokens(model, corpus.image(0)) is None:
-        raise InputError(
-            f"compare_models.{name}.max_pixels is {other.max_pixels}, but its processor resizes "
-            "every page to one size of its own: leave it out"
-        )
-    inputs = [CORPUS, Path(params.checkpoints), *CODE]
-    encoding.write_vectors(
-        model,
-        corpus,
-        pixels,
-        hardware,
-        params.compute.encode_batch,
-        work.checkpoints(
-            f"encode_compare-{name}",
-            (pixels, params.compute, base),
-            [root / path for path in inputs],
-            root,
-        ),
-        root / COMPARE_VECTORS / name,
-        root,
-    )
+    section, target = f"compare_models.{name}", COMPARE_VECTORS / name
+    encode("encode_compare", base, pixels, target, params, root, section=section)
 
 
 if __name__ == "__main__":

@@ -3,22 +3,19 @@
 import logging
 from pathlib import Path
 
-from pagefinder import corpus, pixels, preparing, work
+from pagefinder import corpus, work
 from pagefinder.params import Params
 from pagefinder.preparing import assemble
 from pagefinder.sources import storing
-from stages import CORPUS, METRICS, QUARANTINE, SOURCE, run
+from stages import CORPUS, METRICS, QUARANTINE, SOURCE, resume_folder, run
 
 log = logging.getLogger(__name__)
 
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write the corpus, the quarantine and their summary."""
-    code = [Path(pixels.__file__), *sorted(Path(preparing.__file__).parent.glob("*.py"))]
-    key = storing.fingerprint(
-        params.pixels.model_dump(), params.data.pdf.dpi, root / SOURCE / storing.PROVENANCE, *code
-    )
-    scratch = root / work.WORK / f"prepare-{key}"
+    knobs = (params.pixels, params.data.pdf.dpi)
+    scratch = resume_folder("prepare", knobs, [SOURCE / storing.PROVENANCE], root)
     with work.output(root / CORPUS, root) as target:
         done = assemble.prepare(root / SOURCE, target, scratch, params)
     with work.output(root / QUARANTINE, root) as path:

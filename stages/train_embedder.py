@@ -7,12 +7,7 @@ import pandas as pd
 from pagefinder import launching, models, training, work
 from pagefinder.corpus import Corpus
 from pagefinder.params import Params
-from stages import CORPUS, EMBEDDER, NEGATIVES, PLOTS, run
-
-CODE = [Path("stages/train_embedder.py"), Path("requirements.lock")] + [
-    Path(f"pagefinder/{name}.py")
-    for name in "corpus examples heads memory models pixels resuming training vision".split()
-]
+from stages import CORPUS, EMBEDDER, NEGATIVES, PLOTS, resume_folder, run
 
 
 def main(params: Params, root: Path = Path()) -> None:
@@ -22,8 +17,8 @@ def main(params: Params, root: Path = Path()) -> None:
     corpus = Corpus(root / CORPUS)
     negatives = pd.read_parquet(root / NEGATIVES)
     knobs = (params.seed, params.loss, params.pixels, params.compute, params.base, params.embedder)
-    inputs = [CORPUS, NEGATIVES, Path(params.checkpoints), *CODE]
-    checkpoints = work.checkpoints("train_embedder", knobs, [root / path for path in inputs], root)
+    inputs = [CORPUS, NEGATIVES, Path(params.checkpoints)]
+    checkpoints = resume_folder("train_embedder", knobs, inputs, root)
     curves = pd.DataFrame(columns=training.CURVE_COLUMNS)
     if params.embedder.epochs:
         curves = training.train_embedder(

@@ -7,12 +7,7 @@ import pandas as pd
 from pagefinder import launching, models, training, work
 from pagefinder.corpus import Corpus
 from pagefinder.params import Params
-from stages import CANDIDATES, CORPUS, EMBEDDER, PLOTS, RERANKER, run
-
-CODE = [Path("stages/train_reranker.py"), Path("requirements.lock")] + [
-    Path(f"pagefinder/{name}.py")
-    for name in "corpus examples heads memory models pixels resuming training vision".split()
-]
+from stages import CANDIDATES, CORPUS, EMBEDDER, PLOTS, RERANKER, resume_folder, run
 
 
 def main(params: Params, root: Path = Path()) -> None:
@@ -22,8 +17,8 @@ def main(params: Params, root: Path = Path()) -> None:
     corpus = Corpus(root / CORPUS)
     candidates = pd.read_parquet(root / CANDIDATES)
     knobs = (params.seed, params.pixels, params.compute, params.reranker)
-    inputs = [CORPUS, CANDIDATES, EMBEDDER, Path(params.checkpoints), *CODE]
-    checkpoints = work.checkpoints("train_reranker", knobs, [root / path for path in inputs], root)
+    inputs = [CORPUS, CANDIDATES, EMBEDDER, Path(params.checkpoints)]
+    checkpoints = resume_folder("train_reranker", knobs, inputs, root)
     curves = pd.DataFrame(columns=training.CURVE_COLUMNS)
     if params.reranker.epochs:
         curves = training.train_reranker(

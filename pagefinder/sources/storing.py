@@ -5,7 +5,6 @@ and queries that belong together. `writing` stores them.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,13 +129,3 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def fingerprint(*parts: object) -> str:
-    """Name of a work folder: 16 hex digits of all parts; a path stands for its content."""
-    digest = hashlib.sha256()
-    for part in parts:
-        content = file_digest(part) if isinstance(part, Path) else json.dumps(part, sort_keys=True)
-        digest.update(content.encode())
-        digest.update(b"\0")
-    return digest.hexdigest()[:16]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import stages
 from pagefinder import params
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,7 @@ def imports(path: Path) -> set[Path]:
     found = set()
     for name in names:
         base = ROOT / name.replace(".", "/")
-        if name.startswith("pagefinder"):
+        if name.startswith(("pagefinder", "stages.")):
             found |= {
                 file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()
             }
@@ -42,7 +43,7 @@ def imports(path: Path) -> set[Path]:
 
 
 def closure(path: Path) -> set[str]:
-    """Everything of the library that a file needs, directly or not."""
+    """Everything of the project that a file needs, directly or not."""
     seen: set[Path] = set()
     todo = [path]
     while todo:
@@ -58,21 +59,35 @@ def test_stage_lists_the_code_it_runs(name):
     files = {
         file.relative_to(ROOT).as_posix()
         for dep in listed
-        if dep.startswith("pagefinder")
+        if dep.startswith(("pagefinder", "stages"))
         for file in ([ROOT / dep] if dep.endswith(".py") else (ROOT / dep).rglob("*.py"))
     }
-    needed = closure(ROOT / f"stages/{name}.py")
-    assert f"stages/{name}.py" in listed
+    needed = closure(ROOT / f"stages/{name}.py") | {f"stages/{name}.py"}
     assert needed - files == set(), "imported but not listed"
     folders = [dep for dep in listed if dep.startswith("pagefinder") and not dep.endswith(".py")]
     in_folders = {file for file in files if any(file.startswith(f"{dep}/") for dep in folders)}
     assert files - needed - in_folders == set(), "listed but not imported"
 
 
+def test_an_interrupted_stage_goes_on_with_the_code_and_libraries_it_began_with():
+    found = [path.relative_to(ROOT).as_posix() for path in stages.code("prepare")]
+    assert {"stages/prepare.py", "pagefinder/preparing", "requirements.lock"} <= set(found)
+    assert "data/source" not in found
+    assert all(path.exists() for name in STAGES for path in stages.code(name))
+
+
+def params_in(path: str) -> set[str]:
+    """Sections of params that a file names."""
+    return set(re.findall(r"\bparams\.([a-z_]+)", (ROOT / path).read_text()))
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_stage_lists_the_params_it_reads(name):
-    used = set(re.findall(r"\bparams\.([a-z_]+)", (ROOT / f"stages/{name}.py").read_text()))
-    used -= {"load", "Params", "model_copy", "model_dump"}
+    path = f"stages/{name}.py"
+    used = params_in(path) - {"load", "Params", "model_copy", "model_dump", "yaml"}
+    for shared in closure(ROOT / path):
+        # Which weights are read the stage itself decides.
+        used |= params_in(shared) - {"checkpoints", "yaml"} if shared.startswith("stages/") else set()
     listed = {
         entry.removeprefix("profiles.${profile}.").partition(".")[0]
         for entry in STAGES[name]["params"]

@@ -13,6 +13,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPProcessor, PreTrainedTokeniz
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from pagefinder import models, params
+from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
 from stages import encode_base, encode_compare
 
@@ -101,7 +102,7 @@ def test_a_dual_encoder_sees_pages_as_it_was_made_to(root, tmp_path, saved):
         plain.save_pretrained(str(root / "models/clip_saved"))
     knobs = settings(model=f"models/clip{'_saved' if saved else ''}")
     pages, queries = vectors(root, knobs)
-    corpus = encode_base.Corpus(root / "data/corpus")
+    corpus = Corpus(root / "data/corpus")
     expected = plain.encode(corpus.images(range(40)), normalize_embeddings=True)
     np.testing.assert_allclose(pages, expected, atol=1e-5)
     texts = corpus.queries["text"].tolist()

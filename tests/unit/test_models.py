@@ -19,6 +19,7 @@ from pagefinder import (
     resuming,
     scoring,
     training,
+    vetoing,
 )
 from pagefinder.errors import InputError
 from pagefinder.params import Pixels
@@ -90,10 +91,7 @@ def test_missing_cuda_and_missing_flash_attention_are_said():
         models.settle(PARAMS.compute.model_copy(update={"attention": "flash_attention_2"}))
 
 
-def test_one_card_is_used_and_chosen_outside(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(InputError, match="CUDA_VISIBLE_DEVICES"):
-        models.settle(PARAMS.compute.model_copy(update={"device": "cuda:1"}))
+def test_each_process_has_a_card_of_its_own(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert launching.local_device("cuda") == "cuda:1"
@@ -108,6 +106,20 @@ def test_a_model_blind_to_images_is_refused(root, tmp_path):
         models.open_embedder(
             PARAMS.base.model_copy(update={"model": "blind"}), PARAMS.pixels, HARDWARE, tmp_path
         )
+
+
+def test_an_error_names_the_section_that_the_model_stands_in(root, tmp_path):
+    nobody = {"model": "nobody", "pooling": ""}
+    base = PARAMS.base.model_copy(update=nobody)
+    with pytest.raises(InputError, match=r"compare_models.a.model is 'nobody'.*models.a.revision"):
+        models.open_embedder(base, PARAMS.pixels, HARDWARE, tmp_path, section="compare_models.a")
+    fresh = PARAMS.base.model_copy(update={"pooling": ""})
+    with pytest.raises(InputError, match=r"compare_models.a.model .* set compare_models.a.pooling"):
+        models.open_embedder(fresh, PARAMS.pixels, HARDWARE, root, section="compare_models.a")
+    veto = PARAMS.mine.veto.model_copy(update={"model": "nobody"})
+    mine = PARAMS.mine.model_copy(update={"veto": veto})
+    with pytest.raises(InputError, match=r"mine.veto.model is 'nobody'.* mine.veto.revision"):
+        vetoing.open_judge(PARAMS.model_copy(update={"mine": mine}), None, tmp_path)
 
 
 def test_the_pixel_budget_is_what_the_model_really_sees(root):

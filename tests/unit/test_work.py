@@ -106,6 +106,10 @@ def test_checkpoints_are_keyed_by_knobs_and_content(tmp_path):
     assert one != work.checkpoints("train", {"lr": 2}, [data], tmp_path)
     (data / "a").write_text("2")
     assert one != work.checkpoints("train", {"lr": 1}, [data], tmp_path)
+    elsewhere = work.checkpoints("train", {}, [data], tmp_path / "root")
+    assert elsewhere.parent == tmp_path / "root/.work", "an input may lie outside the root"
+    (data / "a").rename(data / "b")
+    assert elsewhere != work.checkpoints("train", {}, [data], tmp_path / "root")
 
 
 def test_json_is_rounded(tmp_path):
