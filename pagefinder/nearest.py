@@ -37,6 +37,9 @@ def open_vectors(folder: Path, corpus: Corpus) -> Vectors:
     Raises:
         InputError: they are not those of this corpus.
     """
+    stage = f"encode_{folder.name}"
+    if folder.parent.name == "compare":
+        stage = f"encode_compare@{folder.name}"
     vectors = Vectors(np.load(folder / "queries.npy"), np.load(folder / "pages.npy", mmap_mode="r"))
     for name, found, wanted in (
         ("queries", len(vectors.queries), len(corpus.queries)),
@@ -44,7 +47,8 @@ def open_vectors(folder: Path, corpus: Corpus) -> Vectors:
     ):
         if found != wanted:
             raise InputError(
-                f"{folder}/{name}.npy holds {found} vectors for {wanted} {name}: encode again"
+                f"{folder}/{name}.npy holds {found} vectors for {wanted} {name}: encode again with"
+                f" `dvc repro -f -s {stage}`"
             )
     return vectors
 
@@ -79,7 +83,8 @@ def nearest(
         Scores, float32 [q, min(k, n)], descending, and the row numbers in `pages`, int64.
 
     Raises:
-        ValueError: where the widths differ, k is negative or a vector is not finite.
+        ValueError: where the widths differ or k is negative.
+        InputError: a vector is not finite.
     """
     if queries.ndim != 2 or pages.ndim != 2 or queries.shape[1] != pages.shape[1]:
         raise ValueError(f"queries {queries.shape} and pages {pages.shape} are not of one width")
@@ -94,7 +99,11 @@ def nearest(
     wide = min(k + SPARE, len(rows))
     rough, places, longest = _rough(queries, pages, rows, wide, device, block)
     if not np.isfinite(rough).all():
-        raise ValueError("a query or page vector holds NaN or infinity: encode again")
+        raise InputError(
+            "a query or page vector holds NaN or infinity: if it is the tuned model's, its training"
+            " diverged: lower embedder.learning_rate and run `dvc repro`; if it is the base's, run"
+            " `dvc repro -f -s encode_base`, or take another base.model"
+        )
     slack = LAMBDA * math.sqrt(pages.shape[1]) * 2**-24 * longest
     tie_break = np.arange(len(pages)) if tie_break is None else tie_break
     scores = np.empty((len(queries), k), np.float32)

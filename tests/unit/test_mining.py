@@ -499,7 +499,7 @@ def test_vectors_of_another_corpus_are_refused(tmp_path) -> None:
 
     root = project(tmp_path)
     np.save(root / BASE_VECTORS / "pages.npy", np.zeros((3, 16), np.float32))
-    with pytest.raises(InputError, match=r"holds 3 vectors for 120 pages: encode again"):
+    with pytest.raises(InputError, match=r"holds 3 vectors for 120 pages: .*-s encode_base`"):
         make_negatives(default_params(), root)
     assert not (root / NEGATIVES).exists()
     assert open_vectors is not None

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pagefinder.errors import InputError
 from pagefinder.nearest import nearest, pair_scores, trec_order
 
 
@@ -104,7 +105,7 @@ def test_what_cannot_be_ranked_is_named() -> None:
     with pytest.raises(ValueError, match="not of one width"):
         nearest(np.ones((1, 5), np.float32), pages, 1)
     pages[1, 2] = np.nan
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(InputError, match=r"NaN .* embedder.learning_rate and run `dvc repro`"):
         nearest(np.ones((1, 4), np.float32), pages, 1)
 
 
