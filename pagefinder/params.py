@@ -21,9 +21,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+FileName = Annotated[str, Field(pattern=r"^[^/\\]*$")]
 
 # Systems that evaluation scores in any case: their names are files and columns.
 RESERVED = ("base", "tuned", "bm25", "minilm", "random", "qrels")
+
+
+# The tuned embedder, which a reranker may start from.
+TUNED = Path("models/embedder")
 
 
 class Section(pydantic.BaseModel):
@@ -117,12 +122,13 @@ class Hub(Section):
 
 
 class Table(Section):
-    """Rows with a query, a page image and negatives."""
+    """Rows with a query, a page image and negatives, in a file of the folder `input`."""
 
+    file: FileName
     query: str
     image: str
     negatives: str
-    eval: str
+    eval: FileName
     eval_share: Share
     allow_urls: bool
 
@@ -161,7 +167,7 @@ class Pixels(Section):
 class Compute(Section):
     """What the models run on."""
 
-    device: str
+    device: Literal["cpu", "cuda", "auto"]
     precision: Literal["fp32", "bf16", "auto"]
     scoring: Literal["fp32", "bf16", "auto"]
     attention: Literal["sdpa", "eager", "flash_attention_2", "auto"]
@@ -169,6 +175,15 @@ class Compute(Section):
     processes: Positive
     workers: Count
     encode_batch: Positive
+
+    @pydantic.field_validator("device", mode="before")
+    @classmethod
+    def _whole_machine(cls, device: object) -> object:
+        if isinstance(device, str) and device.startswith("cuda:"):
+            raise ValueError(
+                "set it to cuda, and choose the card with CUDA_VISIBLE_DEVICES in the environment"
+            )
+        return device
 
 
 class Base(Section):
@@ -255,8 +270,8 @@ class Profile(Section):
     reranker: Reranker
 
 
-class File(Section):
-    """params.yaml as it stands in the file."""
+class Shared(Section):
+    """What every profile shares."""
 
     profile: str
     seed: Count
@@ -266,29 +281,20 @@ class File(Section):
     loss: Loss
     mine: Mine
     evaluate: Evaluate
-    compare: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")], ...]
+
+
+class File(Shared):
+    """params.yaml as it stands in the file."""
+
+    compare: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ...]
     compare_models: dict[str, CompareModel]
     profiles: dict[str, Profile]
 
 
-class Params(Section):
+class Params(Profile, Shared):
     """The shared knobs and those of the chosen profile, side by side, as stages use them."""
 
-    profile: str
-    seed: int
-    input: str
-    checkpoints: str
-    prepare: Prepare
-    loss: Loss
-    mine: Mine
-    evaluate: Evaluate
     compare: dict[str, CompareModel]
-    data: Data
-    pixels: Pixels
-    compute: Compute
-    base: Base
-    embedder: Embedder
-    reranker: Reranker
 
 
 class _Loader(yaml.SafeLoader):
@@ -315,7 +321,26 @@ def load(path: Path) -> Params:
             f"{path.name}: embedder.dims asks for dimension {params.embedder.dims[0]}, "
             f"{params.base.model} has {width}: drop the dimensions above {width}"
         )
+    _check_local_models(params, path)
     return params
+
+
+def _check_local_models(params: Params, path: Path) -> None:
+    """Local models lie in `checkpoints`, the folder whose change reruns what uses them."""
+    root = path.parent
+    models = {"base": params.base.model, "mine.veto": params.mine.veto.model}
+    models |= {f"compare_models.{name}": other.model for name, other in params.compare.items()}
+    if Path(params.reranker.model) != TUNED:
+        models["reranker"] = params.reranker.model
+    for section, model in models.items():
+        folder = (root / model).resolve()
+        known = folder.is_relative_to((root / params.checkpoints).resolve())
+        if model and folder.is_dir() and not known:
+            raise InputError(
+                f"{path.name}: {section}.model is {model!r}, which is not in checkpoints "
+                f"({params.checkpoints!r}), so that a change there would rerun nothing: set "
+                "checkpoints to a folder that holds all local models"
+            )
 
 
 def _local_width(config: Path) -> int | None:
@@ -361,25 +386,9 @@ def parse(content: dict[str, Any], name: str = "params.yaml") -> Params:
             f"{name}: compare names a model {taken[0]!r}, as one of the pipeline's own is called: "
             "give it another name"
         )
-    shared = {
-        key: getattr(file, key)
-        for key in (
-            "profile",
-            "seed",
-            "input",
-            "checkpoints",
-            "prepare",
-            "loss",
-            "mine",
-            "evaluate",
-        )
-    }
-    chosen = file.profiles[file.profile]
-    return Params(
-        **shared,
-        compare={name: file.compare_models[name] for name in file.compare},
-        **{key: getattr(chosen, key) for key in Profile.model_fields},
-    )
+    shared = {key: getattr(file, key) for key in Shared.model_fields}
+    compare = {name: file.compare_models[name] for name in file.compare}
+    return Params(**shared, **dict(file.profiles[file.profile]), compare=compare)
 
 
 def _explain(error: pydantic.ValidationError) -> str:

@@ -33,20 +33,22 @@ ROWS_SCHEMA = pa.schema(
 Numbered = tuple[int, Mapping[str, Any] | str]
 
 
-def open_source(settings: Table, location: Path) -> Source:
-    """The table at `location`, a file or the folder that holds it.
+def open_source(settings: Table, folder: Path) -> Source:
+    """The table of a folder, and its images, which lie at any depth.
+
+    A folder and not a file: all of it then is what the pipeline depends on.
 
     Raises:
-        InputError: no table, several, or one without the columns named in params.
+        InputError: no folder, no table, several, or one without the columns named in params.
     """
-    train = _find(location, settings.eval)
-    files = {"train": train}
-    if settings.eval:
-        files["eval"] = train.parent / settings.eval
-        if not files["eval"].is_file():
-            raise InputError(
-                f"data.table.eval is {settings.eval!r}, but {files['eval']} is missing"
-            )
+    if folder.is_file():
+        raise InputError(
+            f"input {str(folder)!r} is a file: name its folder as input, and"
+            f" {folder.name!r} in data.table.file"
+        )
+    files = {"train": _named(folder, "file", settings.file) or _only(folder, settings.eval)}
+    if held_out := _named(folder, "eval", settings.eval):
+        files["eval"] = held_out
     for path in files.values():
         _check_columns(path, settings)
     own = settings.eval != ""
@@ -99,25 +101,29 @@ def _pack(value: object) -> list[bytes]:
     ]
 
 
-def _find(location: Path, evaluated: str) -> Path:
-    """The table itself, or the only one in a folder."""
-    if location.is_file():
-        found = [location] if location.suffix in KINDS else []
-    else:
-        found = [
-            path
-            for path in sorted(location.glob("*"))
-            if path.suffix in KINDS and path.name != evaluated
-        ]
+def _named(folder: Path, param: str, name: str) -> Path | None:
+    """The table that a param names."""
+    path = folder / name
+    if name and not (path.suffix in KINDS and path.is_file()):
+        raise InputError(
+            f"data.table.{param} is {name!r}, but {path} is missing or no {', '.join(KINDS)} file"
+        )
+    return path if name else None
+
+
+def _only(folder: Path, evaluated: str) -> Path:
+    """The only table of a folder, apart from the one that is held out."""
+    tables = (path for path in sorted(folder.glob("*")) if path.suffix in KINDS)
+    found = [path for path in tables if path.name != evaluated]
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise InputError(
-            f"input {str(location)!r} holds several tables ({names}): name one file as input, and"
-            " the eval table in data.table.eval"
+            f"input {str(folder)!r} holds several tables ({names}): name one in data.table.file,"
+            " and the eval table in data.table.eval"
         )
     if not found:
         raise InputError(
-            f"input {str(location)!r} holds no table: put a {', '.join(KINDS)} file there, or name"
+            f"input {str(folder)!r} holds no table: put a {', '.join(KINDS)} file there, or name"
             " another input"
         )
     return found[0]

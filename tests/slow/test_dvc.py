@@ -306,13 +306,12 @@ def test_a_remote_shares_the_cache(clone, tmp_path):
 
 
 def table(folder: Path) -> Path:
-    """Rows of question and page, as docs/data.md shows them."""
+    """A folder of pages and the rows of question and page, as docs/data.md shows them."""
     rows = [{"query": f"Who is on page {n}?", "image": f"{n}.png"} for n in range(12)]
     for number in range(12):
         (folder / f"{number}.png").write_bytes(page(number))
-    path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
 
 
 def dataset(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pagefinder import params
 from pagefinder.errors import InputError
@@ -31,6 +32,9 @@ def changed(path: str, value: object) -> dict:
         ("profile", "tpu", ["'tpu'", "cpu, gpu"]),
         ("compare", ["clip"], ["'clip'", "compare_models"]),
         ("prepare.dev_share", "lots", ["prepare.dev_share is 'lots'"]),
+        ("compare", [".."], ["compare.0 is '..'"]),
+        ("profiles.cpu.compute.device", "mps", ["device is 'mps'", "'cuda' or 'auto'"]),
+        ("profiles.cpu.compute.device", "cuda:1", ["is 'cuda:1'", "CUDA_VISIBLE_DEVICES"]),
     ],
 )
 def test_a_mistake_is_named_with_value_and_mend_on_one_line(path, value, said):
@@ -80,3 +84,40 @@ def test_a_dimension_larger_than_a_local_models_is_named_before_it_is_loaded(tmp
     (tmp_path / "params.yaml").write_text(FILE.read_text())
     with pytest.raises(InputError, match=r"asks for dimension 192, nano/models/embedder has 64"):
         params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("path", "section"),
+    [
+        ("profiles.cpu.base.model", "base"),
+        ("profiles.cpu.reranker.model", "reranker"),
+        ("mine.veto.model", "mine.veto"),
+    ],
+)
+def test_a_local_model_that_no_stage_depends_on_is_named(tmp_path, path, section):
+    def write(model, **others):
+        content = changed(path, model) | others
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+        return params.load(tmp_path / "params.yaml")
+
+    write("elsewhere/model")  # of the Hub, for all that is known here
+    (tmp_path / "elsewhere/model").mkdir(parents=True)
+    with pytest.raises(InputError, match=rf"{section}.model is 'elsewhere/model', .*nano/models"):
+        write("elsewhere/model")
+    assert write("elsewhere/model", checkpoints="elsewhere")
+    assert write("elsewhere/model", checkpoints=str(tmp_path / "elsewhere"))
+
+
+def test_a_local_model_to_compare_with_is_a_dependency_too(tmp_path):
+    content = params.read(FILE) | {"compare": ["a"], "compare_models": {"a": {"model": "there"}}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "there").mkdir()
+    with pytest.raises(InputError, match=r"compare_models.a.model is 'there'"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_a_reranker_may_start_from_the_tuned_embedder(tmp_path):
+    (tmp_path / "models/embedder").mkdir(parents=True)
+    content = changed("profiles.cpu.reranker.model", "models/embedder")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    assert params.load(tmp_path / "params.yaml").reranker.model == "models/embedder"

@@ -46,7 +46,7 @@ def test_list_of_dicts_becomes_a_table(tmp_path):
     rows[0]["image"] = [image(0), tmp_path / "on-disk.png"]
     rows[1]["document_id"], rows[1]["page_number"], rows[1]["text"] = "a book", 7, "its words"
     table.save_rows(rows, tmp_path / "raw" / "mine.parquet")
-    corpus = run(tmp_path, "table", input="raw/mine.parquet")
+    corpus = run(tmp_path, "table", input="raw")
     assert len(corpus.pages) == 25
     assert (corpus.qrels.groupby("query_id")["relevance"].sum() == 2).sum() == 1
     described = corpus.pages.dropna(subset="document_id").iloc[0]
@@ -84,7 +84,8 @@ def test_parquet_cells_may_be_bytes_pairs_paths_and_lists(tmp_path):
         "negative_c": pa.array(["7.png"] + [None] * 11),
     }
     pq.write_table(pa.table(columns), folder / "mine.parquet")
-    corpus = run(tmp_path, "table", input="raw/mine.parquet")
+    (folder / "another.csv").write_text("query,image\n")
+    corpus = run(tmp_path, "table", {"file": "mine.parquet"}, input="raw")
     assert corpus.qrels["relevance"].value_counts().to_dict() == {0: 37, 1: 12}
     assert len(corpus.pages) == 48
 
@@ -99,6 +100,8 @@ def test_parquet_cells_may_be_bytes_pairs_paths_and_lists(tmp_path):
         ({"a.jsonl": ""}, {}, "has no column 'query'; it has none"),
         ({"a.parquet": "no"}, {}, "is not a Parquet file"),
         ({"a.csv": "query,image\n"}, {"eval": "b.csv"}, "b.csv is missing"),
+        ({"a.csv": "query,image\n"}, {"file": "b.csv"}, "table.file is 'b.csv', .* is missing"),
+        ({"a.csv": "query,image\n", "b.txt": ""}, {"eval": "b.txt"}, "missing or no .jsonl"),
     ],
 )
 def test_table_that_cannot_be_used_is_a_clear_error(tmp_path, files, settings, message):
@@ -110,6 +113,34 @@ def test_table_that_cannot_be_used_is_a_clear_error(tmp_path, files, settings, m
         download.main(with_params("table", settings, input="raw"), tmp_path)
     assert "\n" not in str(error.value)
     assert not (tmp_path / SOURCE).exists()
+
+
+def test_the_input_of_a_table_is_a_folder(tmp_path):
+    """Of a file only the file itself would be a dependency, not its images."""
+    (tmp_path / "a.csv").write_text("query,image\nx,1.png\n")
+    with pytest.raises(InputError, match=r"a.csv' is a file: name its folder.*'a.csv' in data.tab"):
+        download.main(with_params("table", input="a.csv"), tmp_path)
+    with pytest.raises(InputError, match=r"table.file is '../a.csv'"):
+        with_params("table", {"file": "../a.csv"})
+
+
+def test_an_interrupted_download_starts_again_when_an_image_has_changed(tmp_path, monkeypatch):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    rows = [{"query": f"q {n}", "image": f"{n}.png"} for n in range(12)]
+    (folder / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for n in range(12):
+        (folder / f"{n}.png").write_bytes(page(n))
+    whole = writing.publish
+    monkeypatch.setattr(writing, "publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        download.main(with_params("table", input="raw"), tmp_path)
+    (folder / "3.png").write_bytes(page(99))
+    monkeypatch.setattr(writing, "publish", whole)
+    download.main(with_params("table", input="raw"), tmp_path)
+    images = {row["image"] for b in storing.batches(tmp_path / SOURCE) for row in b.to_pylist()}
+    assert page(99) in images
+    assert page(3) not in images
 
 
 def test_urls_are_fetched_only_where_allowed(tmp_path):

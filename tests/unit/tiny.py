@@ -23,6 +23,7 @@ def tiny_content(**sections: dict) -> dict:
     content = params.read(FILE)
     cpu = content["profiles"]["cpu"]
     content["evaluate"]["bootstrap"] = 50
+    content["checkpoints"] = "models/vlm"
     cpu["pixels"] |= {"min": 1024, "max": 96 * 64, "multiple": 32}
     # Exact comparisons need float32, whatever the default prefers.
     cpu["compute"] |= {"threads": 1, "encode_batch": 8, "precision": "fp32", "workers": 0}
