@@ -5,6 +5,7 @@ checkpoints that survive any interruption, and curves that survive a resume.
 """
 
 import contextlib
+import functools
 import logging
 import math
 from collections.abc import Iterator
@@ -28,15 +29,10 @@ from sentence_transformers.sentence_transformer.losses import (
     MatryoshkaLoss,
     MultipleNegativesRankingLoss,
 )
-from transformers import (
-    PrinterCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import PrinterCallback, TrainingArguments
 
 from pagefinder import examples, launching, memory, resuming
+from pagefinder.callbacks import Interruption, Watch
 from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.models import Hardware
@@ -59,12 +55,14 @@ def train_embedder(
     hardware: Hardware,
     seed: int,
     checkpoints: Path,
+    excluded: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Fine-tune `model` in place and return its curves: step, metric, value.
 
     The loss is in-batch softmax with hard negatives at every Matryoshka dimension; with a
     mini-batch it is cached (GradCache, Gao et al. 2021, arXiv:2101.06983), which has the same
     gradients at a mini-batch's memory. The checkpoint with the best NDCG@10 on dev is kept.
+    Pairs that `excluded` names, as `excluding.exclusions` does, are never drawn as negatives.
     """
     width = model.get_embedding_dimension()
     if knobs.dims[0] > width:
@@ -72,7 +70,7 @@ def train_embedder(
             f"embedder.dims asks for dimension {knobs.dims[0]}, the model has {width}: "
             f"drop the dimensions above {width}"
         )
-    rows = examples.embedder_rows(corpus, negatives, seed)
+    rows = examples.embedder_rows(corpus, negatives, seed, excluded)
     evaluator = examples.dev_retrieval(corpus, knobs, compute.encode_batch, seed)
     trainer = embedder_trainer(
         model, corpus, rows, knobs, loss, compute, hardware, seed, checkpoints, evaluator
@@ -105,7 +103,7 @@ def embedder_trainer(
         shared |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
     arguments = SentenceTransformerTrainingArguments(
         prompts=prompts if knobs.prompts else None,
-        batch_sampler=examples.no_duplicates,
+        batch_sampler=functools.partial(examples.no_duplicates, corpus),
         metric_for_best_model=DEV_METRIC,
         **shared,
     )
@@ -122,7 +120,7 @@ def embedder_trainer(
         train_dataset=dataset,
         loss=_matryoshka(model, knobs, loss, 0 if automatic else int(knobs.mini_batch)),
         evaluator=evaluator,
-        callbacks=[_Watch()] if evaluator else [],
+        callbacks=[Watch()] if evaluator else [],
     )
     if automatic:
         trainer.loss = _matryoshka(
@@ -206,7 +204,7 @@ def train_reranker(
         train_dataset=dataset,
         loss=BinaryCrossEntropyLoss(model),
         evaluator=evaluator,
-        callbacks=[_Watch()],
+        callbacks=[Watch()],
     )
     return _fit(trainer, checkpoints)
 
@@ -309,36 +307,6 @@ class _RerankerTrainer(_NoCard, CrossEncoderTrainer):  # type: ignore[misc]
     pass
 
 
-class _Watch(TrainerCallback):  # type: ignore[misc]
-    """Log progress, and score the last step too, whatever the interval: it can be the best one."""
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float],
-        **keywords: Any,  # noqa: ANN401
-    ) -> None:
-        for key, name in (("loss", "loss"), (args.metric_for_best_model, "dev NDCG@10")):
-            if key in logs:
-                log.info(
-                    "step %d of %d: %s %.4f", state.global_step, state.max_steps, name, logs[key]
-                )
-
-    def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **keywords: Any,  # noqa: ANN401
-    ) -> TrainerControl:
-        if state.global_step >= state.max_steps:
-            control.should_evaluate = True
-            control.should_save = True
-        return control
-
-
 def _fit(
     trainer: SentenceTransformerTrainer | CrossEncoderTrainer, checkpoints: Path
 ) -> pd.DataFrame:
@@ -352,7 +320,9 @@ def _fit(
     if resume:
         log.info("resuming from %s", resume.name)
     trainer.args.eval_on_start = resume is None
-    with _quiet_card(trainer):
+    interruption = Interruption()
+    trainer.add_callback(interruption)
+    with _quiet_card(trainer), interruption.between_steps():
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if not trainer.state.global_step:
         raise InputError(

@@ -7,7 +7,7 @@ import torch
 from tiny import tiny_params, write_tiny_corpus, write_vlm
 from transformers.utils import is_flash_attn_2_available
 
-from pagefinder import encoding, models, scoring, training
+from pagefinder import callbacks, encoding, models, scoring, training
 
 pytestmark = [
     pytest.mark.gpu,
@@ -68,7 +68,7 @@ def test_training_in_bf16_keeps_float32_weights_and_lowers_the_loss(root, corpus
 
 def test_an_interrupted_training_goes_on_where_it_was(root, corpus, tmp_path, monkeypatch):
     whole, hardware, _ = train(root, corpus, tmp_path / "whole")
-    original = training._Watch.on_step_end
+    original = callbacks.Watch.on_step_end
 
     def killed(self, args, state, control, **keywords):
         if state.global_step == 5:
@@ -76,7 +76,7 @@ def test_an_interrupted_training_goes_on_where_it_was(root, corpus, tmp_path, mo
         return original(self, args, state, control, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Watch, "on_step_end", killed)
+        patch.setattr(callbacks.Watch, "on_step_end", killed)
         with pytest.raises(KeyboardInterrupt):
             train(root, corpus, tmp_path / "torn")
     again, _, _ = train(root, corpus, tmp_path / "torn")

@@ -10,6 +10,7 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from tiny import blank, tiny_params, write_tiny_corpus, write_vlm
 
 from pagefinder import (
+    callbacks,
     encoding,
     examples,
     launching,
@@ -313,7 +314,7 @@ class Killed(Exception):
 def test_an_interrupted_training_ends_in_the_same_bits(root, corpus, tmp_path, monkeypatch):
     whole = embedder(root)
     curves = fit_embedder(whole, corpus, tmp_path / "whole")
-    original = training._Watch.on_step_end
+    original = callbacks.Watch.on_step_end
 
     def killed(self, args, state, control, **keywords):
         if state.global_step == 5:
@@ -321,7 +322,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(root, corpus, tmp_path, m
         return original(self, args, state, control, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Watch, "on_step_end", killed)
+        patch.setattr(callbacks.Watch, "on_step_end", killed)
         with pytest.raises(Killed):
             fit_embedder(embedder(root), corpus, tmp_path / "torn")
     assert resuming.newest_checkpoint(tmp_path / "torn").name == "checkpoint-3"

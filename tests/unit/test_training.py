@@ -1,5 +1,7 @@
 """How the trainers are set up, and which of their checkpoints is kept."""
 
+import logging
+import signal
 from unittest import mock
 
 import pandas as pd
@@ -8,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from sentence_transformers.base.evaluation import BaseEvaluator
 from tiny import tiny_params, write_root
+from transformers import TrainerCallback
 
 from pagefinder import models, training
 from pagefinder.corpus import Corpus
@@ -90,6 +93,23 @@ def test_the_checkpoint_with_the_best_dev_score_is_kept(root, tmp_path):
 def test_a_training_that_makes_dev_worse_says_so(root, tmp_path, caplog):
     training._fit(set_up(root, tmp_path, Scripted([0.9, 0.2, 0.3])), tmp_path)
     assert "training made dev worse" in caplog.text
+
+
+@pytest.mark.parametrize(("presses", "done"), [(1, 2), (2, 1)])
+def test_ctrl_c_ends_after_the_step_and_again_at_once(root, tmp_path, caplog, presses, done):
+    class Impatient(TrainerCallback):
+        def on_step_begin(self, args, state, control, **keywords):
+            if state.global_step == 1:
+                for _ in range(presses):
+                    signal.raise_signal(signal.SIGINT)
+
+    trainer = set_up(root, tmp_path, Scripted([0.1, 0.2, 0.3]))
+    trainer.add_callback(Impatient())
+    with caplog.at_level(logging.INFO), pytest.raises(KeyboardInterrupt):
+        training._fit(trainer, tmp_path)
+    assert trainer.state.global_step == done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert "ending after this step" in caplog.text
 
 
 def test_bfloat16_is_taken_where_the_processor_has_it_over_float32_weights(root, monkeypatch):
