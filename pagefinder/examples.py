@@ -1,11 +1,17 @@
 """Training examples and dev evaluators: rows of ids that become texts and images when read."""
 
+import functools
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from datasets import Dataset
 from datasets import Image as ImageFeature
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
@@ -15,38 +21,71 @@ from pagefinder.corpus import PAGES, Corpus
 from pagefinder.errors import InputError
 from pagefinder.params import Embedder, Reranker
 
+log = logging.getLogger(__name__)
 
-def embedder_rows(corpus: Corpus, negatives: pd.DataFrame, seed: int) -> pd.DataFrame:
+
+def embedder_rows(
+    corpus: Corpus, negatives: pd.DataFrame, seed: int, excluded: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """One row per training query and positive: query_id, image_id, negative_0_id, negative_1_id...
 
     Every row has as many negatives as the best-off query; a query with fewer gets pages drawn from
-    the train split, which is what in-batch negatives are anyway, never one of its own positives or
-    a near-duplicate of one.
+    the train split, which is what in-batch negatives are anyway, never one of its own positives nor
+    one that `excluded` names: rows of query and page, as `excluding.exclusions` gives them.
     """
-    twins = corpus.near_duplicates.groupby("page_id")["other_id"].agg(list).to_dict()
     positives = corpus.positives("train")
     mined = negatives.groupby("query_id", sort=False)["page_id"].agg(list).to_dict()
     wanted = max((len(pages) for pages in mined.values()), default=0)
+    barred: Mapping[Any, list[str]] = {}
+    if excluded is not None:
+        ids = corpus.pages["page_id"].to_numpy()[excluded["page"]]
+        asked = corpus.queries["query_id"].to_numpy()[excluded["query"]]
+        barred = pd.Series(ids).groupby(asked).agg(list).to_dict()
+    taken = {query_id: {*pages, *barred.get(query_id, ())} for query_id, pages in positives.items()}
+    full = _topped_up(corpus, mined, taken, wanted, seed)
+    rows = [
+        [query_id, page_id, *full[query_id]]
+        for query_id, pages in positives.items()
+        for page_id in pages
+    ]
+    columns = ["query_id", "image_id", *(f"negative_{i}_id" for i in range(wanted))]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _topped_up(
+    corpus: Corpus,
+    mined: Mapping[Any, list[str]],
+    barred: Mapping[str, set[str]],
+    wanted: int,
+    seed: int,
+) -> dict[str, list[str]]:
+    """`wanted` negatives for every query of `barred`: mined ones, then drawn from those allowed."""
     train_pages = corpus.pages.loc[corpus.pages["split"] == "train", "page_id"].to_numpy()
+    inside = set(train_pages)
     random = np.random.default_rng(seed)
-    rows = []
-    for query_id, pages in positives.items():
-        own = list(mined.get(query_id, []))
-        taken = set(own) | set(pages) | {twin for page in pages for twin in twins.get(page, ())}
-        while len(own) < wanted and len(taken) < len(train_pages):
+    full: dict[str, list[str]] = {}
+    for query_id, pages in barred.items():
+        own = full[query_id] = list(mined.get(query_id, []))
+        taken = inside & {*own, *pages}
+        while len(own) < wanted and len(taken) < len(inside):
             drawn = str(random.choice(train_pages))
             if drawn not in taken:
                 taken.add(drawn)
                 own.append(drawn)
         if len(own) < wanted:
             raise InputError(
-                f"{len(train_pages)} train pages are too few for {wanted} negatives per query: "
+                f"{len(inside)} train pages are too few for {wanted} negatives per query: "
                 "lower mine.negatives"
             )
-        for page_id in pages:
-            rows.append([query_id, page_id, *own])
-    columns = ["query_id", "image_id", *(f"negative_{i}_id" for i in range(wanted))]
-    return pd.DataFrame(rows, columns=columns)
+    drawn_pages = [wanted - len(mined.get(query_id, ())) for query_id in full]
+    log.info(
+        "%d of %d queries had fewer than %d mined negatives: they got %d pages drawn at random",
+        sum(map(bool, drawn_pages)),
+        len(full),
+        wanted,
+        sum(drawn_pages),
+    )
+    return full
 
 
 def with_content(rows: pd.DataFrame, corpus: Corpus) -> Dataset:
@@ -75,9 +114,57 @@ def with_content(rows: pd.DataFrame, corpus: Corpus) -> Dataset:
     return dataset
 
 
-def no_duplicates(dataset: Dataset, **keywords: Any) -> NoDuplicatesBatchSampler:  # noqa: ANN401
-    """Batches in which no query and no page occurs twice, decided on ids instead of pixels."""
-    return NoDuplicatesBatchSampler(dataset.with_format(None), **keywords)
+def no_duplicates(
+    corpus: Corpus,
+    dataset: Dataset,
+    **keywords: Any,  # noqa: ANN401
+) -> NoDuplicatesBatchSampler:
+    """Batches without a query or page twice, nor a page that answers another's query as well.
+
+    Decided on ids instead of pixels: Sentence Transformers' sampler sees the table of `_apart`.
+    """
+    rows = _apart(corpus, dataset.with_format(None).to_pandas())
+    return NoDuplicatesBatchSampler(Dataset.from_pandas(rows, preserve_index=False), **keywords)
+
+
+def _apart(corpus: Corpus, rows: pd.DataFrame) -> pd.DataFrame:
+    """Names such that two rows may share a batch if they have none in common.
+
+    Near-duplicates have one name, that of the first of them. Where a query has several right pages,
+    every row with one of them bears the query's name too.
+    """
+    first = _first_alike(corpus)
+    queries: dict[str, list[str]] = {}
+    for query_id, pages in corpus.positives("train").items():
+        for page in sorted({first.get(page, page) for page in pages}) if len(pages) > 1 else ():
+            queries.setdefault(page, []).append(query_id)
+    pages = rows.drop(columns="query_id").apply(
+        lambda ids: ids.map(lambda page: first.get(page, page))
+    )
+    answered = [
+        sorted({query_id for page in names for query_id in queries.get(page, ())})
+        for names in pages.to_numpy()
+    ]
+    table: pd.DataFrame = pages.assign(query_id=rows["query_id"])
+    for number in range(max(map(len, answered), default=0)):
+        # Rows that answer fewer queries repeat their own.
+        table[f"answers_{number}"] = [
+            some[number] if number < len(some) else own
+            for some, own in zip(answered, rows["query_id"], strict=True)
+        ]
+    return table
+
+
+def _first_alike(corpus: Corpus) -> dict[str, str]:
+    """Of every page with near-duplicates, the first page that it is connected with by them."""
+    pairs = corpus.near_duplicates
+    one, other = (pairs[name].map(corpus.page_row).to_numpy(int) for name in pairs)
+    count = len(corpus.pages)
+    graph = coo_array((np.ones(len(pairs), bool), (one, other)), shape=(count, count))
+    labels = connected_components(graph, directed=False)[1]
+    ids = corpus.pages["page_id"].to_numpy()
+    _, places = np.unique(labels, return_index=True)
+    return {str(ids[row]): str(ids[places[labels[row]]]) for row in np.unique(one)}
 
 
 def dev_retrieval(
@@ -126,6 +213,12 @@ def dev_reranking(
     dev = candidates[(candidates["split"] == "dev") & (candidates["rank"] <= middle)]
     pages = dev.sort_values(["query_id", "rank"]).groupby("query_id")["page_id"].agg(list)
     samples: list[dict[str, Any]] = []
+
+    # One image of a page, however many queries it is a candidate of: nothing changes it.
+    @functools.cache
+    def image(page: str) -> Image.Image:
+        return corpus.image(corpus.page_row[page])
+
     for query_id in np.random.default_rng(seed).permutation(pages.index.to_numpy(str)):
         answers = positives.get(query_id, {})
         right = [page for page in pages[query_id] if page in answers]
@@ -134,8 +227,8 @@ def dev_reranking(
             samples.append(
                 {
                     "query": texts[query_id],
-                    "positive": [corpus.image(corpus.page_row[page]) for page in right],
-                    "negative": [corpus.image(corpus.page_row[page]) for page in wrong],
+                    "positive": [image(page) for page in right],
+                    "negative": [image(page) for page in wrong],
                 }
             )
     if not samples:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pagefinder import launching, models, training, work
+from pagefinder import excluding, launching, models, training, work
 from pagefinder.corpus import Corpus
 from pagefinder.params import Params
 from stages import CORPUS, EMBEDDER, NEGATIVES, PLOTS, resume_folder, run
@@ -16,9 +16,13 @@ def main(params: Params, root: Path = Path()) -> None:
     model = models.open_embedder(params.base, params.pixels, hardware, root)
     corpus = Corpus(root / CORPUS)
     negatives = pd.read_parquet(root / NEGATIVES)
+    rules = excluding.settle_rules(params.mine, params.data.source)
+    known = excluding.judged(corpus, "train")
+    excluded = excluding.exclusions(corpus, rules, known[known["relevance"] > 0])
+    beside = (rules.near_duplicates, rules.same_document_pages)
     knobs = (params.seed, params.loss, params.pixels, params.compute, params.base, params.embedder)
     inputs = [CORPUS, NEGATIVES, Path(params.checkpoints)]
-    checkpoints = resume_folder("train_embedder", knobs, inputs, root)
+    checkpoints = resume_folder("train_embedder", (*knobs, *beside), inputs, root)
     curves = pd.DataFrame(columns=training.CURVE_COLUMNS)
     if params.embedder.epochs:
         curves = training.train_embedder(
@@ -31,6 +35,7 @@ def main(params: Params, root: Path = Path()) -> None:
             hardware,
             params.seed,
             checkpoints,
+            excluded,
         )
     if not launching.is_first():
         return
