@@ -7,7 +7,6 @@ checkpoints that survive any interruption, and curves that survive a resume.
 import contextlib
 import functools
 import logging
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -225,7 +224,7 @@ def _arguments(
             "processes: make it a multiple of compute.processes, and no larger than the rows"
         )
     steps = max(1, round(knobs.epochs * max(1, rows // knobs.batch)))
-    every = math.ceil(steps / knobs.evaluations)
+    every = max(1, steps // knobs.evaluations)
     cuda = hardware.device.startswith("cuda")
     log.info("%d rows, batch %d, %d steps, dev every %d", rows, knobs.batch, steps, every)
     return {
