@@ -141,9 +141,7 @@ def _check_splits(split: Split, params: Params) -> None:
 
 def _eval_share(params: Params) -> float:
     """Of what a source gives without a split of its own."""
-    data = params.data
-    shares = {name: getattr(data, name).eval_share for name in ("hub", "table", "pdf")}
-    return float(shares.get(data.source, 0.0))
+    return float(getattr(params.data, params.data.source).eval_share)
 
 
 def _write_pages(results: list[Path], kept: pd.DataFrame, path: Path) -> None:
@@ -200,7 +198,13 @@ def _write_near_duplicates(kept: pd.DataFrame, target: Path, params: Params) -> 
         corpus.NEAR_DUPLICATE_SCHEMA,
         target / corpus.NEAR_DUPLICATES,
     )
-    return {"pairs": len(pairs), "pages": len(np.unique(pairs)), "comparisons_cut": cut}
+    splits = kept["split"].to_numpy()
+    return {
+        "pairs": len(pairs),
+        "pages": len(np.unique(pairs)),
+        "across_splits": int((splits[pairs[:, 0]] != splits[pairs[:, 1]]).sum()),
+        "comparisons_cut": cut,
+    }
 
 
 def _summary(

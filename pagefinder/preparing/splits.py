@@ -1,11 +1,13 @@
 """Split queries and pages into train, dev and eval so that no page teaches what it then tests.
 
-What belongs together stays together: pages of one document, pages that answer one query. Which of
-these units go to dev and eval is drawn by a hash of seed and name, so that a changed document
-moves few others.
+What belongs together stays together: pages of one document, pages that answer one query, editions
+of one document. Which of these units go to dev and eval is drawn by a hash of seed and name, so
+that a changed document moves few others.
 """
 
 import hashlib
+import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +17,9 @@ import pandas as pd
 RANK = {"train": 0, "dev": 1, "eval": 2}
 # With fewer documents than splits, documents are cut into this many parts of consecutive pages.
 FEWEST_DOCUMENTS, PARTS = 3, 10
+# A page in more documents than this makes no editions: it is a form, and counting pairs would cost
+# the square of them.
+COMMON = 50
 
 
 @dataclass(frozen=True)
@@ -65,14 +70,16 @@ def split_corpus(
         for page in pages:
             scopes.setdefault(page, set()).add(scope)
     documents = found[found["document_id"].notna()]
-    asked_documents = documents.loc[documents["page_id"].isin(set(scopes)), "document_id"]
-    free = not any(own.values()) and documents["split"].isna().all()
-    by_part = bool(free) and 0 < asked_documents.nunique() < FEWEST_DOCUMENTS
-    parts = _parts(documents, by_part)
-    for page, given, part in zip(documents["page_id"], documents["split"], parts, strict=True):
+    by_part = not any(own.values()) and _too_few(documents, set(scopes))
+    documents = documents.assign(part=_parts(documents, by_part))
+    drawn_pages = []
+    columns = (documents[name] for name in ("page_id", "split", "part", "digest"))
+    for page, given, part, digest in zip(*columns, strict=True):
         for scope in {_scope(given)} if _scope(given) else scopes.get(page, {""}):
             members.append([f"{scope}/document/{part}", f"{scope}/page/{page}"])
-    component = components(answers + members)
+            if not scope:
+                drawn_pages.append((f"/document/{part}", digest))
+    component = components(answers + members + editions(drawn_pages))
     units = {root: root.split("/", 1)[0] or None for root in component.values()}
     asked = {component[group[0]] for group in answers}
     unit_split = assign(units, asked, eval_share, dev_share, seed)
@@ -107,6 +114,30 @@ def components(groups: Iterable[Iterable[str]]) -> dict[str, str]:
             low, high = sorted((root(first), root(name)))
             parent[high] = low
     return {name: root(name) for name in parent}
+
+
+def editions(pages: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """Pairs of documents of which one repeats the other: most of their pages are the same.
+
+    Two editions of a manual, one to learn from and one to be measured on, would make the measure a
+    memory test. It takes more than half of the shorter document: a page or two that everybody's
+    documents have, blank or of legal notes, would else join all of them into one unit that cannot
+    be split. Where fewer pages are the same, those are dropped from train and the others stay.
+
+    Args:
+        pages: Document and digest of the stored pixels of every page.
+    """
+    holders: dict[str, set[str]] = {}
+    for document, digest in pages:
+        holders.setdefault(digest, set()).add(document)
+    length = Counter(itertools.chain.from_iterable(holders.values()))
+    shared = Counter(
+        pair
+        for documents in holders.values()
+        if len(documents) <= COMMON
+        for pair in itertools.combinations(sorted(documents), 2)
+    )
+    return [[a, b] for (a, b), count in shared.items() if 2 * count > min(length[a], length[b])]
 
 
 def draw(names: Iterable[str], share: float, salt: str) -> set[str]:
@@ -166,6 +197,16 @@ def check_leaks(split: Split) -> None:
 
 def _scope(split: object) -> str:
     return split if isinstance(split, str) else ""
+
+
+def _too_few(documents: pd.DataFrame, asked: set[str]) -> bool:
+    """Whether the documents that answer queries, editions counted once, are fewer than splits."""
+    if documents["split"].notna().any():
+        return False
+    names = documents["document_id"]
+    same = editions(zip(names, documents["digest"], strict=True))
+    edition = components([*([name] for name in names), *same])
+    return 0 < names[documents["page_id"].isin(asked)].map(edition).nunique() < FEWEST_DOCUMENTS
 
 
 def _parts(documents: pd.DataFrame, by_part: bool) -> pd.Series:

@@ -87,7 +87,8 @@ def test_stage_lists_the_params_it_reads(name):
     used = params_in(path) - {"load", "Params", "model_copy", "model_dump", "yaml"}
     for shared in closure(ROOT / path):
         # Which weights are read the stage itself decides.
-        used |= params_in(shared) - {"checkpoints", "yaml"} if shared.startswith("stages/") else set()
+        if shared.startswith("stages/"):
+            used |= params_in(shared) - {"checkpoints", "yaml"}
     listed = {
         entry.removeprefix("profiles.${profile}.").partition(".")[0]
         for entry in STAGES[name]["params"]

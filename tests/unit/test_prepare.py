@@ -240,6 +240,59 @@ def test_twins_of_other_documents_leave_train():
         splits.check_leaks(leaking)
 
 
+def documents(**pages):
+    """Pages without a split of their own, one query each; documents as strings of page contents."""
+    rows = [
+        {"page_id": f"{name}{number}", "document_id": name, "page_number": number,
+         "split": None, "digest": content, "text_hash": ""}
+        for name, contents in pages.items()
+        for number, content in enumerate(contents, 1)
+    ]  # fmt: skip
+    found = pd.DataFrame(rows).assign(row=range(len(rows)))
+    queries = pd.DataFrame({"query_id": found["page_id"], "split": None})
+    qrels = pd.DataFrame(
+        {"query_id": found["page_id"], "page_id": found["page_id"], "relevance": 1}
+    )
+    return found, queries, qrels
+
+
+def test_editions_of_a_document_go_to_one_split():
+    """Each of ten manuals has a second edition with one new page; everybody ends on page L."""
+    manuals = {}
+    for n in range(10):
+        first = [f"{n}{letter}" for letter in "abc"]
+        manuals |= {f"d{n}-1": [*first, "L"], f"d{n}-2": [*first[:2], f"{n}x", "L"]}
+    for seed in range(5):
+        split = splits.split_corpus(*documents(**manuals), 0.3, 0.2, seed)
+        of = split.pages.groupby("document_id")["split"].unique()
+        assert all(list(of[f"d{n}-1"]) == list(of[f"d{n}-2"]) for n in range(10))
+        assert split.pages["split"].value_counts().index.nunique() == 3
+        assert not split.by_part
+
+
+def test_a_page_that_all_have_does_not_join_them():
+    letters = {f"d{n}": [f"{n}a", "terms"] for n in range(10)}
+    split = splits.split_corpus(*documents(**letters), 0.3, 0.2, 1)
+    assert split.pages[split.pages["digest"] != "terms"]["split"].value_counts().to_dict() == {
+        "train": 6, "eval": 3, "dev": 1,
+    }  # fmt: skip
+    assert split.dropped["pages"] == 7  # of "terms", outside eval
+
+
+def test_editions_of_one_document_are_split_by_its_parts():
+    books = {f"v{n}": [f"p{page}" for page in range(29)] + [f"new{n}"] for n in range(4)}
+    split = splits.split_corpus(*documents(**books), 0.3, 0.2, 1)
+    assert split.by_part
+    assert split.dropped["pages"] == 0
+    assert set(split.pages["split"]) == {"train", "dev", "eval"}
+
+
+def test_pages_of_too_many_documents_are_no_sign_of_an_edition():
+    few = [(f"d{n}", "form") for n in range(splits.COMMON)]
+    assert len(splits.editions(few)) == splits.COMMON * (splits.COMMON - 1) // 2
+    assert splits.editions([*few, ("one more", "form")]) == []
+
+
 def test_components_join_what_shares_a_member():
     groups = [["d", "c"], ["a"], ["b", "c"], ["e", "f"], ["f", "g"]]
     assert splits.components(groups) == {
@@ -325,6 +378,8 @@ def test_scan_of_the_same_page_is_a_near_duplicate(tmp_path):
     (tmp_path / "raw" / "5.png").write_bytes(page(5, (128, 128)))
     corpus, metrics = run(tmp_path)
     assert metrics["near_duplicates"]["pairs"] == 1
+    between = set(corpus.pages.set_index("page_id")["split"][corpus.near_duplicates["page_id"]])
+    assert metrics["near_duplicates"]["across_splits"] == len(between) - 1
     pairs = corpus.near_duplicates
     assert list(pairs["page_id"]) == list(pairs["other_id"])[::-1]
 
