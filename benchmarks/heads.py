@@ -17,7 +17,7 @@ from benchmarks import roots
 from benchmarks.roots import ROOT
 from pagefinder import params, work
 from pagefinder.corpus import Corpus
-from pagefinder.ranking import documents_of, judgements
+from pagefinder.ranking import documents_of, qrels_of
 from pagefinder.statistics import gain
 
 HEADS = ("logit", "dense")
@@ -56,7 +56,7 @@ def compare(content: dict, root: Path = ROOT) -> tuple[pd.DataFrame, dict[str, f
     """NDCG@10 by head, untrained and tuned; what dense adds to logit, as `statistics.gain`."""
     tables = {head: per_query(lay_out(content, head, root)) for head in HEADS}
     corpus = Corpus(root / "data/corpus")
-    qrels = judgements(corpus, "eval")
+    qrels = qrels_of(corpus, "eval")
     logit, dense = (tables[head].loc[list(qrels), "tuned_ndcg@10"] for head in HEADS)
     means = {
         head: table[["base_ndcg@10", "tuned_ndcg@10"]].mean() for head, table in tables.items()

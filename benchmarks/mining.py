@@ -26,7 +26,7 @@ import torch
 from pagefinder import corpus as tables
 from pagefinder import params
 from pagefinder.corpus import Corpus
-from pagefinder.excluding import judged, settle_rules
+from pagefinder.excluding import qrel_rows, settle_rules
 from pagefinder.mining import mine, wanted_by_query
 from pagefinder.nearest import Vectors, open_vectors
 
@@ -79,7 +79,7 @@ def mining(folder: Path) -> Callable[[], object]:
 
     def run() -> object:
         vectors = open_vectors(folder, corpus)
-        known = judged(corpus, "train")
+        known = qrel_rows(corpus, "train")
         return mine(corpus, vectors, rules, known, wanted_by_query(known, rules.negatives), seed=1)
 
     return run

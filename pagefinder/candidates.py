@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from pagefinder.corpus import Corpus
-from pagefinder.excluding import judged
-from pagefinder.mining import KEPT, Judge, assess, choose, positive_scores, wanted_by_query
+from pagefinder.excluding import qrel_rows
+from pagefinder.mining import KEPT, Veto, assess, choose, positive_scores, wanted_by_query
 from pagefinder.nearest import Vectors, nearest, pair_scores, trec_order
 from pagefinder.params import Mine
 
@@ -25,7 +25,7 @@ def train_candidates(
     *,
     seed: int,
     device: str = "cpu",
-    judge: Judge | None = None,
+    veto: Veto | None = None,
 ) -> pd.DataFrame:
     """Every train query's positives and the negatives that mining finds with either embedder.
 
@@ -41,7 +41,7 @@ def train_candidates(
         negatives: Per positive.
         seed: Of the sampling.
         device: Where the search runs.
-        judge: Cross-encoder of the veto.
+        veto: Cross-encoder of the veto.
 
     Returns:
         query, page, rank (among all train pages for the tuned embedder, from 1; 0 beyond those
@@ -49,13 +49,13 @@ def train_candidates(
         by query, positives first, then by score.
     """
     rules = rules.model_copy(update={"range_max": rules.range_min + depth})
-    known = judged(corpus, "train")
+    known = qrel_rows(corpus, "train")
     known = known[known["page"].isin(corpus.page_rows("train")) | (known["relevance"] == 0)]
     wanted = wanted_by_query(known, 0, negatives)
     first = assess(corpus, base, rules, known, wanted.index, device)
     second = assess(corpus, tuned, rules, known, wanted.index, device)
     union = _union(first, second, tuned)
-    chosen = choose(union, rules, wanted, seed, judge)
+    chosen = choose(union, rules, wanted, seed, veto)
     chosen = chosen[chosen["rule"] == KEPT].assign(label=0)
     right = known.loc[known["relevance"] > 0, ["query", "page"]]
     right = right.assign(score=positive_scores(tuned, right), label=1, origin="qrels")
@@ -115,7 +115,7 @@ def held_out_candidates(
             "origin": "tuned",
         }
     )
-    known = judged(corpus, split)
+    known = qrel_rows(corpus, split)
     right = known.loc[known["relevance"] > 0, ["query", "page"]].assign(label=1)
     pairs = pairs.merge(right, on=["query", "page"], how="left")
     pairs["label"] = pairs["label"].fillna(0).astype(int)
@@ -138,7 +138,7 @@ def rank_histogram(tables: dict[str, pd.DataFrame], corpus: Corpus, depth: int) 
     """
     result = []
     for split in ("train", "dev"):
-        table, known = tables[split], judged(corpus, split)
+        table, known = tables[split], qrel_rows(corpus, split)
         queries = known.loc[known["relevance"] > 0, "query"].unique()
         right = table[(table["label"] == 1) & table["rank"].between(1, depth)]
         best = right.groupby("query")["rank"].min().reindex(queries, fill_value=0)

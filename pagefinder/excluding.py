@@ -12,7 +12,7 @@ from pagefinder.params import Mine
 RULES = (
     "positive",
     "near_duplicate",
-    "given",  # a negative of the source's own, judged already
+    "given",  # a negative of the source's own, known already
     "same_document",
     "range_min",
     "relative_margin",
@@ -32,7 +32,7 @@ def settle_rules(rules: Mine, source: str) -> Mine:
     return rules.model_copy(update={"same_document_pages": pages})
 
 
-def judged(corpus: Corpus, split: str) -> pd.DataFrame:
+def qrel_rows(corpus: Corpus, split: str) -> pd.DataFrame:
     """The qrels of a split's queries as rows: query, page, relevance.
 
     By query, the right pages first, pages of one relevance in the order of the qrels: that is the

@@ -22,7 +22,7 @@ COLUMNS = ["query", "page", "rank", "score", "origin", "rule"]
 # that temperature gives them.
 WEIGHT_TEMPERATURE = 0.05
 # Gives the probability that each pair (columns query, page) is an answer.
-Judge = Callable[[pd.DataFrame], np.ndarray]
+Veto = Callable[[pd.DataFrame], np.ndarray]
 
 
 def wanted_by_query(known: pd.DataFrame, per_query: int, per_positive: int = 0) -> pd.Series:
@@ -40,11 +40,11 @@ def mine(
     *,
     seed: int,
     device: str = "cpu",
-    judge: Judge | None = None,
+    veto: Veto | None = None,
 ) -> pd.DataFrame:
     """Assess the pages of every wanted query and choose among them: see `assess` and `choose`."""
     pairs = assess(corpus, vectors, rules, known, wanted.index, device)
-    return choose(pairs, rules, wanted, seed, judge)
+    return choose(pairs, rules, wanted, seed, veto)
 
 
 def assess(
@@ -65,7 +65,7 @@ def assess(
         corpus: Whose train pages are searched.
         vectors: Of all its queries and pages.
         rules: Settled by `settle_rules`.
-        known: Judgements as `judged` gives them; only these pairs count as positive or given.
+        known: Judgements as `qrel_rows` gives them; only these pairs count as positive or given.
         queries: Rows of the queries to mine.
         device: Where the search runs.
 
@@ -88,12 +88,12 @@ def assess(
 
 
 def choose(
-    pairs: pd.DataFrame, rules: Mine, wanted: pd.Series, seed: int, judge: Judge | None = None
+    pairs: pd.DataFrame, rules: Mine, wanted: pd.Series, seed: int, veto: Veto | None = None
 ) -> pd.DataFrame:
     """Mark pairs that no rule dropped as KEPT until every query has its number, the rest as SPARE.
 
     Given pairs come first and in the source's order, whatever the sampling of the others. A query
-    that runs out of pages keeps what it has. The judge, a cross-encoder, sees a pair only
+    that runs out of pages keeps what it has. The veto, a cross-encoder, sees a pair only
     when its turn comes, and never the source's own negatives: it is by far the dearest rule.
 
     Args:
@@ -101,7 +101,7 @@ def choose(
         rules: The sampling, the use of given negatives, the veto's limit.
         wanted: Number of negatives by query row.
         seed: Of the sampling.
-        judge: Drops the pairs to which it gives more than `veto.max_score`.
+        veto: Drops the pairs to which it gives more than `veto.max_score`.
     """
     late = pairs["origin"] != "given"
     drawn = _order(pairs, rules.sampling, seed)
@@ -118,8 +118,8 @@ def choose(
             break
         pairs.loc[chosen.index, "rule"] = KEPT
         mined = chosen.loc[chosen["late"], ["query", "page"]]
-        if judge is not None and len(mined):
-            answers = judge(mined) > rules.veto.max_score
+        if veto is not None and len(mined):
+            answers = veto(mined) > rules.veto.max_score
             pairs.loc[mined.index[answers], "rule"] = "veto"
     pairs["rule"] = pairs["rule"].replace("", SPARE)
     return pairs[COLUMNS]

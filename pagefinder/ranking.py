@@ -59,7 +59,7 @@ def _sorted(pages: Sequence[str], scores: Sequence[float]) -> list[tuple[str, fl
     return [(page, score) for score, page in pairs]
 
 
-def judgements(corpus: Corpus, split: str) -> dict[str, dict[str, int]]:
+def qrels_of(corpus: Corpus, split: str) -> dict[str, dict[str, int]]:
     """Qrels of the queries of a split that have at least one right page, zeros included."""
     right = corpus.positives(split)
     rows = corpus.qrels[corpus.qrels["query_id"].isin(right)]

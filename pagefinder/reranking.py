@@ -18,9 +18,9 @@ from pagefinder.ranking import (
     Qrels,
     Run,
     documents_of,
-    judgements,
     mean_metrics,
     metrics_per_query,
+    qrels_of,
 )
 from pagefinder.scoring import score_pairs
 from pagefinder.statistics import gain
@@ -117,7 +117,7 @@ def evaluate(
     """
     middle, deepest = knobs.depths[len(knobs.depths) // 2], max(knobs.depths)
     dev = _drawn(_of_split(candidates, "dev", middle), knobs.fusion_queries, seed)
-    right = judgements(corpus, "dev")
+    right = qrels_of(corpus, "dev")
     weight = choose_weight(
         dev,
         score_pairs(tuned, corpus, dev, hardware, batch),
@@ -139,7 +139,7 @@ def evaluate(
     for depth in knobs.depths:
         runs["fused", depth] = reranked(found, fused(found, logits, weight, depth), depth)
     names = [*systems, "fused"]
-    qrels = judgements(corpus, "eval")
+    qrels = qrels_of(corpus, "eval")
     scored = {key: metrics_per_query(answers, qrels) for key, answers in runs.items()}
     metrics = _metrics(scored, corpus, qrels, middle, resamples=resamples, seed=seed)
     _log_outcome(metrics, middle)

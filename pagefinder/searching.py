@@ -19,7 +19,7 @@ from pagefinder.quantizing import (
     pack_rows,
     unpack,
 )
-from pagefinder.ranking import Qrels, Run, judgements
+from pagefinder.ranking import Qrels, Run, qrels_of
 
 SHORTLIST = 100  # binary_rescored looks again at `rescore` times this many pages
 
@@ -63,7 +63,7 @@ def task(corpus: Corpus, split: str, distractors: bool = False) -> Task:
         split: dev or eval.
         distractors: Search among every page of the corpus instead.
     """
-    qrels = judgements(corpus, split)
+    qrels = qrels_of(corpus, split)
     rows = np.arange(len(corpus.pages)) if distractors else corpus.page_rows(split)
     return Task(corpus, list(qrels), rows, qrels)
 

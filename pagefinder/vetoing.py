@@ -7,11 +7,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from pagefinder.corpus import Corpus
-from pagefinder.mining import Judge
+from pagefinder.mining import Veto
 from pagefinder.params import Params
 
 
-def open_judge(params: Params, corpus: Corpus, root: Path) -> Judge | None:
+def open_veto(params: Params, corpus: Corpus, root: Path) -> Veto | None:
     """Open the model that `mine.veto` names; None where it names none.
 
     Raises:
@@ -31,8 +31,8 @@ def open_judge(params: Params, corpus: Corpus, root: Path) -> Judge | None:
     texts = corpus.queries["text"].to_numpy()
     batch = params.compute.encode_batch
 
-    def judge(pairs: pd.DataFrame) -> np.ndarray:
-        answers = []
+    def answers(pairs: pd.DataFrame) -> np.ndarray:
+        found = []
         for start in tqdm(range(0, len(pairs), batch), desc="veto", unit="batch", disable=None):
             some = pairs[start : start + batch]
             asked = list(
@@ -44,7 +44,7 @@ def open_judge(params: Params, corpus: Corpus, root: Path) -> Judge | None:
             )
             with hardware.precision():
                 # predict() applies the sigmoid itself.
-                answers.append(model.predict(asked, batch_size=batch, show_progress_bar=False))
-        return np.concatenate(answers).astype(np.float64)
+                found.append(model.predict(asked, batch_size=batch, show_progress_bar=False))
+        return np.concatenate(found).astype(np.float64)
 
-    return judge
+    return answers

@@ -32,7 +32,7 @@ def main(params: Params, root: Path = Path()) -> None:
     knobs, device = params.reranker, params.compute.device
     corpus = Corpus(root / CORPUS)
     tuned = open_vectors(root / TUNED_VECTORS, corpus)
-    judge = vetoing.open_judge(params, corpus, root)
+    veto = vetoing.open_veto(params, corpus, root)
     train = candidates.train_candidates(
         corpus,
         open_vectors(root / BASE_VECTORS, corpus),
@@ -42,7 +42,7 @@ def main(params: Params, root: Path = Path()) -> None:
         knobs.negatives,
         seed=params.seed,
         device=device,
-        judge=judge,
+        veto=veto,
     )
     tables, depth = {"train": train}, max(knobs.depths)
     for split in ("dev", "eval"):

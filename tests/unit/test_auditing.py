@@ -8,14 +8,14 @@ import pytest
 from test_mining import default_params, hand_made, project, random_corpus, rules
 
 from pagefinder import auditing
-from pagefinder.excluding import judged
+from pagefinder.excluding import qrel_rows
 from pagefinder.mining import mine, wanted_by_query
 from stages import METRICS
 from stages.mine import main as make_negatives
 
 
 def audit(corpus, vectors, settings) -> tuple[pd.DataFrame, dict]:
-    known = judged(corpus, "train")
+    known = qrel_rows(corpus, "train")
     wanted = wanted_by_query(known, settings.negatives)
     pairs = mine(corpus, vectors, settings, known, wanted, seed=1)
     audited = auditing.with_positives(pairs, vectors, known)

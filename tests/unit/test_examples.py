@@ -12,7 +12,7 @@ from tiny import FILE, tiny_params, write_tiny_corpus
 
 from pagefinder import examples, params
 from pagefinder.corpus import Corpus
-from pagefinder.excluding import exclusions, judged
+from pagefinder.excluding import exclusions, qrel_rows
 
 KNOBS = tiny_params().embedder
 
@@ -60,7 +60,7 @@ def test_drawn_negatives_obey_the_rules_that_need_no_score(tmp_path, caplog):
     mined = pd.DataFrame([["other", "p1"], ["other", "p2"]], columns=["query_id", "page_id"])
     rules = params.load(FILE).mine
     rules = rules.model_copy(update={"same_document_pages": 1})
-    known = judged(corpus, "train")
+    known = qrel_rows(corpus, "train")
     excluded = exclusions(corpus, rules, known[known["relevance"] > 0])
     caplog.set_level("INFO")
     for seed in range(20):

@@ -9,7 +9,7 @@ import pytest
 from corpora import write_corpus
 
 from pagefinder import auditing, candidates, params
-from pagefinder.excluding import judged, settle_rules
+from pagefinder.excluding import qrel_rows, settle_rules
 from pagefinder.mining import KEPT, SPARE, choose, mine, wanted_by_query
 from pagefinder.nearest import Vectors, open_vectors
 from stages import AUDIT, BASE_VECTORS, CANDIDATES, CORPUS, METRICS, NEGATIVES, TUNED_VECTORS
@@ -61,7 +61,7 @@ def hand_made(tmp_path: Path, qrels=(("q", "p0", 1),), near_duplicates=(("p0", "
 
 
 def rule_by_page(corpus, vectors, settings, **keywords) -> dict[str, str]:
-    known = judged(corpus, "train")
+    known = qrel_rows(corpus, "train")
     wanted = wanted_by_query(known, settings.negatives)
     pairs = mine(corpus, vectors, settings, known, wanted, seed=1, **keywords)
     return {f"p{page}": rule for page, rule in zip(pairs["page"], pairs["rule"], strict=True)}
@@ -114,7 +114,7 @@ def test_a_negative_positive_score_makes_the_margin_stricter(tmp_path) -> None:
 
 def test_a_query_without_survivors_stays_and_is_counted(tmp_path) -> None:
     corpus, vectors = hand_made(tmp_path)
-    known = judged(corpus, "train")
+    known = qrel_rows(corpus, "train")
     wanted = wanted_by_query(known, 2)
     pairs = mine(corpus, vectors, rules(max_score=-0.5), known, wanted, seed=1)
     metrics = auditing.summary(auditing.with_positives(pairs, vectors, known), wanted, corpus)
@@ -131,7 +131,7 @@ def test_a_query_without_survivors_stays_and_is_counted(tmp_path) -> None:
 def test_given_negatives(tmp_path, use, kept) -> None:
     qrels = [("q", "p0", 1), ("q", "p7", 0), ("q", "p8", 0), ("q", "p1", 0), ("q", "p0", 0)]
     corpus, vectors = hand_made(tmp_path, qrels)
-    known = judged(corpus, "train")
+    known = qrel_rows(corpus, "train")
     pairs = mine(corpus, vectors, rules(given=use), known, wanted_by_query(known, 2), seed=1)
     assert [f"p{page}" for page in pairs.loc[pairs["rule"] == KEPT, "page"]] == kept
     given = pairs[pairs["origin"] == "given"].set_index("page")["rule"].to_dict()
@@ -147,7 +147,7 @@ def test_given_negatives_keep_the_order_of_their_source(tmp_path, sampling) -> N
     """The first is the one that the source holds for the best, however far it is from the query."""
     qrels = [("q", "p7", 0), ("q", "p0", 1), ("q", "p8", 0), ("q", "p5", 0), ("q", "p6", 0)]
     corpus, vectors = hand_made(tmp_path, qrels)
-    known = judged(corpus, "train")
+    known = qrel_rows(corpus, "train")
 
     def kept(count: int, use: str) -> list[str]:
         settings = rules(given=use, negatives=count, sampling=sampling)
@@ -175,7 +175,7 @@ def test_a_page_with_many_twins_widens_only_its_own_querys_search(tmp_path, monk
     unit = random.standard_normal((306, 8))
     unit = (unit / np.linalg.norm(unit, axis=1, keepdims=True)).astype(np.float32)
     vectors = Vectors(unit[300:], unit[:300])
-    settings, known = rules(range_max=5, sampling="weighted"), judged(corpus, "train")
+    settings, known = rules(range_max=5, sampling="weighted"), qrel_rows(corpus, "train")
     searched, original = [], mining.nearest
 
     def counted(queries, pages, k, **keywords):
@@ -195,15 +195,15 @@ def test_a_page_with_many_twins_widens_only_its_own_querys_search(tmp_path, monk
     pd.testing.assert_frame_equal(pairs, expected)
 
 
-def test_the_judge_is_asked_only_until_there_are_enough(tmp_path) -> None:
+def test_the_veto_is_asked_only_until_there_are_enough(tmp_path) -> None:
     corpus, vectors = hand_made(tmp_path)
     asked = []
 
-    def judge(pairs: pd.DataFrame) -> np.ndarray:
+    def veto(pairs: pd.DataFrame) -> np.ndarray:
         asked.append(pairs["page"].tolist())
         return np.where(pairs["page"] == 3, 0.9, 0.5)
 
-    found = rule_by_page(corpus, vectors, rules(), judge=judge)
+    found = rule_by_page(corpus, vectors, rules(), veto=veto)
     assert asked == [[2, 3], [4]]
     assert found["p3"] == "veto"
     assert [page for page, rule in found.items() if rule == KEPT] == ["p2", "p4"]
@@ -311,7 +311,7 @@ def test_same_negatives_as_sentence_transformers(tmp_path, settings) -> None:
 
     corpus, vectors = random_corpus(tmp_path / "corpus")
     ours = rules(**settings)
-    known = judged(corpus, "train")
+    known = qrel_rows(corpus, "train")
     pairs = mine(corpus, vectors, ours, known, wanted_by_query(known, ours.negatives), seed=1)
     named = auditing.with_ids(pairs[pairs["rule"] == KEPT], corpus)
     found = named.groupby("query_id")["page_id"].agg(list).to_dict()
@@ -422,7 +422,7 @@ def test_hidden_positives_are_counted_after_every_rule(tmp_path) -> None:
     asked = [{"query_id": "q"}, {"query_id": "q2"}]
     corpus = write_corpus(tmp_path / "corpus", pages, asked, qrels)
     vectors = Vectors(scored([1, 1]), scored([0.8, 0.79, 0.7, 0.6]))
-    known = judged(corpus, "train")
+    known = qrel_rows(corpus, "train")
     wanted = wanted_by_query(known, 2)
 
     def search(settings, shown, some):
@@ -515,7 +515,7 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
     from PIL import Image
 
     from pagefinder import models
-    from pagefinder.vetoing import open_judge
+    from pagefinder.vetoing import open_veto
 
     def png(grey: int) -> dict:
         file = io.BytesIO()
@@ -526,7 +526,7 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
     queries = [{"query_id": f"q{row}", "text": str(row)} for row in range(3)]
     corpus = write_corpus(tmp_path / "corpus", pages, queries, [("q0", "p0", 1)])
     settings = default_params()
-    assert open_judge(settings, corpus, tmp_path) is None
+    assert open_veto(settings, corpus, tmp_path) is None
 
     class Reranker:
         def predict(self, pairs, batch_size, show_progress_bar):
@@ -544,7 +544,7 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
     monkeypatch.setattr(models, "open_reranker", open_reranker)
     monkeypatch.setattr(models, "check_budget", lambda *_: None)
     veto = {"model": "some/judge", "revision": "1", "instruction": "Right?", "max_score": 0.5}
-    judge = open_judge(default_params(veto=veto), corpus, tmp_path)
+    answers = open_veto(default_params(veto=veto), corpus, tmp_path)
     assert opened == [("some/judge", "1", "Right?")]
     pairs = pd.DataFrame({"query": [2, 0, 1] * 30, "page": list(range(90))}, index=range(5, 95))
-    assert judge(pairs) == pytest.approx(pairs["query"] + pairs["page"] / 1000, abs=1e-6)
+    assert answers(pairs) == pytest.approx(pairs["query"] + pairs["page"] / 1000, abs=1e-6)

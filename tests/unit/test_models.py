@@ -120,7 +120,7 @@ def test_an_error_names_the_section_that_the_model_stands_in(root, tmp_path):
     veto = PARAMS.mine.veto.model_copy(update={"model": "nobody"})
     mine = PARAMS.mine.model_copy(update={"veto": veto})
     with pytest.raises(InputError, match=r"mine.veto.model is 'nobody'.* mine.veto.revision"):
-        vetoing.open_judge(PARAMS.model_copy(update={"mine": mine}), None, tmp_path)
+        vetoing.open_veto(PARAMS.model_copy(update={"mine": mine}), None, tmp_path)
 
 
 def test_the_pixel_budget_is_what_the_model_really_sees(root):
