@@ -296,6 +296,20 @@ def visual_tokens(model: SentenceTransformer | CrossEncoder, image: Image.Image)
     return int(features["image_grid_thw"][0].prod()) // merge**2
 
 
+def on_own_grid(model: SentenceTransformer | CrossEncoder, pixels: Pixels) -> Pixels:
+    """The budget on the grid of the model's own processor, where it has one: patch x merge size.
+
+    Pages are stored on the base model's grid, so a model of another family, Qwen2.5-VL beside
+    Qwen3-VL for one, resizes them once more.
+    """
+    processor: Any = getattr(getattr(model[0], "processor", None), "image_processor", None)
+    patch, merge = (getattr(processor, name, None) for name in ("patch_size", "merge_size"))
+    if not isinstance(patch, int) or not isinstance(merge, int) or patch * merge == pixels.multiple:
+        return pixels
+    log.info("pages are resized from the grid of %d pixels to %d", pixels.multiple, patch * merge)
+    return pixels.model_copy(update={"multiple": patch * merge})
+
+
 def check_budget(
     model: SentenceTransformer | CrossEncoder, image: Image.Image, pixels: Pixels
 ) -> int | None:

@@ -27,7 +27,7 @@ def open_veto(params: Params, corpus: Corpus, root: Path) -> Veto | None:
     named = {"model": veto.model, "revision": veto.revision, "instruction": veto.instruction}
     knobs = params.reranker.model_copy(update={**named, "head": "logit"})
     model = models.open_reranker(knobs, params.pixels, hardware, root, section="mine.veto")
-    models.check_budget(model, corpus.image(0), params.pixels)
+    models.check_budget(model, corpus.image(0), models.on_own_grid(model, params.pixels))
     texts = corpus.queries["text"].to_numpy()
     batch = params.compute.encode_batch
 

@@ -40,6 +40,8 @@ def encode(
         base, pixels, hardware, root, root / saved if saved else None, section
     )
     corpus = Corpus(root / CORPUS)
+    if section != "base":  # the corpus is made for the base, and on its grid
+        pixels = models.on_own_grid(model, pixels)
     if pixels != params.pixels and models.visual_tokens(model, corpus.image(0)) is None:
         raise InputError(
             f"{section}.max_pixels is {pixels.max}, but its processor resizes every page to one "

@@ -17,7 +17,7 @@ def main(params: Params, root: Path = Path()) -> None:
     corpus = Corpus(root / CORPUS)
     candidates = pd.read_parquet(root / CANDIDATES)
     tuned = models.open_reranker(params.reranker, params.pixels, hardware, root, root / RERANKER)
-    models.check_budget(tuned, corpus.image(0), params.pixels)
+    models.check_budget(tuned, corpus.image(0), models.on_own_grid(tuned, params.pixels))
     base = models.open_reranker(params.reranker, params.pixels, hardware, root)
     result = reranking.evaluate(
         base,

@@ -88,6 +88,22 @@ def test_a_compared_model_has_its_own_prompts_and_pixels(root):
     assert about == {"parameters": sum(weight.numel() for weight in model.parameters())}
 
 
+def test_a_compared_model_may_have_another_grid(root, monkeypatch, caplog):
+    """As Qwen2.5-VL, which merges two patches of 14 pixels, beside Qwen3-VL, with its 16."""
+    from nano import architecture
+
+    monkeypatch.setattr(architecture, "PATCH", 12)
+    write_vlm(root / "models/other_grid")
+    caplog.set_level("INFO")
+    pages, _ = vectors(root, settings(model="models/other_grid", pooling="lasttoken"))
+    assert pages.shape == (40, 192)
+    assert "resized from the grid of 32 pixels to 24" in caplog.text
+    # By hand: within 96 x 64 pixels 96 x 48 fits, which is 4 x 2 tokens; on a grid of 32, 3 x 2.
+    assert "visual tokens of the first page (96x64): 8" in caplog.text
+    with pytest.raises(InputError, match="set pixels.multiple to the model's patch size"):
+        encode_base.main(params.parse(tiny_content(base={"model": "models/other_grid"})), root)
+
+
 def test_a_larger_budget_than_the_stored_pages_have_is_warned_about(root, caplog):
     base = tiny_content()["profiles"]["cpu"]["base"]
     vectors(root, settings(model=base["model"], pooling=base["pooling"], max_pixels=10**6))

@@ -542,6 +542,7 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
     hardware = SimpleNamespace(precision=contextlib.nullcontext)
     monkeypatch.setattr(models, "settle", lambda compute, scoring: hardware)
     monkeypatch.setattr(models, "open_reranker", open_reranker)
+    monkeypatch.setattr(models, "on_own_grid", lambda model, pixels: pixels)
     monkeypatch.setattr(models, "check_budget", lambda *_: None)
     veto = {"model": "some/judge", "revision": "1", "instruction": "Right?", "max_score": 0.5}
     answers = open_veto(default_params(veto=veto), corpus, tmp_path)
