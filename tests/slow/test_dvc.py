@@ -5,6 +5,7 @@ The tests follow each other in one clone, each leaving the workspace as committe
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -128,6 +129,37 @@ def test_a_second_repro_runs_nothing(clone):
     assert ran(run(clone, "dvc", "repro")) == set()
     assert "up to date" in run(clone, "dvc", "status")
     assert run(clone, "git", "status", "--short") == ""
+
+
+def test_a_repro_that_is_killed_with_its_stage_goes_on_to_the_same_bits(clone):
+    text = (clone / "params.yaml").read_text()
+    # Another training than the cache knows, with checkpoints on the way.
+    text = text.replace("temperature: 0.05", "temperature: 0.06")
+    text = text.replace("evaluations: 1", "evaluations: 3", 1)
+    (clone / "params.yaml").write_text(text)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    started = subprocess.Popen(
+        ["dvc", "repro", "train_embedder"],
+        cwd=clone,
+        env=os.environ | {"PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said = []
+    for line in started.stdout:
+        said.append(line)
+        if "dev NDCG@10" in line and "step 0" not in line:
+            break
+    os.killpg(started.pid, signal.SIGKILL)
+    assert started.wait() == -signal.SIGKILL, "".join(said)
+    assert not (clone / "models/embedder").exists()
+    again = run(clone, "dvc", "repro", "train_embedder")
+    assert "resuming from checkpoint-" in again
+    found = weights(clone)
+    run(clone, "dvc", "repro", "--force", "--single-item", "--no-run-cache", "train_embedder")
+    assert weights(clone) == found
 
 
 def test_the_released_models_are_used_as_the_readme_says(clone, tmp_path):

@@ -107,13 +107,37 @@ def test_two_processes_that_are_killed_go_on_to_the_same_bits(tmp_path):
 
 
 def test_encoding_in_two_processes_gives_the_same_vectors(tmp_path):
-    one = write_root(tmp_path / "one")
-    two = write_root(tmp_path / "two", compute={"processes": 2})
-    for root in (one, two):
-        run_stage(root, "encode_base")
-    for name in ("pages.npy", "queries.npy"):
-        path = f"data/embeddings/base/{name}"
-        assert (one / path).read_bytes() == (two / path).read_bytes()
+    # The corpus of 40 pages and 40 queries in four chunks each, so that both have some to encode.
+    code = (
+        "from pagefinder import encoding, launching\n"
+        "from stages import encode_base, run\n"
+        "encoding.CHUNK = {encoding.PAGES: 12, encoding.QUERIES: 12}\n"
+        "original = encoding.encode_pages\n"
+        "def told(*arguments):\n"
+        "    open(f'rank-{launching.rank()}', 'a').write('x')\n"
+        "    return original(*arguments)\n"
+        "encoding.encode_pages = told\n"
+        "run(encode_base.main, distributed=True)\n"
+    )
+    (tmp_path / "encode.py").write_text(code)
+    vectors = []
+    for name, processes in (("one", 1), ("two", 2)):
+        root = write_root(tmp_path / name, compute={"processes": processes})
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        done = subprocess.run(
+            [sys.executable, *launcher, tmp_path / "encode.py"],
+            cwd=root,
+            env=stage_environment(),
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stderr
+        shares = [len((root / f"rank-{rank}").read_text()) for rank in range(processes)]
+        assert shares == [4 // processes] * processes
+        folder = root / "data/embeddings/base"
+        vectors.append([(folder / kind).read_bytes() for kind in ("pages.npy", "queries.npy")])
+    assert vectors[0] == vectors[1]
 
 
 def test_a_batch_that_cannot_be_shared_is_named(tmp_path):
