@@ -121,8 +121,33 @@ def anonymous_mib() -> int:
     return int(status.partition("RssAnon:")[2].split()[0]) // 1024
 
 
+def measure(queries: int, pages: int, width: int, rounds: int) -> dict[str, object]:
+    """Seconds of both (medians), their ratio, those of every round, extra memory in MiB."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        make(folder, queries, pages, width)
+        loaded = Vectors(np.load(folder / "queries.npy"), np.load(folder / "pages.npy"))
+        rules = params.load(ROOT / "params.yaml").mine
+        runs = {"plain": plain(loaded, rules.range_max + 1), "mining": mining(folder)}
+        times: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(rounds):
+            for name, work in runs.items():
+                times[name].append(seconds(work))
+        del loaded, runs
+        child = subprocess.run(
+            [sys.executable, "-m", "benchmarks.mining", "--memory", str(folder)],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+    medians = {f"{name}_s": round(statistics.median(values), 2) for name, values in times.items()}
+    ratio = statistics.median(times["mining"]) / statistics.median(times["plain"])
+    return medians | {"ratio": round(ratio, 3), "rounds": times} | json.loads(child.stdout)
+
+
 def main() -> None:
-    """Print one JSON line: medians, their ratio, extra memory."""
+    """Print one JSON line: what `measure` gives."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--queries", type=int, default=1500)
     parser.add_argument("--pages", type=int, default=100_000)
@@ -133,26 +158,7 @@ def main() -> None:
     if options.memory:
         memory(options.memory)
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        make(folder, options.queries, options.pages, options.width)
-        loaded = Vectors(np.load(folder / "queries.npy"), np.load(folder / "pages.npy"))
-        rules = params.load(ROOT / "params.yaml").mine
-        runs = {"plain": plain(loaded, rules.range_max + 1), "mining": mining(folder)}
-        times: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(options.rounds):
-            for name, work in runs.items():
-                times[name].append(seconds(work))
-        del loaded, runs
-        child = subprocess.run(
-            [sys.executable, "-m", "benchmarks.mining", "--memory", str(folder)],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-    medians = {f"{name}_s": round(statistics.median(values), 2) for name, values in times.items()}
-    ratio = round(medians["mining_s"] / medians["plain_s"], 3)
-    print(json.dumps(medians | {"ratio": ratio, "rounds": times} | json.loads(child.stdout)))
+    print(json.dumps(measure(options.queries, options.pages, options.width, options.rounds)))
 
 
 if __name__ == "__main__":

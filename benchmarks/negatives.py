@@ -12,6 +12,7 @@ import argparse
 import io
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import dvc.api
 import pandas as pd
@@ -54,6 +55,28 @@ def per_query(name: str) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(dvc.api.read(TABLE, rev=name, mode="rb")))
 
 
+def comparison(tables: dict[tuple[str, int], pd.DataFrame], seeds: Sequence[int]) -> str:
+    """A Markdown table: means by seed, and every variant's gain over random on the same queries."""
+
+    def pooled(variant: str) -> pd.DataFrame:
+        # By query within a seed: pairs are compared row by row.
+        return pd.concat([tables[variant, seed].sort_values("query_id") for seed in seeds])
+
+    lines = [f"| negatives | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | gain |"]
+    lines.append("|---|" + "---|" * (len(seeds) + 2))
+    random = pooled("random")
+    for variant in VARIANTS:
+        means = [tables[variant, seed][METRIC].mean() for seed in seeds]
+        own = pooled(variant)
+        documents = own["document_id"].tolist()
+        won = gain(random[METRIC], own[METRIC], documents, resamples=10_000, seed=0)
+        interval = f" [{won['low']:+.4f}, {won['high']:+.4f}]" if "low" in won else ""
+        text = "" if variant == "random" else f"{won['ndcg@10']:+.4f}{interval}"
+        cells = [*(f"{mean:.4f}" for mean in means), f"{sum(means) / len(means):.4f}", text]
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Run what is missing, print the comparison as a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -66,18 +89,7 @@ def main() -> None:
             name = "-".join(["negatives", variant, str(seed), *options.extra]).replace("=", "-")
             train(name, seed, changes, options.extra)
             tables[variant, seed] = per_query(name)
-    print(f"| negatives | {' | '.join(f'seed {seed}' for seed in options.seeds)} | mean | gain |")
-    print("|---|" + "---|" * (len(options.seeds) + 2))
-    random = pd.concat([tables["random", seed] for seed in options.seeds])
-    for variant in VARIANTS:
-        means = [tables[variant, seed][METRIC].mean() for seed in options.seeds]
-        pooled = pd.concat([tables[variant, seed] for seed in options.seeds])
-        documents = pooled["document_id"].tolist()
-        won = gain(random[METRIC], pooled[METRIC], documents, resamples=10_000, seed=0)
-        interval = f"[{won['low']:+.4f}, {won['high']:+.4f}]" if "low" in won else ""
-        text = "" if variant == "random" else f"{won['ndcg@10']:+.4f} {interval}"
-        cells = [*(f"{mean:.4f}" for mean in means), f"{sum(means) / len(means):.4f}", text]
-        print(f"| {variant} | {' | '.join(cells)} |")
+    print(comparison(tables, options.seeds))
 
 
 if __name__ == "__main__":
