@@ -47,4 +47,6 @@ def test_the_reference_is_the_public_recipe():
     assert (embedder.learning_rate, embedder.warmup, embedder.evaluations) == (2e-5, 0.1, 10)
     assert reference.loss.temperature == 1 / 20
     assert (reference.mine.given, reference.mine.negatives) == ("use", 1)
-    assert reference.base.query_prompt == reference.base.page_prompt == ""
+    assert not reference.mine.near_duplicates
+    assert not reference.embedder.prompts
+    assert reference.prepare.dev_share <= 0.01
