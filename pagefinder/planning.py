@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 from PIL import Image
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from transformers import (
     PrinterCallback,
     TrainerCallback,
@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from pagefinder import corpus as tables
-from pagefinder import encoding, training
+from pagefinder import encoding, scoring, training
 from pagefinder.corpus import Corpus
 from pagefinder.models import Hardware
 from pagefinder.params import Compute, Embedder, Loss, Pixels, Training
@@ -270,6 +270,17 @@ def measure_encoding(
     start = time.perf_counter()
     encoding.encode_pages(model, corpus, rows, hardware, batch)
     return Speed(pages / (time.perf_counter() - start), peak_gib(hardware.device))
+
+
+def measure_scoring(
+    model: CrossEncoder, corpus: Corpus, pairs: pd.DataFrame, hardware: Hardware, batch: int
+) -> Speed:
+    """Score query-page pairs after one batch that warms up."""
+    scoring.score_pairs(model, corpus, pairs[:batch], hardware, batch)
+    _forget_peak(hardware.device)
+    start = time.perf_counter()
+    scoring.score_pairs(model, corpus, pairs, hardware, batch)
+    return Speed(len(pairs) / (time.perf_counter() - start), peak_gib(hardware.device))
 
 
 def _forget_peak(device: str) -> None:

@@ -1,0 +1,93 @@
+"""Whether training as it is done here has the gradients of the plain loss; see `benchmarks.gpu`.
+
+The reference is the plain loss in float32 with attention as explicit products, page by page. Held
+against it is what a training computes: the cached loss, gradient checkpointing, the attention that
+is chosen on the device and pages that share a product, first in float32, then under autocast.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from pagefinder import memory, models, training
+from pagefinder.corpus import Corpus
+from pagefinder.params import Params
+
+EXAMPLES = 4
+# Parameters whose gradient is this much smaller than the largest are left to the error of all.
+SMALL = 1e-3
+
+
+def gradients(
+    base: Params,
+    root: Path,
+    corpus: Corpus,
+    rows: pd.DataFrame,
+    *,
+    plain: bool,
+    hardware: models.Hardware,
+) -> dict[str, torch.Tensor]:
+    """Gradients of one step of EXAMPLES rows, float32 on the CPU, by parameter name."""
+    model = models.open_embedder(base.base, base.pixels, hardware, root)
+    if plain:
+        # Not even pages of one size share a product.
+        model[0].model.set_attn_implementation({"vision_config": "eager"})
+    knobs = base.embedder.model_copy(
+        update={
+            "batch": EXAMPLES,
+            "mini_batch": 0 if plain else EXAMPLES // 2,
+            "gradient_checkpointing": not plain,
+        }
+    )
+    compute = base.compute.model_copy(update={"workers": 0})
+    trainer = training.embedder_trainer(
+        model, corpus, rows, knobs, base.loss, compute, hardware, 0, root / "run", None
+    )
+    inputs = trainer.data_collator([trainer.train_dataset[i] for i in range(EXAMPLES)])
+    with memory.as_in_training(model, hardware):
+        trainer.compute_loss(model, trainer._prepare_inputs(inputs)).backward()
+    return {
+        name: parameter.grad.float().cpu()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def compare(
+    expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]
+) -> tuple[float, float, str]:
+    """Relative error of all gradients together, and the lowest cosine with its parameter's name."""
+    assert expected.keys() == found.keys()
+    wrong = sum(float((found[name] - one).square().sum()) for name, one in expected.items())
+    right = sum(float(one.square().sum()) for one in expected.values())
+    largest = max(float(one.norm()) for one in expected.values())
+    cosines = {
+        name: float(torch.cosine_similarity(one.flatten(), found[name].flatten(), dim=0))
+        for name, one in expected.items()
+        if float(one.norm()) >= SMALL * largest
+    }
+    worst = min(cosines, key=cosines.__getitem__)
+    return (wrong / right) ** 0.5, cosines[worst], worst
+
+
+def check(base: Params, root: Path, corpus: Corpus, rows: pd.DataFrame) -> dict[str, str]:
+    """What `compare` finds, in words, for float32 and for bfloat16 autocast."""
+    exact = base.compute.model_copy(update={"precision": "fp32"})
+    # flash-attn has no float32.
+    settled = [
+        ("plain", models.settle(exact.model_copy(update={"attention": "eager"}))),
+        ("float32", models.settle(exact.model_copy(update={"attention": "sdpa"}))),
+        ("bfloat16", models.settle(base.compute.model_copy(update={"precision": "bf16"}))),
+    ]
+    words, expected = {}, {}
+    for name, hardware in settled:
+        given = gradients(base, root, corpus, rows, plain=name == "plain", hardware=hardware)
+        if name == "plain":
+            expected = given
+            continue
+        error, cosine, worst = compare(expected, given)
+        words[f"gradients, {name}, {hardware.attention}, cached, checkpointed"] = (
+            f"relative error {error:.1e}, lowest cosine {cosine:.6f} ({worst[-40:]})"
+        )
+    return words
