@@ -15,7 +15,7 @@ import report_inputs
 from report_inputs import ROOT, settings
 
 from pagefinder import params as params_module
-from pagefinder.reporting import gallery, provenance, rivals, spread, words
+from pagefinder.reporting import gallery, learning, provenance, rivals, spread, words
 from pagefinder.reporting.sections import Section
 from stages import report
 
@@ -283,6 +283,38 @@ def test_models_are_drawn_by_their_size_where_there_are_several(tmp_path) -> Non
     section = rivals.rivals(report.inputs(settings(), root))
     assert "sizes" not in [plot.name for plot in section.plots]
     assert any("has 3.0 million parameters; no model of another" in said for said in section.answer)
+
+
+def negatives_section(root: Path, **metrics: object) -> Section:
+    path = root / "metrics/mining.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | metrics))
+    return learning.negatives(report.inputs(settings(), root))
+
+
+def test_how_many_negatives_are_false_is_said_where_it_can_be_known(tmp_path) -> None:
+    root = report_inputs.write(tmp_path / "root")
+    said = " ".join(negatives_section(root).answer)
+    assert "hidden on purpose made up 8.00% of what the search found and 0.50% of what was" in said
+    rates = {"before": 0.0136, "after_positive": 0.0, "kept": 0.0}
+    said = " ".join(negatives_section(root, false_negatives=rates).answer)
+    assert "they made up 1.36% of what the search found and 0.00% of what was kept" in said
+    assert "hidden" not in said
+    said = " ".join(negatives_section(root, false_negatives=None, hidden_positives=None).answer)
+    assert "false negatives cannot be counted" in said
+
+
+def test_every_rule_that_dropped_a_negative_has_its_count(tmp_path) -> None:
+    root = report_inputs.write(tmp_path / "root")
+    given = {"split": 3, "near_duplicate": 0}
+    dropped = {"positive": 1, "relative_margin": 2, "range_max": 40, "veto": 0, "given": given}
+    rows = negatives_section(root, dropped=dropped).tables[0].rows
+    assert rows == [
+        ["positive", "1"],
+        ["relative margin", "2"],
+        ["range max", "40"],
+        ["given by the source: split", "3"],
+        ["passed every rule, not needed", "3"],
+    ]
 
 
 @pytest.mark.parametrize(
