@@ -123,3 +123,16 @@ def test_the_reranking_benchmark_runs(tmp_path):
     assert found["way"].tolist() == ["forward", "a query", "together"]
     assert (found["pages/s"] > 0).all()
     assert found["ratio"][0] == 1
+
+
+def test_the_mining_benchmark_runs():
+    from benchmarks import mining
+
+    found = mining.measure(queries=40, pages=300, width=32, rounds=2)
+    assert found["plain_s"] >= 0
+    assert found["ratio"] > 0
+    assert {name: len(times) for name, times in found["rounds"].items()} == {
+        "plain": 2,
+        "mining": 2,
+    }
+    assert 0 <= found["extra_mib"] < 500
