@@ -29,6 +29,9 @@ ROWS_SCHEMA = pa.schema(
     ]
 )
 
+# Bytes and rows that `save_rows` holds before it writes them as one row group.
+GROUP_BYTES, GROUP_ROWS = 64 * 2**20, 1000
+
 # A row, or the reason why there is none, with its number in the file.
 Numbered = tuple[int, Mapping[str, Any] | str]
 
@@ -75,18 +78,30 @@ def save_rows(rows: Iterable[Mapping[str, Any]], path: Path) -> Path:
     """
     scratch = path.with_suffix(".tmp")
     with pq.ParquetWriter(scratch, ROWS_SCHEMA) as writer:
+        held, size = list[pa.RecordBatch](), 0
         for number, row in enumerate(rows):
-            unknown = set(row) - set(ROWS_SCHEMA.names)
-            if unknown:
-                raise InputError(
-                    f"row {number} has {sorted(unknown)[0]!r}; known are {ROWS_SCHEMA.names}"
-                )
-            try:
-                packed = {**row} | {key: _pack(row.get(key)) for key in ("image", "negative")}
-                writer.write_batch(pa.RecordBatch.from_pylist([packed], schema=ROWS_SCHEMA))
-            except (cells.BadCellError, pa.ArrowException) as error:
-                raise InputError(f"row {number}: {error}") from error
+            held.append(_packed(number, row))
+            size += held[-1].nbytes
+            if len(held) == GROUP_ROWS or size >= GROUP_BYTES:
+                writer.write_table(pa.Table.from_batches(held))
+                held, size = [], 0
+        if held:
+            writer.write_table(pa.Table.from_batches(held))
     return scratch.replace(path)
+
+
+def _packed(number: int, row: Mapping[str, Any]) -> pa.RecordBatch:
+    """A row of `save_rows`, checked."""
+    unknown = set(row) - set(ROWS_SCHEMA.names)
+    if unknown:
+        raise InputError(f"row {number} has {sorted(unknown)[0]!r}; known are {ROWS_SCHEMA.names}")
+    if not row.get("query"):
+        raise InputError(f"row {number} has no query")
+    try:
+        packed = {**row} | {key: _pack(row.get(key)) for key in ("image", "negative")}
+        return pa.RecordBatch.from_pylist([packed], schema=ROWS_SCHEMA)
+    except (cells.BadCellError, pa.ArrowException) as error:
+        raise InputError(f"row {number}: {error}") from error
 
 
 def _pack(value: object) -> list[bytes]:

@@ -55,6 +55,22 @@ def test_list_of_dicts_becomes_a_table(tmp_path):
         table.save_rows([{"picture": 1}], tmp_path / "raw" / "bad.parquet")
     with pytest.raises(InputError, match="row 0: missing file"):
         table.save_rows([{"query": "q", "image": "nowhere.png"}], tmp_path / "raw" / "bad.parquet")
+    with pytest.raises(InputError, match="row 0 has no query"):
+        table.save_rows([{"image": page(1)}], tmp_path / "raw" / "bad.parquet")
+
+
+def test_saved_rows_are_written_in_groups_of_bounded_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "GROUP_ROWS", 5)
+    monkeypatch.setattr(table, "GROUP_BYTES", 10_000)
+    rows = [{"query": f"q {n}", "image": b"x" * (9_000 if n == 6 else 1)} for n in range(13)]
+    file = pq.ParquetFile(table.save_rows(iter(rows), tmp_path / "mine.parquet"))
+    groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+    assert groups == [5, 5, 3]
+    monkeypatch.setattr(table, "GROUP_BYTES", 9_000)
+    file = pq.ParquetFile(table.save_rows(iter(rows), tmp_path / "mine.parquet"))
+    groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+    assert groups == [5, 2, 5, 1]
+    assert file.read()["query"].to_pylist() == [row["query"] for row in rows]
 
 
 def test_csv_with_an_eval_file(tmp_path):
