@@ -26,22 +26,16 @@ def release_reranker(source: Path, target: Path, card: str) -> None:
     (target / "README.md").write_text(card, encoding="utf-8")
 
 
-def embedder_card(base: str, embedder: dict[str, Any], dimensions: dict[str, Any]) -> str:
+def embedder_card(
+    base: str, revision: str, embedder: dict[str, Any], dimensions: dict[str, Any]
+) -> str:
     """The embedder's model card: what it is, how to use it, what it scored."""
     recommended = dimensions["recommended"]
     rows = "\n".join(
         f"| {name} | {scores['base']['ndcg@10']:.4f} | {scores['tuned']['ndcg@10']:.4f} |"
         for name, scores in dimensions["dims"].items()
     )
-    return f"""---
-library_name: sentence-transformers
-pipeline_tag: sentence-similarity
-base_model: {base}
-tags:
-- sentence-transformers
-- visual-document-retrieval
----
-# Page embedder
+    return f"""{_header("sentence-similarity", base, revision)}# Page embedder
 
 Puts a question and the image of a document page into one vector space. Fine-tuned from `{base}`
 with an in-batch contrastive loss and mined hard negatives inside a Matryoshka loss.
@@ -66,21 +60,13 @@ to {recommended["dimension"]}, the smallest within the tolerance on the developm
 """
 
 
-def reranker_card(base: str, instruction: str, reranker: dict[str, Any]) -> str:
+def reranker_card(base: str, revision: str, instruction: str, reranker: dict[str, Any]) -> str:
     """The reranker's model card."""
     rows = "\n".join(
         f"| {depth} | {scores['embedder']['ndcg@10']:.4f} | {scores['tuned']['ndcg@10']:.4f} |"
         for depth, scores in reranker["depth"].items()
     )
-    return f"""---
-library_name: sentence-transformers
-pipeline_tag: text-ranking
-base_model: {base}
-tags:
-- sentence-transformers
-- visual-document-retrieval
----
-# Page reranker
+    return f"""{_header("text-ranking", base, revision)}# Page reranker
 
 Scores a question together with the image of a document page. Fine-tuned from `{base}` by binary
 cross-entropy on the pages that its first stage confuses. Instruction: "{instruction}"
@@ -98,4 +84,17 @@ NDCG@10 on the held-out pages:
 | pages reranked | embedder alone | reranked |
 |---|---|---|
 {rows}
+"""
+
+
+def _header(task: str, base: str, revision: str) -> str:
+    """The card's metadata. The Hub refuses a card whose `base_model` is none of its own."""
+    origin = f"base_model: {base}\n" if revision else ""
+    return f"""---
+library_name: sentence-transformers
+pipeline_tag: {task}
+{origin}tags:
+- sentence-transformers
+- visual-document-retrieval
+---
 """

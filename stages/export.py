@@ -17,9 +17,12 @@ def main(params: Params, root: Path = Path()) -> None:
         return content
 
     dimensions = metrics("dimensions.json")
-    embedder_card = releasing.embedder_card(params.base.model, metrics("embedder.json"), dimensions)
+    base, reranker = params.base, params.reranker
+    embedder_card = releasing.embedder_card(
+        base.model, base.revision, metrics("embedder.json"), dimensions
+    )
     reranker_card = releasing.reranker_card(
-        params.reranker.model, params.reranker.instruction, metrics("reranker.json")
+        reranker.model, reranker.revision, reranker.instruction, metrics("reranker.json")
     )
     with work.output(root / RELEASE, root) as folder:
         releasing.release_embedder(

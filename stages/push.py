@@ -37,8 +37,13 @@ def main(arguments: Sequence[str] | None = None, root: Path = Path()) -> int:
 
     hub = HfApi()
     for name, folder in folders.items():
-        repository = hub.create_repo(f"{prefix}-{name}", private=True, exist_ok=True).repo_id
-        hub.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload model")
+        try:
+            repository = hub.create_repo(f"{prefix}-{name}", private=True, exist_ok=True).repo_id
+            hub.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload model")
+        except Exception as error:  # the client lets the errors of its transport through
+            reason = " ".join(str(error).split())[:300]
+            sys.stderr.write(f"error: {prefix}-{name} was not uploaded: {reason}\n")
+            return 1
         sys.stdout.write(f"uploaded {repository}\n")
     return 0
 

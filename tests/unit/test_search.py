@@ -223,6 +223,19 @@ def test_push_only_lists_unless_told_otherwise(root, capsys, monkeypatch) -> Non
     assert "run `make repro`" in capsys.readouterr().err
 
 
+def test_what_the_hub_refuses_is_one_line(root, capsys, monkeypatch) -> None:
+    class Api:
+        def create_repo(self, name: str, **keywords: object) -> None:
+            raise OSError("401 Client Error\nInvalid token")
+
+    hub = types.ModuleType("huggingface_hub")
+    hub.HfApi = Api
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert push.main(["--yes", "me/pages"], root) == 1
+    said = capsys.readouterr().err
+    assert said == "error: me/pages-embedder was not uploaded: 401 Client Error Invalid token\n"
+
+
 def test_push_uploads_both_models_privately(root, capsys, monkeypatch) -> None:
     calls = []
 
