@@ -65,14 +65,34 @@ def table(found: Mapping[str, Mapping[int, float]]) -> str:
     return "".join(f"{line}  {name}\n" for line, name in zip(lines, names, strict=True))
 
 
+def recorded(root: Path) -> list[Run]:
+    """The current commit and its experiments.
+
+    Raises:
+        InputError: there is no commit, or no project of DVC.
+    """
+    # Only here: they take a second, and the tests of the table do without them.
+    import dvc.api
+    from dvc.exceptions import DvcException
+
+    try:
+        runs = [run for run in dvc.api.exp_show(repo=str(root)) if run["rev"] != "workspace"]
+    except DvcException as error:
+        raise InputError(
+            f"DVC lists no experiments of {root.resolve()} ({error}): run from the project's root"
+        ) from error
+    if not runs:
+        raise InputError("there is no commit whose experiments to list: commit, then `dvc exp run`")
+    return runs
+
+
 def main(metrics: Sequence[str], root: Path = Path()) -> int:
     """Write a table for each metric to standard output."""
-    import dvc.api  # only here: it takes a second, and the tests of the table do without it
-
     work.configure_logging()
-    runs = [run for run in dvc.api.exp_show(repo=str(root)) if run["rev"] != "workspace"]
-    names = [name for name in flat(params.read(root / "params.yaml")) if name in runs[0]]
     try:
+        content = params.read(root / "params.yaml")
+        runs = recorded(root)
+        names = [name for name in flat(content) if name in runs[0]]
         for metric in metrics or USUAL:
             sys.stdout.write(f"{metric}\n{table(by_seed(runs, names, metric))}\n")
     except InputError as error:

@@ -1,5 +1,8 @@
 """The spread over seeds: who is joined with whom, and the figures."""
 
+import subprocess
+import sys
+
 import pytest
 
 from pagefinder.errors import InputError
@@ -39,3 +42,20 @@ def test_the_table_by_hand() -> None:
 def test_an_unknown_metric_is_named() -> None:
     with pytest.raises(InputError, match="no run has the metric 'ncdg'"):
         spread.by_seed(RUNS, NAMES, "ncdg")
+
+
+def test_without_params_or_a_commit_it_ends_in_one_line(tmp_path, caplog) -> None:
+    assert spread.main([], tmp_path) == 1
+    assert "params.yaml is missing" in caplog.text
+    (tmp_path / "params.yaml").write_text("seed: 1")
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    caplog.clear()
+    assert spread.main([], tmp_path) == 1
+    assert "there is no commit" in caplog.text
+    (tmp_path / ".dvc/config").unlink()
+    (tmp_path / ".dvc").rename(tmp_path / "elsewhere")
+    caplog.clear()
+    assert spread.main([], tmp_path) == 1
+    assert "run from the project's root" in caplog.text
+    assert len(caplog.text.splitlines()) == 1
