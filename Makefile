@@ -39,8 +39,8 @@ readme: .venv/ready  ## Write the results and the stage table into README.md
 	@python -m stages.readme
 
 clean:  ## Remove stage outputs and scratch space; the DVC cache and .venv stay
-	rm -rf .work data/source data/corpus data/embeddings data/runs data/per_query data/audit \
-	  data/*.parquet models/embedder models/reranker models/release metrics/report
+	rm -rf .work data/source data/corpus data/embeddings data/compare/* data/runs data/per_query \
+	  data/audit data/*.parquet models/embedder models/reranker models/release metrics/report
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
