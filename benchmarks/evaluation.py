@@ -9,38 +9,35 @@ Evaluation scores every dimension at four precisions, for both models.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import yaml
+from benchmarks import roots
+from benchmarks.roots import ROOT
+from pagefinder import params
 
-ROOT = Path(__file__).parents[1]
 ENCODE = ("encode_base", "encode_tuned")
-NEEDED = ("data/corpus", "models/embedder", "nano/models")
 
 
-def lay_out(folder: Path, dims: list[int]) -> None:
-    """A root that shares the corpus and the models with this one, and has its own params."""
-    for name in NEEDED:
-        if not (ROOT / name).exists():
-            sys.exit(f"error: {name} is missing: run `make repro` first")
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).symlink_to(ROOT / name)
-    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+def lay_out(folder: Path, dims: list[int], root: Path = ROOT) -> None:
+    """A root that shares the corpus and the models with `root`, and has its own params."""
+    # Compared models have no vectors there.
+    content = params.read(root / "params.yaml") | {"compare": []}
     content["profiles"][content["profile"]]["embedder"]["dims"] = dims
-    (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    shared = ("data/corpus", "models/embedder", content["checkpoints"])
+    for name in shared:
+        if not (root / name).exists():
+            sys.exit(f"error: {name} is missing: run `make repro` first")
+    roots.share(shared, root, folder)
+    roots.write_params(content, folder)
 
 
 def seconds(stage: str, folder: Path) -> float:
     """Wall time of a stage in a process of its own, its imports included."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", f"stages.{stage}"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run(command, check=True, cwd=folder, env=environment, stderr=subprocess.DEVNULL)
+    roots.run_stage(stage, folder)
     return time.perf_counter() - started
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import stages
 from benchmarks import roots
 from benchmarks.roots import ROOT
 from pagefinder import params, work
@@ -28,10 +29,10 @@ NEEDED = ("data/corpus", "data/candidates.parquet", "models/embedder")
 def lay_out(content: dict, head: str, root: Path) -> Path:
     """A root that shares corpus, candidates and checkpoints with `root`, and has its own head."""
     knobs = content["profiles"][content["profile"]]["reranker"] | {"head": head}
-    code = [root / f"pagefinder/{name}.py" for name in ("heads", "models", "training", "examples")]
-    inputs = [*(root / name for name in NEEDED), *code, root / content["checkpoints"]]
-    folder = work.checkpoints(f"heads/{head}", (content["seed"], knobs), inputs, root)
+    code = [path for stage in STAGES for path in stages.code(stage)]
     shared = (*NEEDED, content["checkpoints"])
+    inputs = [*dict.fromkeys(code), *(root / name for name in shared)]
+    folder = work.checkpoints(f"heads/{head}", (content["seed"], knobs), inputs, root)
     for name in shared:
         if not (root / name).exists():
             sys.exit(f"error: {name} is missing: run `make repro` first")

@@ -13,6 +13,7 @@ import json
 import logging
 from pathlib import Path
 
+import stages
 from benchmarks import roots
 from benchmarks.roots import ROOT
 from pagefinder import params, work
@@ -31,9 +32,8 @@ log = logging.getLogger(__name__)
 def lay_out(content: dict, seed: int, root: Path) -> Path:
     """A root with this seed's params under .work/seeds; with other code or params another one."""
     content = content | {"seed": seed, "compare": []}
-    library = [path for path in (root / "pagefinder").iterdir() if path.name != "reporting"]
-    stages = [root / f"stages/{name}.py" for name in STAGES]
-    inputs = [*sorted(library), *stages, root / "requirements.lock", root / content["checkpoints"]]
+    code = [path for stage in STAGES for path in stages.code(stage)]
+    inputs = [*dict.fromkeys(code), root / content["checkpoints"]]
     folder = work.checkpoints("seeds/run", content, inputs, root)
     (folder / "data/compare").mkdir(parents=True, exist_ok=True)
     roots.share((content["checkpoints"], content["input"]), root, folder)

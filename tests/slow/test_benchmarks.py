@@ -5,9 +5,11 @@ import subprocess
 
 import pandas as pd
 import pytest
+import yaml
 from tiny import tiny_content, tiny_params, write_root
 
-from pagefinder import models
+from pagefinder import models, params
+from stages import train_embedder
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +24,7 @@ def test_the_gpu_benchmark_runs_on_a_cpu():
     assert (table.loc[table.index.str.startswith("encode"), "pages/s"] > 0).all()
     assert float(table.loc["gradients, cached against plain, fp32", "note"]) < 1e-4
 
+    content["checkpoints"] = "nano/models"
 
 def test_variants_are_left_out_when_time_is_up():
     from benchmarks import gpu
@@ -32,9 +35,7 @@ def test_variants_are_left_out_when_time_is_up():
 def test_seeds_are_measured_and_an_interrupted_benchmark_goes_on(tmp_path):
     from benchmarks import seeds
 
-    for name in ("pagefinder", "stages", "requirements.lock", "nano/models"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).symlink_to(seeds.ROOT / name)
+    (tmp_path / "nano").symlink_to(seeds.ROOT / "nano")
     (tmp_path / "data/raw").mkdir(parents=True)
     content = tiny_content(data={"generated": {"companies": 4, "years": 3, "eval_share": 0.35,
                                                "eval_queries": 4}},
@@ -63,14 +64,13 @@ def test_seeds_are_measured_and_an_interrupted_benchmark_goes_on(tmp_path):
     assert seeds.run(content, [1], tmp_path) == measured
     assert [path.stat().st_mtime_ns for path in done] == times
 
+    content["checkpoints"] = "nano/models"
 
 def test_both_heads_are_trained_from_one_start(tmp_path):
     from benchmarks import heads
 
     root = write_root(tmp_path)
-    for name in ("pagefinder", "nano/models"):
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).symlink_to(heads.ROOT / name)
+    (root / "nano").symlink_to(heads.ROOT / "nano")
     (root / "models/embedder").mkdir()
     rows = [
         (f"q{i:02}", f"p{low + (i - low + step) % (high - low):02}", split, rank, step == 0)
@@ -108,9 +108,25 @@ def test_the_reranking_benchmark_runs(tmp_path):
     from benchmarks import reranking
 
     root = write_root(tmp_path)
-    params = tiny_params()
-    hardware = models.settle(params.compute)
-    model = models.open_reranker(params.reranker, params.pixels, hardware, root)
+def test_the_evaluation_benchmark_runs_where_models_are_compared(tmp_path):
+    from benchmarks import evaluation
+
+    root = write_root(tmp_path / "root", embedder={"epochs": 0})
+    content = params.read(root / "params.yaml")
+    train_embedder.main(params.parse(content), root)
+    content |= {"compare": ["a"], "compare_models": {"a": {"model": "models/vlm"}}}
+    (root / "params.yaml").write_text(yaml.safe_dump(content))
+    folder = tmp_path / "scratch"
+    evaluation.lay_out(folder, [192, 24], root)
+    for stage in (*evaluation.ENCODE, "evaluate_embedder"):
+        assert evaluation.seconds(stage, folder) > 0
+    dims = json.loads((folder / "metrics/dimensions.json").read_text())["dims"]
+    assert list(dims) == ["192", "24"]
+
+
+    knobs = tiny_params()
+    hardware = models.settle(knobs.compute)
+    model = models.open_reranker(knobs.reranker, knobs.pixels, hardware, root)
     models.save(model, root / "models/reranker")
     rows = [
         (f"q{i}", f"p{page}", "eval", rank)
@@ -119,7 +135,7 @@ def test_the_reranking_benchmark_runs(tmp_path):
     ]
     table = pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank"])
     table.to_parquet(root / "data/candidates.parquet")
-    found = reranking.measure(root, params, queries=3, rounds=1)
+    found = reranking.measure(root, knobs, queries=3, rounds=1)
     assert found["way"].tolist() == ["forward", "a query", "together"]
     assert (found["pages/s"] > 0).all()
     assert found["ratio"][0] == 1
