@@ -2,13 +2,16 @@
 
 import json
 import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
-from pagefinder import launching, work
+from pagefinder import ahead, launching, work
 from pagefinder.corpus import Corpus
 from pagefinder.models import Hardware, check_budget
 from pagefinder.params import Pixels
@@ -44,12 +47,17 @@ def encode_corpus(
         missing = [(n, part) for n, part in parts if not _chunk_file(chunks, kind, n).exists()]
         if len(missing) < len(parts):
             log.info("%s: %d of %d chunks are there", kind, len(parts) - len(missing), len(parts))
-        for number, part in tqdm(missing, desc=kind, unit="chunk", disable=None):
-            vectors = (
-                encode_pages(model, corpus, part, hardware, batch)
-                if kind == PAGES
-                else encode_queries(model, texts[part.start : part.stop], hardware, batch)
+        wanted = [part for _, part in missing]
+        found = (
+            _encode_parts(model, corpus, wanted, hardware, batch)
+            if kind == PAGES
+            else (
+                encode_queries(model, texts[part.start : part.stop], hardware, batch)
+                for part in wanted
             )
+        )
+        shown = tqdm(missing, desc=kind, unit="chunk", disable=None)
+        for (number, _), vectors in zip(shown, found, strict=True):
             scratch = chunks / f"part-{launching.rank()}.npy"
             np.save(scratch, vectors)
             scratch.replace(_chunk_file(chunks, kind, number))
@@ -109,6 +117,9 @@ def encode_pages(
     batch: int,
 ) -> np.ndarray:
     """Vectors of some pages, float32 [len(rows), dimension], with the model's page prompt."""
+    if hardware.ahead:
+        (vectors,) = _encode_ahead(model, corpus, [rows], hardware, batch)
+        return vectors
     with hardware.precision():
         vectors = model.encode_document(
             corpus.images(rows),
@@ -117,6 +128,45 @@ def encode_pages(
             show_progress_bar=False,
         )
     return np.asarray(vectors, dtype=np.float32)
+
+
+def _encode_parts(
+    model: SentenceTransformer,
+    corpus: Corpus,
+    parts: Sequence[range],
+    hardware: Hardware,
+    batch: int,
+) -> Iterator[np.ndarray]:
+    """Vectors of each part; loader processes do not stop between them."""
+    if hardware.ahead:
+        return _encode_ahead(model, corpus, parts, hardware, batch)
+    return (encode_pages(model, corpus, part, hardware, batch) for part in parts)
+
+
+def _encode_ahead(
+    model: SentenceTransformer,
+    corpus: Corpus,
+    parts: Sequence[range | np.ndarray],
+    hardware: Hardware,
+    batch: int,
+) -> Iterator[np.ndarray]:
+    """What `encode_document` computes, with the pages of the next batches made ready meanwhile."""
+    prompt = model.prompts["document"]
+    cut = [[part[at : at + batch] for at in range(0, len(part), batch)] for part in parts]
+
+    def prepare(rows: range | np.ndarray) -> dict[str, Any]:
+        made: dict[str, Any] = model.preprocess(corpus.images(rows), prompt=prompt, task="document")
+        return made
+
+    made = ahead.prepared([rows for batches in cut for rows in batches], prepare, hardware)
+    model.eval()
+    for batches in cut:
+        vectors = []
+        for _ in batches:
+            with torch.inference_mode(), hardware.precision():
+                found = model(next(made), task="document")["sentence_embedding"]
+                vectors.append(torch.nn.functional.normalize(found).float().cpu().numpy())
+        yield np.concatenate(vectors)
 
 
 def encode_queries(

@@ -31,6 +31,7 @@ class Hardware:
     device: str
     autocast: torch.dtype | None  # None: float32 throughout
     attention: str
+    ahead: int = 0  # loader processes of encoding and scoring; none on a CPU, which is busy itself
 
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:
@@ -80,7 +81,8 @@ def settle(compute: Compute, *, scoring: bool = False) -> Hardware:
         attention,
         torch.get_num_threads(),
     )
-    return Hardware(device, torch.bfloat16 if bf16 else None, attention)
+    ahead = compute.workers if device.startswith("cuda") else 0
+    return Hardware(device, torch.bfloat16 if bf16 else None, attention, ahead)
 
 
 def _has_bf16(device: str) -> bool:

@@ -235,7 +235,7 @@ def measure_costs(
 def schedule(knobs: Training, rows: int) -> tuple[int, int]:
     """Steps that training takes, and every how many of them dev is scored."""
     steps = max(1, round(knobs.epochs * max(1, rows // knobs.batch)))
-    return steps, math.ceil(steps / knobs.evaluations)
+    return steps, max(1, steps // knobs.evaluations)
 
 
 def train_seconds(costs: Costs, steps: int, every: int, pages: int, queries: int) -> float:

@@ -1,7 +1,7 @@
 """Scores of query-page pairs by a cross-encoder, each page decoded and preprocessed once."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from tqdm import tqdm
 from transformers import BatchFeature
 from transformers.image_utils import make_flat_list_of_images
 
+from pagefinder import ahead
 from pagefinder.corpus import Corpus
 from pagefinder.models import Hardware
 
@@ -34,6 +35,10 @@ def score_pairs(
     order = np.argsort(rows, kind="stable")
     query_ids = candidates["query_id"].to_numpy()
     logits = np.empty(len(candidates), dtype=np.float32)
+    if hardware.ahead and len(order):
+        asked = [(texts[query_ids[pair]], int(rows[pair])) for pair in order]
+        logits[order] = _score_ahead(model, corpus, asked, hardware, batch)
+        return logits
     with tqdm(total=len(candidates), desc="pairs", unit="pair", disable=None) as progress:
         for start in range(0, len(order), CHUNK):
             chunk = order[start : start + CHUNK]
@@ -50,6 +55,45 @@ def score_pairs(
             logits[chunk] = scores.float().cpu().numpy()
             progress.update(len(chunk))
     return logits
+
+
+def _score_ahead(
+    model: CrossEncoder,
+    corpus: Corpus,
+    asked: Sequence[tuple[str, int]],
+    hardware: Hardware,
+    batch: int,
+) -> np.ndarray:
+    """What `predict` computes, with the pairs of the next batches made ready meanwhile.
+
+    Args:
+        model: The cross-encoder.
+        corpus: Of the pages.
+        asked: Query and page row of each pair; a page's pairs stand together.
+        hardware: The device.
+        batch: Pairs scored at once.
+
+    Returns:
+        Logits, float32 [len(asked)].
+    """
+    prompt = model.prompts.get(model.default_prompt_name)
+    batches = [asked[start : start + batch] for start in range(0, len(asked), batch)]
+
+    def prepare(pairs: Sequence[tuple[str, int]]) -> dict[str, Any]:
+        images = {row: corpus.image(row) for row in dict.fromkeys(row for _, row in pairs)}
+        with preprocessed_once(model):
+            made: dict[str, Any] = model.preprocess(
+                [(text, images[row]) for text, row in pairs], prompt=prompt
+            )
+        return made
+
+    model.eval()
+    found = []
+    made = ahead.prepared(batches, prepare, hardware)
+    for features in tqdm(made, desc="pairs", unit="batch", total=len(batches), disable=None):
+        with torch.inference_mode(), hardware.precision():
+            found.append(model(features)["scores"].float().reshape(-1).cpu().numpy())
+    return np.concatenate(found)
 
 
 @contextlib.contextmanager

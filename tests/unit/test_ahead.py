@@ -1,0 +1,87 @@
+"""Batches made ready in loader processes give what encoding and scoring in one process give."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import tiny_params, write_tiny_corpus, write_vlm
+
+from pagefinder import ahead, encoding, models, scoring
+from pagefinder.errors import InputError
+from pagefinder.models import Hardware
+
+PARAMS = tiny_params()
+PLAIN, AHEAD = Hardware("cpu", None, "eager"), Hardware("cpu", None, "eager", ahead=1)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("root")
+    write_vlm(folder / "models/vlm")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_tiny_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
+
+
+@pytest.fixture(scope="module")
+def embedder(root):
+    models.settle(PARAMS.compute)
+    return models.open_embedder(PARAMS.base, PARAMS.pixels, PLAIN, root)
+
+
+def test_a_batch_has_the_same_bits(embedder, corpus):
+    for rows in (range(8), np.arange(30, 35)):
+        found = encoding.encode_pages(embedder, corpus, rows, AHEAD, 8)
+        assert found.dtype == np.float32
+        assert np.array_equal(found, encoding.encode_pages(embedder, corpus, rows, PLAIN, 8))
+
+
+def test_chunks_that_are_no_multiple_of_the_batch_stay_in_order(
+    embedder, corpus, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(encoding.CHUNK, encoding.PAGES, 11)
+    found = {}
+    for name, hardware in (("plain", PLAIN), ("ahead", AHEAD)):
+        chunks = tmp_path / name
+        encoding.encode_corpus(embedder, corpus, PARAMS.pixels, hardware, 4, chunks)
+        # An interrupted run has the others encoded again.
+        (chunks / f"000001-{encoding.PAGES}").unlink()
+        encoding.encode_corpus(embedder, corpus, PARAMS.pixels, hardware, 4, chunks)
+        encoding.merge(chunks, corpus, tmp_path / "merged")
+        found[name] = np.load(tmp_path / "merged" / encoding.PAGES)
+    np.testing.assert_allclose(found["ahead"], found["plain"], atol=1e-6)
+    assert np.ptp(found["plain"], axis=0).max() > 0.01
+
+
+@pytest.mark.parametrize("head", ["logit", "dense"])
+def test_scores_are_the_same(root, corpus, head):
+    reranker = PARAMS.reranker.model_copy(update={"head": head})
+    model = models.open_reranker(reranker, PARAMS.pixels, PLAIN, root)
+    pairs = pd.DataFrame(
+        [(f"q{i % 7:02}", f"p{i * 5 % 11:02}") for i in range(23)], columns=["query_id", "page_id"]
+    )
+    expected = scoring.score_pairs(model, corpus, pairs, PLAIN, 4)
+    found = scoring.score_pairs(model, corpus, pairs, AHEAD, 4)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.ptp(expected) > 1e-3
+    assert scoring.score_pairs(model, corpus, pairs[:0], AHEAD, 4).shape == (0,)
+
+
+def test_a_users_mistake_comes_back_as_one_line():
+    def prepare(number):
+        if number == 3:
+            raise InputError("page 3 no longer decodes")
+        return {"number": number}
+
+    made = ahead.prepared(range(10), prepare, AHEAD)
+    assert [next(made)["number"] for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(InputError, match="^page 3 no longer decodes$"):
+        next(made)
+
+
+def test_only_a_gpu_is_prepared_for():
+    compute = PARAMS.compute.model_copy(update={"workers": 4})
+    assert models.settle(compute).ahead == 0
