@@ -44,7 +44,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "num_position_embeddings": 64, "deepstack_visual_indexes": [0],
         },
         "shallow": {"text": {"num_hidden_layers": 2}, "vision": {}},
-        "batch": 4, "steps": 1, "pixels": [8192, 16384], "pages": 4, "dims": [64, 32],
+        "batch": 4, "steps": 1, "pixels": [8192, 16384], "pages": 8, "dims": [64, 32],
         "dev": 8, "predicted_steps": 12, "product": 512,
     },
 }  # fmt: skip

@@ -39,7 +39,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 
 from benchmarks import roots
-from pagefinder import examples, models, params, planning
+from pagefinder import examples, measuring, models, params
 from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.params import Params
@@ -165,14 +165,14 @@ def evaluator(task: dict[str, dict], dimension: int | None = None) -> Informatio
     )
 
 
-def speed(settings: Params, root: Path, precision: str) -> planning.Speed:
+def speed(settings: Params, root: Path, precision: str) -> measuring.Speed:
     """A few steps of our training in a precision."""
     compute = settings.compute.model_copy(update={"precision": precision})
     hardware = models.settle(compute)
     model = models.open_embedder(settings.base, settings.pixels, hardware, root)
     corpus = Corpus(root / CORPUS)
     rows = examples.embedder_rows(corpus, pd.read_parquet(root / NEGATIVES), settings.seed)
-    return planning.measure_training(
+    return measuring.measure_training(
         model,
         corpus,
         rows,

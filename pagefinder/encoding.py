@@ -49,7 +49,7 @@ def encode_corpus(
             log.info("%s: %d of %d chunks are there", kind, len(parts) - len(missing), len(parts))
         wanted = [part for _, part in missing]
         found = (
-            _encode_parts(model, corpus, wanted, hardware, batch)
+            encode_parts(model, corpus, wanted, hardware, batch)
             if kind == PAGES
             else (
                 encode_queries(model, texts[part.start : part.stop], hardware, batch)
@@ -130,14 +130,14 @@ def encode_pages(
     return np.asarray(vectors, dtype=np.float32)
 
 
-def _encode_parts(
+def encode_parts(
     model: SentenceTransformer,
     corpus: Corpus,
-    parts: Sequence[range],
+    parts: Sequence[range | np.ndarray],
     hardware: Hardware,
     batch: int,
 ) -> Iterator[np.ndarray]:
-    """Vectors of each part; loader processes do not stop between them."""
+    """Vectors of each part in turn; loader processes do not stop between them."""
     if hardware.ahead:
         return _encode_ahead(model, corpus, parts, hardware, batch)
     return (encode_pages(model, corpus, part, hardware, batch) for part in parts)

@@ -37,7 +37,10 @@ def score_pairs(
     logits = np.empty(len(candidates), dtype=np.float32)
     if hardware.ahead and len(order):
         asked = [(texts[query_ids[pair]], int(rows[pair])) for pair in order]
-        logits[order] = _score_ahead(model, corpus, asked, hardware, batch)
+        count = -(-len(asked) // batch)
+        found = score_ahead(model, corpus, asked, hardware, batch)
+        shown = tqdm(found, desc="pairs", unit="batch", total=count, disable=None)
+        logits[order] = np.concatenate(list(shown))
         return logits
     with tqdm(total=len(candidates), desc="pairs", unit="pair", disable=None) as progress:
         for start in range(0, len(order), CHUNK):
@@ -57,13 +60,13 @@ def score_pairs(
     return logits
 
 
-def _score_ahead(
+def score_ahead(
     model: CrossEncoder,
     corpus: Corpus,
     asked: Sequence[tuple[str, int]],
     hardware: Hardware,
     batch: int,
-) -> np.ndarray:
+) -> Iterator[np.ndarray]:
     """What `predict` computes, with the pairs of the next batches made ready meanwhile.
 
     Args:
@@ -73,8 +76,8 @@ def _score_ahead(
         hardware: The device.
         batch: Pairs scored at once.
 
-    Returns:
-        Logits, float32 [len(asked)].
+    Yields:
+        Logits of each batch, float32 [pairs].
     """
     prompt = model.prompts.get(model.default_prompt_name)
     batches = [asked[start : start + batch] for start in range(0, len(asked), batch)]
@@ -88,12 +91,10 @@ def _score_ahead(
         return made
 
     model.eval()
-    found = []
-    made = ahead.prepared(batches, prepare, hardware)
-    for features in tqdm(made, desc="pairs", unit="batch", total=len(batches), disable=None):
+    for features in ahead.prepared(batches, prepare, hardware):
         with torch.inference_mode(), hardware.precision():
-            found.append(model(features)["scores"].float().reshape(-1).cpu().numpy())
-    return np.concatenate(found)
+            logits = model(features)["scores"].float().reshape(-1)
+        yield logits.cpu().numpy()
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pagefinder import models, planning, work
+from pagefinder import measuring, models, planning, work
 from pagefinder import params as file
 from pagefinder.corpus import Corpus
 from pagefinder.params import Params
@@ -47,8 +47,8 @@ def main(params: Params, root: Path = Path()) -> None:
         corpus, rows = _real(params, root, count) if real else _synthetic(params, scratch, count)
         tokens = models.check_budget(model, corpus.image(0), params.pixels)
         batch = params.compute.encode_batch
-        encoded = planning.measure_encoding(model, corpus, scoring, batch, 2 * batch)
-        trained = planning.measure_training(
+        encoded = measuring.measure_encoding(model, corpus, scoring, batch, 2 * batch)
+        trained = measuring.measure_training(
             model,
             corpus,
             rows,

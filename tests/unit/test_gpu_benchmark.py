@@ -9,7 +9,7 @@ from tiny import blank
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen3VLProcessor
 
-from benchmarks import gpu, gpu_gradients, gpu_model
+from benchmarks import gpu, gpu_gradients, gpu_model, gpu_rows
 from nano import architecture
 from pagefinder import models, planning
 
@@ -106,7 +106,9 @@ def test_rows_are_printed_and_written_one_by_one(tmp_path, capsys, monkeypatch):
         seen.append((capsys.readouterr().out, (tmp_path / "t.csv").read_text()))
         yield {"note": "done"}
 
-    monkeypatch.setattr(gpu, "jobs", lambda ground: {"one": failing, "two": second, "x": failing})
+    monkeypatch.setattr(
+        gpu_rows, "jobs", lambda ground: {"one": failing, "two": second, "x": failing}
+    )
     table = gpu.measure("tiny", "cpu", 1, only="o", csv=tmp_path / "t.csv")
     printed, written = seen[0]
     assert "misaligned" in printed
@@ -148,9 +150,9 @@ def test_a_measurement_says_its_mini_batch_and_loading(tmp_path):
     gpu_model.write_model(tmp_path / "model", SIZE, "cpu")
     base = gpu_model.settings(SIZE, "cpu")
     corpus = planning.synthetic_corpus(tmp_path / "corpus", base.pixels, 8, 1)
-    ground = gpu.Ground(base, tmp_path, corpus, planning.synthetic_rows(8, 1), SIZE, 1e12)
-    (row,) = gpu.train(ground, "ours", mini_batch=2)
+    ground = gpu_rows.Ground(base, tmp_path, corpus, planning.synthetic_rows(8, 1), SIZE, 1e12)
+    (row,) = gpu_rows.train(ground, "ours", mini_batch=2)
     assert row["mini-batch"] == "2"
-    assert gpu.known(ground) == 2
+    assert gpu_rows.known(ground) == 2
     assert row["loading"] > 0
     assert row["min/10k"] == pytest.approx(10_000 / row["rows/s"] / 60)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from tiny import tiny_params, write_root, write_tiny_corpus
 
-from pagefinder import models, planning, training
+from pagefinder import measuring, models, planning, training
 from stages import plan
 
 
@@ -68,7 +68,7 @@ def test_loading_is_timed_apart_and_shared_by_the_loader_processes(workers, busy
     trainer = SimpleNamespace(
         train_dataset=range(100), data_collator=lambda rows: time.sleep(0.01 * len(rows))
     )
-    assert planning._load_seconds(trainer, 64, workers) == pytest.approx(0.64 / busy, rel=0.2)
+    assert measuring._load_seconds(trainer, 64, workers) == pytest.approx(0.64 / busy, rel=0.2)
 
 
 def test_dev_pages_of_a_synthetic_corpus_are_none_of_the_trained_ones(tmp_path):

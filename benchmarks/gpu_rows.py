@@ -1,0 +1,230 @@
+"""The rows of `benchmarks.gpu`, in their order: what is trained, encoded and scored for each."""
+
+import gc
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from benchmarks import gpu_gradients, gpu_model
+from benchmarks.gpu_model import forward_flops
+from pagefinder import measuring, models, planning, training
+from pagefinder.corpus import Corpus
+from pagefinder.params import Params
+
+NEGATIVES = 1
+Row = dict[str, Any]
+
+
+@dataclass
+class Ground:
+    """What every row stands on."""
+
+    base: Params
+    root: Path
+    corpus: Corpus
+    rows: pd.DataFrame
+    size: dict[str, Any]
+    peak: float = 0.0  # FLOP/s
+    mini_batches: dict[str, int] = field(default_factory=dict)  # found, by variant
+
+
+def open_model(ground: Ground, attention: str = "") -> tuple[Any, models.Hardware]:
+    """The embedder and the hardware, as a stage opens them."""
+    base = ground.base
+    compute = base.compute
+    if attention:
+        compute = compute.model_copy(update={"attention": attention})
+    hardware = models.settle(compute)
+    # Pages are stored inside their own budgets, and so the largest one fits them all.
+    pixels = base.pixels.model_copy(update={"max": max(ground.size["pixels"])})
+    return models.open_embedder(base.base, pixels, hardware, ground.root), hardware
+
+
+def free() -> None:
+    """Let go of what the last row held: trainers refer to themselves in circles."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def row_flops(model: Any, corpus: Corpus) -> float:  # noqa: ANN401
+    """FLOPs of a forward pass over one training row."""
+    config = model[0].model.config
+    page = model.preprocess([corpus.image(0)], prompt=model.prompts["document"])
+    query = model.preprocess([corpus.queries["text"][0]], prompt=model.prompts["query"])
+    return forward_flops(config, page) * (1 + NEGATIVES) + forward_flops(config, query)
+
+
+def train(
+    ground: Ground,
+    name: str,
+    *,
+    dtype: torch.dtype | None = None,
+    compiled: bool = False,
+    attention: str = "",
+    steps: int = 0,
+    **knobs: Any,  # noqa: ANN401
+) -> Iterator[Row]:
+    """A training variant: knobs of the embedder changed, and what is no knob."""
+    model, hardware = open_model(ground, attention)
+    flops = row_flops(model, ground.corpus)
+    if dtype:
+        model.to(dtype)
+    if compiled:
+        # Whole blocks break the graph at every list that attention asks the card for.
+        for module in model[0].model.modules():
+            if type(module).__name__.endswith(("MLP", "RMSNorm")):
+                module.compile(dynamic=True)
+    base = ground.base
+    changed = base.embedder.model_copy(update=knobs)
+    speed = measuring.measure_training(
+        model, ground.corpus, ground.rows, changed, base.loss, base.compute, hardware,
+        steps or ground.size["steps"], ground.root / "run",
+    )  # fmt: skip
+    ground.mini_batches[name] = speed.mini_batch
+    passes = 2 if changed.lora_rank else 3
+    yield {
+        "rows/s": speed.per_second,
+        "pages/s": speed.per_second * (1 + NEGATIVES),
+        "peak GiB": speed.peak_gib,
+        "share": passes * flops * speed.per_second / ground.peak,
+        "loading": speed.loading,
+        "mini-batch": str(speed.mini_batch or "none"),
+        "min/10k": 10_000 / speed.per_second / 60,
+        "note": hardware.attention,
+    }
+
+
+def other_attention(ground: Ground) -> Iterator[Row]:
+    """Training on SDPA, where that is not what was chosen anyway."""
+    if models.settle(ground.base.compute).attention == "sdpa":
+        yield {"note": "left out: SDPA is what was chosen, flash-attn is not installed"}
+    else:
+        yield from train(ground, "SDPA", attention="sdpa", mini_batch=known(ground))
+
+
+def known(ground: Ground) -> int | str:
+    """The mini-batch that was found for ours, so that it is not searched for again."""
+    return ground.mini_batches.get("ours", ground.base.embedder.mini_batch)
+
+
+def encode(ground: Ground) -> Iterator[Row]:
+    """One row per pixel budget."""
+    model, _ = open_model(ground)
+    hardware = models.settle(ground.base.compute, scoring=True)
+    first, batch = ground.size["pixels"][0], ground.base.compute.encode_batch
+    for pixels in ground.size["pixels"]:
+        # As many pixels in a batch, and in all, whatever the budget.
+        pages = ground.size["pages"] * first // pixels
+        at_once = min(batch * first // pixels, pages // 2)
+        budget = ground.base.pixels.model_copy(update={"max": pixels})
+        corpus = planning.synthetic_corpus(ground.root / f"c{pixels}", budget, pages, 0)
+        tokens = models.check_budget(model, corpus.image(0), budget)
+        page = model.preprocess([corpus.image(0)], prompt=model.prompts["document"])
+        flops = forward_flops(model[0].model.config, page)
+        speed = measuring.measure_encoding(model, corpus, hardware, at_once, pages)
+        yield {
+            "what": f"encode, {pixels:,} pixels",
+            "pages/s": speed.per_second,
+            "peak GiB": speed.peak_gib,
+            "share": flops * speed.per_second / ground.peak,
+            "loading": speed.loading,
+            "note": f"{tokens} visual tokens a page, {at_once} at once, {hardware.attention}",
+        }
+
+
+def rerank(ground: Ground) -> Iterator[Row]:
+    """Pairs a second, each with a page of its own."""
+    base = ground.base
+    hardware = models.settle(base.compute, scoring=True)
+    model = models.open_reranker(base.reranker, base.pixels, hardware, ground.root)
+    count = len(ground.corpus.queries)
+    pairs = pd.DataFrame(
+        {"query_id": [f"q{n}" for n in range(count)], "page_id": [f"p{n}" for n in range(count)]}
+    )
+    pair = (ground.corpus.queries["text"][0], ground.corpus.image(0))
+    features = model.preprocess([pair], prompt=base.reranker.instruction)
+    flops = forward_flops(model[0].model.config, features)
+    batch = min(base.compute.encode_batch, count // 2)
+    speed = measuring.measure_scoring(model, ground.corpus, pairs, hardware, batch)
+    yield {
+        "rows/s": speed.per_second,
+        "pages/s": speed.per_second,
+        "peak GiB": speed.peak_gib,
+        "share": flops * speed.per_second / ground.peak,
+        "loading": speed.loading,
+        "note": f"{batch} at once, {hardware.attention}",
+    }
+
+
+def predicted(ground: Ground) -> Iterator[Row]:
+    """A short training with dev and a checkpoint, predicted as `stages.plan` does, then done."""
+    base, size = ground.base, ground.size
+    rows, dev = size["batch"] * size["predicted_steps"], size["dev"]
+    knobs = base.embedder.model_copy(update={"epochs": 1.0, "evaluations": 1, "dev_pages": dev})
+    corpus = planning.synthetic_corpus(ground.root / "short", base.pixels, rows, NEGATIVES, dev)
+    started = time.perf_counter()
+    model, hardware = open_model(ground)
+    opening = time.perf_counter() - started
+    shared = (base.loss, base.compute, hardware)
+    with tempfile.TemporaryDirectory(dir=ground.root) as scratch:
+        speed = measuring.measure_training(
+            model, corpus, planning.synthetic_rows(rows, NEGATIVES), knobs, *shared, 3,
+            Path(scratch), save=True,
+        )  # fmt: skip
+    costs = planning.measure_costs(
+        model, corpus, hardware, base.compute.encode_batch, opening, speed, size["batch"]
+    )
+    expected = planning.train_seconds(costs, *planning.schedule(knobs, rows), dev, dev)
+    del model
+    free()
+    negatives = planning.synthetic_rows(rows, NEGATIVES).rename(
+        columns={"negative_0_id": "page_id"}
+    )
+    started = time.perf_counter()
+    model, _ = open_model(ground)
+    training.train_embedder(model, corpus, negatives, knobs, *shared, 0, ground.root / "actual")
+    models.save(model, ground.root / "tuned")
+    took = time.perf_counter() - started
+    parts = ", ".join(f"{name} {seconds:.3g}" for name, seconds in costs._asdict().items())
+    yield {"note": f"predicted {expected:.1f} s, took {took:.1f} s; seconds: {parts}"}
+
+
+def gradients(ground: Ground) -> Iterator[Row]:
+    """Correct first: ours against the plain loss, on the size with few layers."""
+    root = ground.root / "shallow"
+    gpu_model.write_model(
+        root / "model", gpu_model.shallow(ground.size), ground.base.compute.device
+    )
+    for name, words in gpu_gradients.check(ground.base, root, ground.corpus, ground.rows).items():
+        yield {"what": name, "note": words}
+
+
+def jobs(ground: Ground) -> dict[str, Callable[[], Iterator[Row]]]:
+    """Name and work of each row, the most telling first: what is late is left out."""
+    recipe = {"mini_batch": 1, "gradient_checkpointing": False}
+    spared = {"gradient_checkpointing": True}
+    return {
+        "gradients": lambda: gradients(ground),
+        "train, recipe: bf16 weights": lambda: train(
+            ground, "recipe", dtype=torch.bfloat16, steps=1, **recipe
+        ),
+        "train, ours": lambda: train(ground, "ours", **spared),
+        "encode": lambda: encode(ground),
+        "train, ours, no checkpointing": lambda: train(
+            ground, "no checkpointing", gradient_checkpointing=False
+        ),
+        "rerank, pairs": lambda: rerank(ground),
+        "train, ours, SDPA": lambda: other_attention(ground),
+        "train, ours, LoRA rank 16": lambda: train(ground, "LoRA", lora_rank=16, **spared),
+        "train, ours, MLPs and norms compiled": lambda: train(
+            ground, "compiled", compiled=True, mini_batch=known(ground), **spared
+        ),
+        "predicted": lambda: predicted(ground),
+    }
