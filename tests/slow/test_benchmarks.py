@@ -14,24 +14,6 @@ from stages import train_embedder
 pytestmark = pytest.mark.slow
 
 
-def test_the_gpu_benchmark_runs_on_a_cpu():
-    from benchmarks import gpu
-
-    table = gpu.measure("tiny", "cpu", minutes=10).set_index("what")
-    trained = table[table.index.str.startswith("train, ")]
-    assert len(trained) == 6
-    assert (trained["rows/s"] > 0).all(), trained
-    assert (table.loc[table.index.str.startswith("encode"), "pages/s"] > 0).all()
-    assert float(table.loc["gradients, cached against plain, fp32", "note"]) < 1e-4
-
-    content["checkpoints"] = "nano/models"
-
-def test_variants_are_left_out_when_time_is_up():
-    from benchmarks import gpu
-
-    assert gpu.measure("tiny", "cpu", minutes=0)["note"].eq("left out: out of time").sum() == 6
-
-
 def test_seeds_are_measured_and_an_interrupted_benchmark_goes_on(tmp_path):
     from benchmarks import seeds
 
@@ -42,6 +24,7 @@ def test_seeds_are_measured_and_an_interrupted_benchmark_goes_on(tmp_path):
                            base={"model": "nano/models/embedder", "pooling": ""},
                            reranker={"model": "nano/models/reranker"})  # fmt: skip
     content["mine"]["range_max"] = 10
+    content["checkpoints"] = "nano/models"
     first = seeds.lay_out(content, 1, tmp_path)
     with pytest.raises(subprocess.CalledProcessError):
         (first / "params.yaml").write_text("profile: none")
@@ -64,7 +47,6 @@ def test_seeds_are_measured_and_an_interrupted_benchmark_goes_on(tmp_path):
     assert seeds.run(content, [1], tmp_path) == measured
     assert [path.stat().st_mtime_ns for path in done] == times
 
-    content["checkpoints"] = "nano/models"
 
 def test_both_heads_are_trained_from_one_start(tmp_path):
     from benchmarks import heads
@@ -82,6 +64,7 @@ def test_both_heads_are_trained_from_one_start(tmp_path):
     table = table.astype({"label": int}).assign(score=1 - table["rank"] / 10)
     table.to_parquet(root / "data/candidates.parquet")
     content = tiny_content(reranker={"model": "nano/models/reranker", "depths": [2, 3, 4]})
+    content["checkpoints"] = "nano/models"
     table, won = heads.compare(content, root)
     assert table.loc["logit", "base_ndcg@10"] == table.loc["dense", "base_ndcg@10"] > 0
     assert won["ndcg@10"] == pytest.approx(table["tuned_ndcg@10"].diff()["dense"])
@@ -108,22 +91,6 @@ def test_the_reranking_benchmark_runs(tmp_path):
     from benchmarks import reranking
 
     root = write_root(tmp_path)
-def test_the_evaluation_benchmark_runs_where_models_are_compared(tmp_path):
-    from benchmarks import evaluation
-
-    root = write_root(tmp_path / "root", embedder={"epochs": 0})
-    content = params.read(root / "params.yaml")
-    train_embedder.main(params.parse(content), root)
-    content |= {"compare": ["a"], "compare_models": {"a": {"model": "models/vlm"}}}
-    (root / "params.yaml").write_text(yaml.safe_dump(content))
-    folder = tmp_path / "scratch"
-    evaluation.lay_out(folder, [192, 24], root)
-    for stage in (*evaluation.ENCODE, "evaluate_embedder"):
-        assert evaluation.seconds(stage, folder) > 0
-    dims = json.loads((folder / "metrics/dimensions.json").read_text())["dims"]
-    assert list(dims) == ["192", "24"]
-
-
     knobs = tiny_params()
     hardware = models.settle(knobs.compute)
     model = models.open_reranker(knobs.reranker, knobs.pixels, hardware, root)
@@ -139,6 +106,22 @@ def test_the_evaluation_benchmark_runs_where_models_are_compared(tmp_path):
     assert found["way"].tolist() == ["forward", "a query", "together"]
     assert (found["pages/s"] > 0).all()
     assert found["ratio"][0] == 1
+
+
+def test_the_evaluation_benchmark_runs_where_models_are_compared(tmp_path):
+    from benchmarks import evaluation
+
+    root = write_root(tmp_path / "root", embedder={"epochs": 0})
+    content = params.read(root / "params.yaml")
+    train_embedder.main(params.parse(content), root)
+    content |= {"compare": ["a"], "compare_models": {"a": {"model": "models/vlm"}}}
+    (root / "params.yaml").write_text(yaml.safe_dump(content))
+    folder = tmp_path / "scratch"
+    evaluation.lay_out(folder, [192, 24], root)
+    for stage in (*evaluation.ENCODE, "evaluate_embedder"):
+        assert evaluation.seconds(stage, folder) > 0
+    dims = json.loads((folder / "metrics/dimensions.json").read_text())["dims"]
+    assert list(dims) == ["192", "24"]
 
 
 def test_the_mining_benchmark_runs():
