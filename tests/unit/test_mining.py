@@ -549,3 +549,11 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
     assert opened == [("some/judge", "1", "Right?")]
     pairs = pd.DataFrame({"query": [2, 0, 1] * 30, "page": list(range(90))}, index=range(5, 95))
     assert answers(pairs) == pytest.approx(pairs["query"] + pairs["page"] / 1000, abs=1e-6)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.9])
+def test_a_base_that_leaves_most_queries_without_negatives_is_told(
+    tmp_path, caplog, margin
+) -> None:
+    make_negatives(default_params(relative_margin=margin), project(tmp_path))
+    assert ("most queries keep no negative" in caplog.text) is (margin == 0.9)
