@@ -551,9 +551,10 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
     assert answers(pairs) == pytest.approx(pairs["query"] + pairs["page"] / 1000, abs=1e-6)
 
 
-@pytest.mark.parametrize("margin", [0.0, 0.9])
+@pytest.mark.parametrize(("highest", "told"), [(1.0, False), (-0.9, True)])
 def test_a_base_that_leaves_most_queries_without_negatives_is_told(
-    tmp_path, caplog, margin
+    tmp_path, caplog, highest, told
 ) -> None:
-    make_negatives(default_params(relative_margin=margin), project(tmp_path))
-    assert ("most queries keep no negative" in caplog.text) is (margin == 0.9)
+    settings = default_params(relative_margin=0.0, max_score=highest, given="ignore")
+    make_negatives(settings, project(tmp_path))
+    assert ("most queries keep no negative" in caplog.text) is told
