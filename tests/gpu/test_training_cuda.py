@@ -1,19 +1,13 @@
-"""Training, resuming, encoding and reranking on CUDA, on a random-weight model of nano's shape."""
+"""Training, resuming, encoding and reranking on the device, on a random model of nano's shape."""
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from conftest import NEEDS_CUDA
 from tiny import tiny_params, write_tiny_corpus, write_vlm
 from transformers.utils import is_flash_attn_2_available
 
 from pagefinder import callbacks, encoding, models, scoring, training
-
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
-CUDA = {"device": "cuda", "precision": "bf16", "attention": "sdpa", "workers": 2}
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +27,8 @@ def negatives():
     return pd.DataFrame(pairs, columns=["query_id", "page_id"])
 
 
-def train(root, corpus, folder, **knobs):
-    params = tiny_params(compute=CUDA, embedder=knobs)
+def train(root, corpus, folder, compute, **knobs):
+    params = tiny_params(compute=compute, embedder=knobs)
     hardware = models.settle(params.compute)
     model = models.open_embedder(params.base, params.pixels, hardware, root)
     curves = training.train_embedder(
@@ -51,23 +45,27 @@ def train(root, corpus, folder, **knobs):
     return model, hardware, curves
 
 
-def pages(root, corpus, **compute):
-    params = tiny_params(compute=CUDA | compute)
+def pages(root, corpus, compute, **changed):
+    params = tiny_params(compute=compute | changed)
     hardware = models.settle(params.compute)
     model = models.open_embedder(params.base, params.pixels, hardware, root)
     return encoding.encode_pages(model, corpus, range(40), hardware, 8)
 
 
-def test_training_in_bf16_keeps_float32_weights_and_lowers_the_loss(root, corpus, tmp_path):
-    model, _, curves = train(root, corpus, tmp_path, epochs=6, mini_batch="auto")
-    assert {p.dtype for p in model.parameters()} == {torch.float32}
+@pytest.mark.parametrize("cached", [True, False])
+def test_training_in_bf16_keeps_float32_weights_and_lowers_the_loss(
+    device, compute, root, corpus, tmp_path, cached
+):
+    mini_batch = 2 if cached else "auto" if device == "cuda" else 0
+    model, _, curves = train(root, corpus, tmp_path, compute, epochs=6, mini_batch=mini_batch)
+    assert {str(p.dtype) for p in model.parameters()} == {"torch.float32"}
     losses = curves.loc[curves["metric"] == "loss", "value"].to_numpy()
     assert np.isfinite(losses).all()
     assert losses[-4:].mean() < losses[:4].mean()
 
 
-def test_an_interrupted_training_goes_on_where_it_was(root, corpus, tmp_path, monkeypatch):
-    whole, hardware, _ = train(root, corpus, tmp_path / "whole")
+def test_an_interrupted_training_goes_on_where_it_was(compute, root, corpus, tmp_path, monkeypatch):
+    whole, hardware, _ = train(root, corpus, tmp_path / "whole", compute)
     original = callbacks.Watch.on_step_end
 
     def killed(self, args, state, control, **keywords):
@@ -78,33 +76,35 @@ def test_an_interrupted_training_goes_on_where_it_was(root, corpus, tmp_path, mo
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.Watch, "on_step_end", killed)
         with pytest.raises(KeyboardInterrupt):
-            train(root, corpus, tmp_path / "torn")
-    again, _, _ = train(root, corpus, tmp_path / "torn")
+            train(root, corpus, tmp_path / "torn", compute)
+    assert any((tmp_path / "torn").glob("checkpoint-*"))
+    again, _, _ = train(root, corpus, tmp_path / "torn", compute)
     found = [
         encoding.encode_pages(model, corpus, range(40), hardware, 8) for model in (whole, again)
     ]
     assert (found[0] * found[1]).sum(axis=1).min() >= 0.999
 
 
-def test_cuda_and_cpu_see_the_same_pages(root, corpus):
-    exact = pages(root, corpus, precision="fp32")
-    cpu = pages(root, corpus, device="cpu", precision="fp32")
-    assert (exact * cpu).sum(axis=1).min() >= 0.9999
-    assert (exact * pages(root, corpus)).sum(axis=1).min() >= 0.99
+def test_the_device_and_the_cpu_see_the_same_pages(compute, root, corpus):
+    exact = pages(root, corpus, compute, precision="fp32", attention="sdpa")
+    plain = {"device": "cpu", "precision": "fp32", "attention": "eager"}
+    assert (exact * pages(root, corpus, plain)).sum(axis=1).min() >= 0.9999
+    assert (exact * pages(root, corpus, compute)).sum(axis=1).min() >= 0.99
 
 
-def test_flash_attention_sees_the_same_pages(root, corpus):
+@pytest.mark.parametrize("device", [pytest.param("cuda", marks=NEEDS_CUDA)], scope="module")
+def test_flash_attention_sees_the_same_pages(compute, root, corpus):
     if not is_flash_attn_2_available():
         pytest.skip("flash-attn is not installed: run `make cuda`")
-    flash = pages(root, corpus, attention="flash_attention_2")
-    assert (flash * pages(root, corpus)).sum(axis=1).min() >= 0.999
+    flash = pages(root, corpus, compute, attention="flash_attention_2")
+    assert (flash * pages(root, corpus, compute, attention="sdpa")).sum(axis=1).min() >= 0.999
 
 
-def test_reranking_gives_the_scores_of_the_cpu(root, corpus):
+def test_reranking_gives_the_scores_of_the_cpu(compute, root, corpus):
     pairs = pd.DataFrame({"query_id": ["q00", "q01"], "page_id": ["p00", "p03"]})
     scores = []
-    for device in ("cuda", "cpu"):
-        params = tiny_params(compute=CUDA | {"device": device, "precision": "fp32"})
+    for one in (compute | {"attention": "sdpa"}, {"device": "cpu", "attention": "eager"}):
+        params = tiny_params(compute=one | {"precision": "fp32"})
         hardware = models.settle(params.compute)
         model = models.open_reranker(params.reranker, params.pixels, hardware, root)
         scores.append(scoring.score_pairs(model, corpus, pairs, hardware, 2))
