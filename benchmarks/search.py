@@ -43,7 +43,7 @@ from pagefinder.quantizing import (
     pack_rows,
     unpack,
 )
-from pagefinder.searching import SHORTLIST, Task, rescored, search
+from pagefinder.vector_search import SHORTLIST, Task, rescored, search
 
 K = 10
 RESCORE = 4

@@ -10,7 +10,7 @@ import numpy as np
 from pagefinder.errors import InputError
 from pagefinder.nearest import nearest
 from pagefinder.ranking import DEPTH, Run
-from pagefinder.searching import Task
+from pagefinder.vector_search import Task
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pagefinder.nearest import nearest
 from pagefinder.params import Params, Pixels
 from pagefinder.pixels import budget_size
 from pagefinder.ranking import mean_metrics
-from pagefinder.searching import Task
+from pagefinder.vector_search import Task
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import pandas as pd
 from pagefinder.nearest import Vectors
 from pagefinder.quantizing import PRECISIONS, bytes_per_page
 from pagefinder.ranking import mean_metrics
-from pagefinder.searching import Task, search
+from pagefinder.vector_search import Task, search
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from pagefinder import work
 from pagefinder.ranking import METRICS, Qrels, Run, first_right, write_qrels, write_run
-from pagefinder.searching import Task
 from pagefinder.statistics import gain
+from pagefinder.vector_search import Task
 
 FAR = "+distractors"  # ends the name of a run over every page of the corpus
 SLICES = ("origin", "kind", "document_id")

@@ -29,9 +29,9 @@ def _open(params: Params, root: Path) -> storing.Source:
     """Import only what the source needs: opening the Hub's library takes seconds."""
     folder = root / params.input
     if params.data.source == "generated":
-        from pagefinder.sources import embedded
+        from pagefinder.sources.generated import source
 
-        return embedded.open_source(params.data.generated, params.seed)
+        return source.open_source(params.data.generated, params.seed)
     if params.data.source == "hub":
         from pagefinder.sources import hub
 

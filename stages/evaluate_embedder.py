@@ -11,7 +11,7 @@ from pagefinder.errors import InputError
 from pagefinder.nearest import open_vectors
 from pagefinder.params import Params
 from pagefinder.ranking import DEPTH, metrics_per_query
-from pagefinder.searching import search, task
+from pagefinder.vector_search import search, task
 
 
 def main(params: Params, root: Path = Path()) -> None:

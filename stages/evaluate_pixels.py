@@ -10,7 +10,7 @@ from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.nearest import open_vectors
 from pagefinder.params import Params
-from pagefinder.searching import task
+from pagefinder.vector_search import task
 
 
 def main(params: Params, root: Path = Path()) -> None:

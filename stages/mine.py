@@ -54,7 +54,7 @@ def main(params: Params, root: Path = Path()) -> None:
     work.write_json(root / METRICS / "mining.json", metrics, root)
     few = metrics["queries"]
     log.info("kept %d negatives for %d queries: %s", len(kept), len(wanted), few)
-    if few["without"] > len(wanted) / 2:
+    if kept["query"].nunique() < len(wanted) / 2:
         log.warning(
             "most queries keep no negative and train on random ones: the base hardly knows these "
             "pages, so others score above the answers; try mine.relative_margin 0, or a better base"

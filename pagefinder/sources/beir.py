@@ -6,8 +6,8 @@ from typing import Any
 
 from pagefinder.errors import InputError
 from pagefinder.params import Hub
-from pagefinder.sources import cells, opening
-from pagefinder.sources.opening import Open, Parts
+from pagefinder.sources import cells, hub_splits
+from pagefinder.sources.hub_splits import Open, Parts
 from pagefinder.sources.storing import Row, SourcePage, SourceQuery
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ def tables(parts: Parts, settings: Hub) -> dict[str, Callable[[int], Iterator[Ro
     judged = parts.get("qrels") or parts.get("default")
     if judged is None:
         raise InputError(
-            f"{settings.path!r} has corpus and queries, but no qrels: {opening.listing(parts)}"
+            f"{settings.path!r} has corpus and queries, but no qrels: {hub_splits.listing(parts)}"
         )
     grades: dict[str, dict[str, dict[str, int]]] = {}  # split -> query -> page -> relevance
     for split, opened in judged.items():
@@ -55,7 +55,7 @@ def _own_splits(found: set[str], settings: Hub) -> dict[str, str]:
     """Publisher's split to ours, where both train and eval are there; else nothing."""
     result = {}
     for role, name in (("train", settings.train), ("eval", settings.eval)):
-        known = [alias for alias in (name, *opening.ALIASES[role]) if alias in found]
+        known = [alias for alias in (name, *hub_splits.ALIASES[role]) if alias in found]
         if known:
             result[known[0]] = role
     return result if set(result.values()) == {"train", "eval"} else {}
@@ -65,10 +65,10 @@ def _numbered(splits: dict[str, Open], start: int) -> Iterator[tuple[int, dict[s
     """Rows of all splits of a config, numbered from 1, from row `start` on."""
     number = 0
     for opened in splits.values():
-        for row in opening.undecoded(opened()):
+        for row in hub_splits.undecoded(opened()):
             number += 1
             if number > start:
-                yield number, opening.with_bytes(row)
+                yield number, hub_splits.with_bytes(row)
 
 
 def _beir_page(row: Mapping[str, Any], where: str, settings: Hub) -> SourcePage:

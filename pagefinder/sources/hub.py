@@ -17,8 +17,8 @@ from huggingface_hub import HfApi
 
 from pagefinder.errors import InputError
 from pagefinder.params import Hub
-from pagefinder.sources import beir, cells, opening
-from pagefinder.sources.opening import Open, Parts
+from pagefinder.sources import beir, cells, hub_splits
+from pagefinder.sources.hub_splits import Open, Parts
 from pagefinder.sources.storing import Row, Source, file_digest
 
 log = logging.getLogger(__name__)
@@ -43,13 +43,13 @@ def open_source(settings: Hub, root: Path) -> Source:
             found["files"] = {
                 path.relative_to(folder).as_posix(): file_digest(path)
                 for path in (files if local.is_dir() else [local])
-                if path.suffix in opening.READERS
+                if path.suffix in hub_splits.READERS
             }
-            parts = opening.local(local)
+            parts = hub_splits.local(local)
         else:
             folder = None
             found["commit"] = _resolve(settings)
-            parts = opening.remote(settings.path, str(found["commit"]))
+            parts = hub_splits.remote(settings.path, str(found["commit"]))
         reading = cells.Reading(
             settings.query, settings.image, settings.negatives, folder, settings.allow_urls
         )
@@ -99,7 +99,7 @@ def _choose(parts: Parts, name: str, role: str) -> Open | None:
         splits = parts[name]
         return splits.get(name) or splits.get("train") or next(iter(splits.values()))
     splits = parts.get("default") or next(iter(parts.values()))
-    names = [name, *opening.ALIASES[role]] if name == role else [name]
+    names = [name, *hub_splits.ALIASES[role]] if name == role else [name]
     return next((splits[known] for known in names if known in splits), None)
 
 
@@ -114,9 +114,9 @@ def _triples(
         if opened is None:
             raise InputError(
                 f"data.hub.{role} is {name!r}, which is neither config nor split of"
-                f" {settings.path!r}: there are {opening.listing(parts)}"
+                f" {settings.path!r}: there are {hub_splits.listing(parts)}"
             )
-        dataset = opening.undecoded(opened())
+        dataset = hub_splits.undecoded(opened())
         for param in ("query", "image"):
             column = getattr(settings, param)
             if column not in dataset.features:
@@ -138,7 +138,7 @@ def _triple_rows(
     start: int,
 ) -> Iterator[Row]:
     for number, row in enumerate(dataset.skip(start), start + 1):
-        yield cells.items(opening.with_bytes(row), f"{part}:{number}", split, reading)
+        yield cells.items(hub_splits.with_bytes(row), f"{part}:{number}", split, reading)
 
 
 def _line(error: BaseException) -> str:

@@ -9,7 +9,8 @@ import pypdfium2
 
 from pagefinder import parallel
 from pagefinder.errors import InputError
-from pagefinder.sources import layout, phrases, questions, sections, storing
+from pagefinder.sources import storing
+from pagefinder.sources.pdf_queries import layout, phrases, questions, sections
 from pagefinder.sources.storing import Row, Source, SourcePage, SourceQuery
 
 log = logging.getLogger(__name__)

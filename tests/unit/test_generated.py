@@ -10,8 +10,8 @@ import pytest
 
 from pagefinder import params
 from pagefinder.params import Generated
-from pagefinder.sources import generated, invented
-from pagefinder.sources.generated import GeneratedPage, GeneratedQuery
+from pagefinder.sources.generated import invented, reports
+from pagefinder.sources.generated.reports import GeneratedPage, GeneratedQuery
 
 SMALL = Generated(companies=6, years=3, eval_share=0.34, eval_queries=4)
 
@@ -20,7 +20,7 @@ Rows = list[tuple[GeneratedPage, list[GeneratedQuery]]]
 
 @pytest.fixture(scope="module")
 def rows() -> Rows:
-    return list(generated.pages_and_queries(SMALL, 13))
+    return list(reports.pages_and_queries(SMALL, 13))
 
 
 def digest(rows: Rows) -> str:
@@ -32,8 +32,8 @@ def digest(rows: Rows) -> str:
 
 
 def test_the_same_seed_draws_the_same_bytes(rows: Rows) -> None:
-    assert digest(rows) == digest(list(generated.pages_and_queries(SMALL, 13)))
-    assert digest(rows) != digest(list(generated.pages_and_queries(SMALL, 14)))
+    assert digest(rows) == digest(list(reports.pages_and_queries(SMALL, 13)))
+    assert digest(rows) != digest(list(reports.pages_and_queries(SMALL, 14)))
 
 
 def test_splits_are_whole_documents(rows: Rows) -> None:
@@ -111,7 +111,7 @@ def test_no_question_is_asked_of_two_pages(rows: Rows) -> None:
 def test_near_misses_are_built_in(rows: Rows) -> None:
     slides = Counter((p.document_id, p.kind) for p, _ in rows)
     assert set(slides[key] for key in slides if key[1] == "key figures") == {4}
-    names = [name.split() for name in generated.companies(40)]
+    names = [name.split() for name in reports.companies(40)]
     for first, last in names:
         assert any(a == first and b != last for a, b in names)
         assert any(a != first and b == last for a, b in names)
@@ -124,15 +124,15 @@ def test_questions_are_of_several_kinds(rows: Rows) -> None:
 
 def test_the_default_is_large_enough() -> None:
     size = params.load(Path("params.yaml")).data.generated
-    reports = generated.reports(size, 13)
-    held_out = [report for report in reports if report.split == "eval"]
-    assert 12 * (len(reports) - len(held_out)) >= 1500
+    made = reports.reports(size, 13)
+    held_out = [report for report in made if report.split == "eval"]
+    assert 12 * (len(made) - len(held_out)) >= 1500
     assert size.eval_queries * len(held_out) >= 300
     assert 12 * len(held_out) >= 1000
 
 
 def test_company_names_are_distinct() -> None:
-    assert len(set(generated.companies(160))) == 160
-    assert generated.companies(5) == list(itertools.islice(generated.companies(160), 5))
+    assert len(set(reports.companies(160))) == 160
+    assert reports.companies(5) == list(itertools.islice(reports.companies(160), 5))
     with pytest.raises(ValueError, match="160"):
-        generated.companies(161)
+        reports.companies(161)

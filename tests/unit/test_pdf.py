@@ -9,8 +9,9 @@ from sources import with_params, write_pdf
 from pagefinder import pixels
 from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
-from pagefinder.sources import layout, pdf, storing, writing
-from pagefinder.sources.wording import content_words, paraphrase, stem
+from pagefinder.sources import pdf, storing, writing
+from pagefinder.sources.pdf_queries import layout
+from pagefinder.sources.pdf_queries.wording import content_words, paraphrase, stem
 from stages import CORPUS, QUARANTINE, SOURCE, download, prepare
 
 BODY = ["Water runs downhill and nobody has to push it along."] * 6

@@ -9,17 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sources import write_pdf
 
-from pagefinder.sources import (
-    captions,
-    layout,
-    pdf,
-    phrases,
-    questions,
-    sections,
-    storing,
-    titles,
-    writing,
-)
+from pagefinder.sources import pdf, storing, writing
+from pagefinder.sources.pdf_queries import captions, layout, phrases, questions, sections, titles
 
 WORDS = "Water runs downhill and nobody has to push it along, which saves a good deal of work."
 BODY = [WORDS] * 4

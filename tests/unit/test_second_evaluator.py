@@ -10,7 +10,7 @@ from pagefinder.baselines import TEXT_PACKAGE, baseline_runs
 from pagefinder.corpus import Corpus
 from pagefinder.nearest import open_vectors
 from pagefinder.ranking import mean_metrics
-from pagefinder.searching import search, task
+from pagefinder.vector_search import search, task
 
 
 class Stored(InformationRetrievalEvaluator):

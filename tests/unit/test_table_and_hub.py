@@ -18,7 +18,7 @@ from sources import page, with_params
 from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.reporting.provenance import what_ran
-from pagefinder.sources import hub, opening, storing, table, writing
+from pagefinder.sources import hub, hub_splits, storing, table, writing
 from stages import CORPUS, SOURCE, download, prepare, report
 
 datasets.disable_progress_bars()
@@ -385,7 +385,9 @@ def test_space_is_told_before_a_download(tmp_path, monkeypatch, caplog):
         hub.open_source(settings, tmp_path)
     monkeypatch.setattr(hub, "HfApi", partial(Api, 3_000_000))
     reference(tmp_path / "set", False)
-    monkeypatch.setattr(opening, "remote", lambda path, commit: opening.local(tmp_path / "set"))
+    monkeypatch.setattr(
+        hub_splits, "remote", lambda path, commit: hub_splits.local(tmp_path / "set")
+    )
     with caplog.at_level("INFO"):
         source = hub.open_source(settings, tmp_path)
     assert source.provenance["commit"] == "c0ffee"

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from pagefinder.sources import titles
-from pagefinder.sources.layout import Line
-from pagefinder.sources.wording import content_words
+from pagefinder.sources.pdf_queries import titles
+from pagefinder.sources.pdf_queries.layout import Line
+from pagefinder.sources.pdf_queries.wording import content_words
 
 CAPTION = re.compile(
     r"^(Figure|Fig\.?|Table|Tab\.?|Listing|Diagram|Chart)\s*[A-Z]?\d+(?:[.\-–]\d+)*"

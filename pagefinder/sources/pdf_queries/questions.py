@@ -15,12 +15,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from pagefinder.sources import layout, phrases, storing
-from pagefinder.sources.layout import ANSWERS
-from pagefinder.sources.phrases import Phrase
+from pagefinder.sources import storing
+from pagefinder.sources.pdf_queries import layout, phrases
+from pagefinder.sources.pdf_queries.layout import ANSWERS
+from pagefinder.sources.pdf_queries.phrases import Phrase
+from pagefinder.sources.pdf_queries.titles import HERE, tokens
+from pagefinder.sources.pdf_queries.wording import GENERIC, content_words
 from pagefinder.sources.storing import SourceQuery
-from pagefinder.sources.titles import HERE, tokens
-from pagefinder.sources.wording import GENERIC, content_words
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from pagefinder.sources.layout import plain
-from pagefinder.sources.wording import STOP, content_words
+from pagefinder.sources.pdf_queries.layout import plain
+from pagefinder.sources.pdf_queries.wording import STOP, content_words
 
 NUMBER = re.compile(
     r"^(?:(?:chapter|section|appendix|part|annex)\s+[\dA-Z]+(?:\.\d+)*|\d+(?:\.\d+)*"

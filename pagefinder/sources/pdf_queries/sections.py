@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pagefinder.sources import titles
-from pagefinder.sources.layout import ANSWERS, Line, PageLayout, body_lines, plain
+from pagefinder.sources.pdf_queries import titles
+from pagefinder.sources.pdf_queries.layout import ANSWERS, Line, PageLayout, body_lines, plain
 
 HEADING_SIZE = 1.12  # of the body's type
 HEADING_WORDS = 12

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pagefinder import drawing
-from pagefinder.sources.invented import CAUSES, METRICS, QUARTERS, REGIONS, SEGMENTS
+from pagefinder.sources.generated.invented import CAUSES, METRICS, QUARTERS, REGIONS, SEGMENTS
 
 ACCENTS = ((32, 64, 128), (120, 40, 40), (24, 96, 72), (88, 56, 120), (112, 72, 16))
 

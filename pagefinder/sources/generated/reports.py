@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from pagefinder.params import Generated
-from pagefinder.sources.invented import FIRST_NAMES, LAST_NAMES, METRICS
-from pagefinder.sources.slides import Fact, Question, Report, slides
+from pagefinder.sources.generated.invented import FIRST_NAMES, LAST_NAMES, METRICS
+from pagefinder.sources.generated.slides import Fact, Question, Report, slides
 
 LOOKUPS = 0.45  # share of questions that name a figure
 

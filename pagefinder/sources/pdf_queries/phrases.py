@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pagefinder.sources import captions, sections, titles
-from pagefinder.sources.layout import ANSWERS, PageLayout, plain, running_lines
-from pagefinder.sources.sections import Entry, Part
-from pagefinder.sources.titles import tokens
-from pagefinder.sources.wording import paraphrase
+from pagefinder.sources.pdf_queries import captions, sections, titles
+from pagefinder.sources.pdf_queries.layout import ANSWERS, PageLayout, plain, running_lines
+from pagefinder.sources.pdf_queries.sections import Entry, Part
+from pagefinder.sources.pdf_queries.titles import tokens
+from pagefinder.sources.pdf_queries.wording import paraphrase
 
 # How API manuals title a routine: its name, a dash, what it does.
 ROUTINE = re.compile(r"^(\w+[_\w]*(?:\(\))?(?:, \w+)*) (?:—|–|-|--) ([^A-Z\s].*)$")

@@ -1,0 +1,1 @@
+"""The embedded default: pages that are drawn, with questions whose answers are known."""

@@ -1,0 +1,1 @@
+"""Queries from what PDF files say of their own parts: bookmarks, headings, captions."""
