@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks import gpu
 from pagefinder import params
 
 ROOT = Path(__file__).parents[2]
@@ -50,3 +51,9 @@ def test_the_reference_is_the_public_recipe():
     assert not reference.mine.near_duplicates
     assert not reference.embedder.prompts
     assert reference.prepare.dev_share <= 0.01
+
+
+def test_every_column_of_the_benchmark_is_explained():
+    explained = re.findall(r"^\| ([a-zA-Z0-9/ ,-]+) \|", TEXT, re.MULTILINE)
+    words = {word for cell in explained for word in cell.split(", ")}
+    assert set(gpu.COLUMNS) - {"what"} <= words
