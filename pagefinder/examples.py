@@ -209,7 +209,7 @@ def dev_reranking(
     """NDCG@10 of `dev_queries` dev queries whose page is among those reranked."""
     positives = corpus.positives("dev")
     texts = corpus.queries.set_index("query_id")["text"]
-    middle = knobs.depths[len(knobs.depths) // 2]
+    middle = knobs.middle_depth
     dev = candidates[(candidates["split"] == "dev") & (candidates["rank"] <= middle)]
     pages = dev.sort_values(["query_id", "rank"]).groupby("query_id")["page_id"].agg(list)
     samples: list[dict[str, Any]] = []

@@ -240,6 +240,11 @@ class Reranker(Training):
     depths: tuple[Positive, ...]
     train_depth: Positive
 
+    @property
+    def middle_depth(self) -> int:
+        """The depth whose figures are compared, and at which dev makes its choices."""
+        return self.depths[len(self.depths) // 2]
+
     @pydantic.field_validator("depths")
     @classmethod
     def _ascending(cls, depths: tuple[int, ...]) -> tuple[int, ...]:

@@ -115,7 +115,7 @@ def evaluate(
     report. The fusion weight is chosen at that depth, on `fusion_queries` dev queries drawn with
     the seed.
     """
-    middle, deepest = knobs.depths[len(knobs.depths) // 2], max(knobs.depths)
+    middle, deepest = knobs.middle_depth, max(knobs.depths)
     dev = _drawn(_of_split(candidates, "dev", middle), knobs.fusion_queries, seed)
     right = qrels_of(corpus, "dev")
     weight = choose_weight(

@@ -62,12 +62,12 @@ def cases(inputs: Inputs) -> list[Case]:
     queries = inputs.queries
     if queries.empty:
         return []
-    depths = inputs.params.reranker.depths
+    depth = inputs.params.reranker.middle_depth
     first, second = inputs.ranked("reranker/embedder"), inputs.ranked("reranker/tuned")
     runs = {
         "base": inputs.ranked("embedder/base"),
         "tuned": inputs.ranked("embedder/tuned"),
-        "reranked": at_depth(first, second, depths[len(depths) // 2]),
+        "reranked": at_depth(first, second, depth),
     }
     pairs = [("base", "tuned", "tuning gains", "tuning loses")]
     if "reranked.rank" in queries:

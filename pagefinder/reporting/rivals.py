@@ -23,8 +23,7 @@ def rivals(inputs: Inputs) -> Section:
     rows = [("base", metrics["base"], True), ("tuned", metrics["tuned"], True)]
     at = inputs.reranker.get("depth", {})
     if at:
-        depths = inputs.params.reranker.depths
-        middle = depths[len(depths) // 2]
+        middle = inputs.params.reranker.middle_depth
         rows.append((f"tuned, {middle} reranked", at[str(middle)]["tuned"], True))
     rows.append((BASELINES["random"], metrics["random"], False))
     rows += [(BASELINES[name], at, False) for name, at in metrics.get("text", {}).items()]

@@ -143,7 +143,7 @@ def reranking(inputs: Inputs) -> Section:
         section.answer.append("No reranker was measured.")
         return section
     depths = inputs.params.reranker.depths
-    middle = str(depths[len(depths) // 2])
+    middle = str(inputs.params.reranker.middle_depth)
     at, gain = metrics["depth"][middle], metrics["gain"]
     section.verdict, sentence = verdict(gain, "Reranking")
     section.answer.append(
@@ -191,8 +191,7 @@ def headline(inputs: Inputs) -> list[tuple[str, str, str]]:
         ("Tuned", score(metrics["tuned"]["ndcg@10"]), f"{change(gain['ndcg@10'])}{sure(gain)}"),
     ]
     if inputs.reranker:
-        depths = inputs.params.reranker.depths
-        middle = depths[len(depths) // 2]
+        middle = inputs.params.reranker.middle_depth
         at, gain = inputs.reranker["depth"][str(middle)], inputs.reranker["gain"]
         detail = f"{change(gain['ndcg@10'])}{sure(gain)}, first {middle} pages"
         tiles.append(("Reranked", score(at["tuned"]["ndcg@10"]), detail))

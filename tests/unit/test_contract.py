@@ -128,6 +128,21 @@ def test_threads_that_wait_leave_the_cores_to_other_work():
     assert done.stdout.strip() == "10000", done.stderr
 
 
+@pytest.mark.parametrize("fails", ["flash-attn", "torchvision"])
+def test_make_cuda_tells_what_could_not_be_built_and_goes_on(tmp_path, fails):
+    pip = tmp_path / ".venv/bin/pip"
+    pip.parent.mkdir(parents=True)
+    pip.write_text(f'#!/bin/sh\ncase "$*" in *{fails}*) exit 1;; esac\n')
+    pip.chmod(0o755)
+    (tmp_path / ".venv/ready").touch()
+    command = ["make", "-f", ROOT / "Makefile", "-o", ".venv/ready", "cuda"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stdout.splitlines() if line.startswith(fails)]
+    assert len(told) == 1
+    assert "not built" in told[0] or "not installed" in told[0]
+
+
 def test_the_library_knows_neither_dvc_nor_the_stages():
     for path in LIBRARY:
         assert not re.search(r"^\s*(import|from) (dvc|stages)\b", path.read_text(), re.M), path
