@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tiny import tiny_params, write_tiny_corpus, write_vlm
 
 from pagefinder import ahead, encoding, models, scoring
@@ -82,6 +83,12 @@ def test_a_users_mistake_comes_back_as_one_line():
         next(made)
 
 
-def test_only_a_gpu_is_prepared_for():
+def test_only_a_gpu_is_prepared_for_and_need_not_repeat_its_bits(monkeypatch):
     compute = PARAMS.compute.model_copy(update={"workers": 4})
     assert models.settle(compute).ahead == 0
+    assert torch.are_deterministic_algorithms_enabled()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    assert models.settle(compute.model_copy(update={"device": "cuda"})).ahead == 4
+    assert not torch.are_deterministic_algorithms_enabled()
+    models.settle(compute)
