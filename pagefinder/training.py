@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from datasets.utils.logging import disable_progress_bar
 from sentence_transformers import (
     CrossEncoder,
@@ -107,7 +108,7 @@ def embedder_trainer(
         **shared,
     )
     _one_card(arguments)
-    _prepare(model, knobs)
+    _prepare(model, knobs, seed)
     automatic = knobs.mini_batch == "auto"
     if automatic and not hardware.device.startswith("cuda"):
         raise InputError(
@@ -196,7 +197,7 @@ def train_reranker(
         **_arguments(knobs, compute, hardware, seed, checkpoints, len(dataset)),
     )
     _one_card(arguments)
-    _prepare(model, knobs)
+    _prepare(model, knobs, seed)
     trainer = _RerankerTrainer(
         model=model,
         args=arguments,
@@ -267,7 +268,7 @@ def _one_card(arguments: TrainingArguments) -> None:
         arguments._n_gpu = 1
 
 
-def _prepare(model: SentenceTransformer | CrossEncoder, knobs: Training) -> None:
+def _prepare(model: SentenceTransformer | CrossEncoder, knobs: Training, seed: int) -> None:
     """Add LoRA adapters or freeze towers, and say how much is trained."""
     names = [name for name, _ in model.named_parameters()]
     for part in [*knobs.freeze, *knobs.learning_rates]:
@@ -277,9 +278,15 @@ def _prepare(model: SentenceTransformer | CrossEncoder, knobs: Training) -> None
         from peft import LoraConfig
 
         rank = knobs.lora_rank
-        model.add_adapter(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"))
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+        with torch.random.fork_rng(devices=[]):  # adapters start at random, before trainers seed
+            torch.manual_seed(seed)
+            model.add_adapter(config)
     if knobs.gradient_checkpointing:
-        model[0].model.activation_checkpointing_enable({"use_reentrant": False})
+        backbone = model[0].model
+        # transformers before 5.20 has only the former name, which later ones warn of.
+        enable = getattr(backbone, "activation_checkpointing_enable", None)
+        (enable or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
     for name, parameter in model.named_parameters():
         if any(part in name for part in knobs.freeze):
             parameter.requires_grad_(False)
@@ -288,21 +295,38 @@ def _prepare(model: SentenceTransformer | CrossEncoder, knobs: Training) -> None
     log.info("training %.2fM of %.2fM parameters", trained / 1e6, total / 1e6)
 
 
-class _NoCard:
-    """Leaves out the trainers' card: it would decode a thousand rows, and show training pages.
+class _Mended:
+    """Leaves out the trainers' card, and opens adapters as they were saved.
 
-    `export` writes a card from the metrics instead.
+    The card would decode a thousand rows, and show training pages; `export` writes one from the
+    metrics instead.
     """
+
+    model: SentenceTransformer | CrossEncoder
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         pass
 
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        """Take what is trained from a checkpoint, in float32.
 
-class _EmbedderTrainer(_NoCard, SentenceTransformerTrainer):  # type: ignore[misc]
+        Beside adapters the trainers' own way opens the base once more, in the precision that the
+        base is stored in, rounds the adapters to it, and overwrites the base's weights.
+        """
+        if not getattr(self.model[0].model, "peft_config", None):
+            super()._load_from_checkpoint(checkpoint_path)  # type: ignore[misc]
+            return
+        keywords = {"model_kwargs": {"dtype": torch.float32}}
+        saved = type(self.model)(checkpoint_path, device="cpu", **keywords).state_dict()
+        trained = [name for name, p in self.model.named_parameters() if p.requires_grad]
+        self.model.load_state_dict({name: saved[name] for name in trained}, strict=False)
+
+
+class _EmbedderTrainer(_Mended, SentenceTransformerTrainer):  # type: ignore[misc]
     pass
 
 
-class _RerankerTrainer(_NoCard, CrossEncoderTrainer):  # type: ignore[misc]
+class _RerankerTrainer(_Mended, CrossEncoderTrainer):  # type: ignore[misc]
     pass
 
 

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 # Before torch is loaded: threads that spin long while they wait make a stage many times slower on a
 # machine that has other work; those that sleep at once cost a quarter of an idle one's speed.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# Batches of differing sizes would leave a card's memory in pieces that fit nothing.
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
 # Where this code lies, whatever folder a stage works in.
 HOME = Path(__file__).parents[1]

@@ -311,9 +311,13 @@ class Killed(Exception):
     """Stands for a kill."""
 
 
-def test_an_interrupted_training_ends_in_the_same_bits(root, corpus, tmp_path, monkeypatch):
+@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_an_interrupted_training_ends_in_the_same_bits(
+    root, corpus, tmp_path, monkeypatch, lora_rank
+):
+    knobs = PARAMS.embedder.model_copy(update={"lora_rank": lora_rank})
     whole = embedder(root)
-    curves = fit_embedder(whole, corpus, tmp_path / "whole")
+    curves = fit_embedder(whole, corpus, tmp_path / "whole", knobs)
     original = callbacks.Watch.on_step_end
 
     def killed(self, args, state, control, **keywords):
@@ -324,12 +328,12 @@ def test_an_interrupted_training_ends_in_the_same_bits(root, corpus, tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.Watch, "on_step_end", killed)
         with pytest.raises(Killed):
-            fit_embedder(embedder(root), corpus, tmp_path / "torn")
+            fit_embedder(embedder(root), corpus, tmp_path / "torn", knobs)
     assert resuming.newest_checkpoint(tmp_path / "torn").name == "checkpoint-3"
     (tmp_path / "torn/checkpoint-4").mkdir()
     (tmp_path / "torn/checkpoint-4/trainer_state.json").write_text('{"half')
     resumed = embedder(root)
-    again = fit_embedder(resumed, corpus, tmp_path / "torn")
+    again = fit_embedder(resumed, corpus, tmp_path / "torn", knobs)
     first, second = weights(whole), weights(resumed)
     assert all(torch.equal(first[name], second[name]) for name in first)
     pd.testing.assert_frame_equal(curves, again)
