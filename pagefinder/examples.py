@@ -7,18 +7,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from datasets import Dataset
 from datasets import Image as ImageFeature
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.util import resolve_ids
 
+from pagefinder import encoding
 from pagefinder.corpus import PAGES, Corpus
 from pagefinder.errors import InputError
+from pagefinder.models import Hardware
 from pagefinder.params import Embedder, Reranker
 
 log = logging.getLogger(__name__)
@@ -201,6 +205,28 @@ def dev_retrieval(
         write_csv=False,
         main_score_function="cosine",
     )
+
+
+def encode_ahead(
+    evaluator: InformationRetrievalEvaluator, corpus: Corpus, hardware: Hardware
+) -> None:
+    """Let the evaluator's pages be made ready by loader processes, as those of encoding are."""
+    rows = np.array([corpus.page_row[page_id] for page_id in evaluator.corpus_ids])
+    one_process = evaluator.embed_inputs
+
+    def embed_inputs(
+        model: SentenceTransformer,
+        sentences: list[Any],
+        encode_fn_name: str | None = None,
+        **keywords: Any,  # noqa: ANN401
+    ) -> torch.Tensor:
+        if encode_fn_name != "document":
+            found: torch.Tensor = one_process(model, sentences, encode_fn_name, **keywords)
+            return found
+        vectors = encoding.encode_pages(model, corpus, rows, hardware, evaluator.batch_size)
+        return torch.from_numpy(vectors).to(hardware.device)
+
+    evaluator.embed_inputs = embed_inputs
 
 
 def dev_reranking(

@@ -306,11 +306,8 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1 with the number 3e-05 read as a number, as `dvc exp run -S` writes it."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
+_FLOAT = re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
 
 
 def load(path: Path) -> Params:
@@ -419,6 +416,5 @@ def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
         return arguments[-1] if arguments else model
 
     model = functools.reduce(step, loc, File)
-    return (
-        list(model.model_fields) if isinstance(model, type) and issubclass(model, Section) else []
-    )
+    known = isinstance(model, type) and issubclass(model, Section)
+    return list(model.model_fields) if known else []

@@ -72,6 +72,8 @@ def train_embedder(
         )
     rows = examples.embedder_rows(corpus, negatives, seed, excluded)
     evaluator = examples.dev_retrieval(corpus, knobs, compute.encode_batch, seed)
+    if hardware.ahead:
+        examples.encode_ahead(evaluator, corpus, hardware)
     trainer = embedder_trainer(
         model, corpus, rows, knobs, loss, compute, hardware, seed, checkpoints, evaluator
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import tiny_params, write_tiny_corpus, write_vlm
 
-from pagefinder import ahead, encoding, models, scoring
+from pagefinder import ahead, encoding, examples, models, scoring
 from pagefinder.errors import InputError
 from pagefinder.models import Hardware
 
@@ -54,6 +54,14 @@ def test_chunks_that_are_no_multiple_of_the_batch_stay_in_order(
         found[name] = np.load(tmp_path / "merged" / encoding.PAGES)
     np.testing.assert_allclose(found["ahead"], found["plain"], atol=1e-6)
     assert np.ptp(found["plain"], axis=0).max() > 0.01
+
+
+def test_dev_scores_are_the_same(embedder, corpus, monkeypatch):
+    evaluator = examples.dev_retrieval(corpus, PARAMS.embedder, 4, seed=1)
+    plain = evaluator(embedder)
+    examples.encode_ahead(evaluator, corpus, AHEAD)
+    monkeypatch.setattr(embedder, "encode_document", None)
+    assert evaluator(embedder) == pytest.approx(plain)
 
 
 @pytest.mark.parametrize("head", ["logit", "dense"])
