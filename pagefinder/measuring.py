@@ -43,6 +43,7 @@ class Speed:
         per_second: Rows (triplets) or pages a second, in the long run.
         peak_gib: Memory taken at most.
         loading: Seconds of loading by one step's computing; above 1 the device waits.
+        waited: Share of the counted steps that passed waiting for data.
         mini_batch: That the loss was cached by, or 0.
         setup: Seconds until the first step, a search for the mini-batch included.
         checkpoint: Seconds of writing one, where it was asked for.
@@ -51,6 +52,7 @@ class Speed:
     per_second: float
     peak_gib: float
     loading: float = 0.0
+    waited: float = 0.0
     mini_batch: int = 0
     setup: float = 0.0
     checkpoint: float = 0.0
@@ -144,6 +146,7 @@ def measure_training(
         per_second=knobs.batch / max(seconds, load),
         peak_gib=peak,
         loading=max(waited, load / seconds),
+        waited=waited,
         mini_batch=int(getattr(trainer.loss.loss, "mini_batch_size", 0)),
         setup=max(0.0, trained - len(watch.steps) * seconds),
         checkpoint=_checkpoint_seconds(trainer) if save else 0.0,
