@@ -143,6 +143,12 @@ def test_make_cuda_tells_what_could_not_be_built_and_goes_on(tmp_path, fails):
     assert "not built" in told[0] or "not installed" in told[0]
 
 
+def test_no_two_test_modules_share_a_name():
+    """`make test-slow` loads them all, and pytest takes two of one name for one."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names))
+
+
 def test_the_library_knows_neither_dvc_nor_the_stages():
     for path in LIBRARY:
         assert not re.search(r"^\s*(import|from) (dvc|stages)\b", path.read_text(), re.M), path
