@@ -40,7 +40,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 
 from benchmarks import roots
-from pagefinder import examples, measuring, models, params
+from pagefinder import examples, excluding, measuring, models, params
 from pagefinder.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.params import Params
@@ -91,7 +91,11 @@ def reference(settings: Params, root: Path, weights: str) -> SentenceTransformer
     model = models.open_embedder(settings.base, settings.pixels, hardware, root)
     if weights == "bf16":
         model.to(torch.bfloat16)
-    rows = examples.embedder_rows(corpus, pd.read_parquet(root / NEGATIVES), settings.seed)
+    rules = excluding.settle_rules(settings.mine, settings.data.source)
+    known = excluding.qrel_rows(corpus, "train")
+    excluded = excluding.exclusions(corpus, rules, known[known["relevance"] > 0])
+    negatives = pd.read_parquet(root / NEGATIVES)
+    rows = examples.embedder_rows(corpus, negatives, settings.seed, excluded)
     loss = MatryoshkaLoss(
         model,
         CachedMultipleNegativesRankingLoss(
@@ -209,8 +213,8 @@ def measure(
         with tempfile.TemporaryDirectory() as scratch:
             folders = {side: linked(root, Path(scratch, side), drawn) for side in sides}
             tuned = {}
-            # In turns, and each goes first as often: other work then hits all alike.
-            for side in sides[:: -1 if number % 2 else 1]:
+            # Each round begins with another side: other work then hits all alike.
+            for side in sides[number % len(sides) :] + sides[: number % len(sides)]:
                 start = time.perf_counter()
                 if side == "ours":
                     ours(drawn, folders[side])

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -48,7 +49,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
 
 class Interruption(TrainerCallback):  # type: ignore[misc]
-    """Lets Ctrl-C end training after the step at hand, a second one at once.
+    """Lets Ctrl-C end training with a checkpoint after the step at hand, a second one at once.
 
     In the middle of fetching a batch it would leave the loader's process with a traceback, and in a
     destructor Python would swallow it. Several processes end together, so there torchrun decides.
@@ -65,21 +66,25 @@ class Interruption(TrainerCallback):  # type: ignore[misc]
         control: TrainerControl,
         **keywords: Any,  # noqa: ANN401
     ) -> None:
-        """End here if Ctrl-C was pressed during the step."""
+        """Save and stop if Ctrl-C was pressed during the step."""
         if self.asked:
-            raise KeyboardInterrupt
+            control.should_save = control.should_training_stop = True
 
     @contextlib.contextmanager
     def between_steps(self) -> Iterator[None]:
-        """Hold Ctrl-C back while training runs."""
+        """Hold Ctrl-C back while training runs, and raise it at the end."""
         before = signal.getsignal(signal.SIGINT)
         main = threading.current_thread() is threading.main_thread()
         if launching.processes() > 1 or not main or before is not signal.default_int_handler:
             yield
             return
 
+        process = os.getpid()
+
         def note(number: int, frame: FrameType | None) -> None:
-            log.info("interrupted: ending after this step; Ctrl-C again ends at once")
+            if os.getpid() != process:  # a loader process, which its parent ends
+                return
+            log.info("interrupted: saving after this step; Ctrl-C again ends at once")
             self.asked = True
             signal.signal(signal.SIGINT, before)
 

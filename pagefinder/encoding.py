@@ -36,8 +36,8 @@ def encode_corpus(
     """Encode pages and queries chunk by chunk into files of the folder `chunks`.
 
     A chunk that is there is not encoded again, so an interrupted run loses one chunk at most; chunk
-    borders are fixed, so that the vectors are the same bits. Of several processes each encodes
-    every so manieth chunk, and all wait for the last one.
+    borders are fixed, so that the vectors are the same bits. Of n processes each encodes every n-th
+    chunk, and all wait for the last one.
     """
     chunks.mkdir(parents=True, exist_ok=True)
     check_budget(model, corpus.image(0), pixels)

@@ -79,7 +79,7 @@ def _topped_up(
         if len(own) < wanted:
             raise InputError(
                 f"{len(inside)} train pages are too few for {wanted} negatives per query: "
-                "lower mine.negatives"
+                "lower mine.negatives or mine.same_document_pages"
             )
     drawn_pages = [wanted - len(mined.get(query_id, ())) for query_id in full]
     log.info(
@@ -201,6 +201,7 @@ def dev_retrieval(
         precision_recall_at_k=[10],
         map_at_k=[10],
         batch_size=batch,
+        corpus_chunk_size=len(pages),
         name="dev",
         write_csv=False,
         main_score_function="cosine",

@@ -51,19 +51,18 @@ def measure_costs(
     Args:
         model: That was trained.
         corpus: Whose first pages and queries stand for those of dev.
-        hardware: Of training: the evaluator encodes as training computes.
+        hardware: Of training: dev is encoded as training computes.
         batch: Pages encoded at once.
         opening: Seconds that opening the model took.
         trained: What measure_training found, with a checkpoint.
         rows: That each of its steps took.
     """
-    pages = range(min(2 * batch, len(corpus.pages)))
+    pages = np.arange(min(2 * batch, len(corpus.pages)))
     texts = corpus.queries["text"].tolist()[: 2 * batch]
     start = time.perf_counter()
-    images = corpus.images(pages)
+    corpus.images(pages)  # the evaluator holds those of dev, decoded, from the start
     decoded = time.perf_counter()
-    with hardware.precision():
-        model.encode_document(images, batch_size=batch, show_progress_bar=False)
+    encoding.encode_pages(model, corpus, pages, hardware, batch)
     encoded = time.perf_counter()
     encoding.encode_queries(model, texts, hardware, batch)
     asked = time.perf_counter()

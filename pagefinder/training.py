@@ -312,8 +312,8 @@ class _Mended:
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:
         """Take what is trained from a checkpoint, in float32.
 
-        Beside adapters the trainers' own way opens the base once more, in the precision that the
-        base is stored in, rounds the adapters to it, and overwrites the base's weights.
+        Where there are adapters, Sentence Transformers opens the base once more, in the precision
+        that it is stored in, rounds the adapters to it, and overwrites the base's weights.
         """
         if not getattr(self.model[0].model, "peft_config", None):
             super()._load_from_checkpoint(checkpoint_path)  # type: ignore[misc]

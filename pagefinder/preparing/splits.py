@@ -122,7 +122,8 @@ def editions(pages: Iterable[tuple[str, str]]) -> list[list[str]]:
     Two editions of a manual, one to learn from and one to be measured on, would make the measure a
     memory test. It takes more than half of the shorter document: a page or two that everybody's
     documents have, blank or of legal notes, would else join all of them into one unit that cannot
-    be split. Where fewer pages are the same, those are dropped from train and the others stay.
+    be split, and so would a file that is nothing but such a page. Where fewer pages are the same,
+    those are dropped from train and the others stay.
 
     Args:
         pages: Document and digest of the stored pixels of every page.
@@ -137,7 +138,11 @@ def editions(pages: Iterable[tuple[str, str]]) -> list[list[str]]:
         if len(documents) <= COMMON
         for pair in itertools.combinations(sorted(documents), 2)
     )
-    return [[a, b] for (a, b), count in shared.items() if 2 * count > min(length[a], length[b])]
+    return [
+        [a, b]
+        for (a, b), count in shared.items()
+        if count > 1 and 2 * count > min(length[a], length[b])
+    ]
 
 
 def draw(names: Iterable[str], share: float, salt: str) -> set[str]:

@@ -288,9 +288,14 @@ def test_editions_of_one_document_are_split_by_its_parts():
 
 
 def test_pages_of_too_many_documents_are_no_sign_of_an_edition():
-    few = [(f"d{n}", "form") for n in range(splits.COMMON)]
+    few = [(f"d{n}", page) for n in range(splits.COMMON) for page in ("front", "back")]
     assert len(splits.editions(few)) == splits.COMMON * (splits.COMMON - 1) // 2
-    assert splits.editions([*few, ("one more", "form")]) == []
+    assert splits.editions([*few, ("one more", "front")]) == []
+
+
+def test_a_file_that_is_one_common_page_joins_nobody():
+    long = [(name, f"{name} {n}") for name in ("a", "b") for n in range(20)]
+    assert splits.editions([*long, ("a", "form"), ("b", "form"), ("c", "form")]) == []
 
 
 def test_components_join_what_shares_a_member():

@@ -107,7 +107,8 @@ def test_ctrl_c_ends_after_the_step_and_again_at_once(root, tmp_path, caplog, pr
         training._fit(trainer, tmp_path)
     assert trainer.state.global_step == done
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert "ending after this step" in caplog.text
+    assert "saving after this step" in caplog.text
+    assert (tmp_path / "checkpoint-2").exists() is (presses == 1)
 
 
 def test_bfloat16_is_taken_where_the_processor_has_it_over_float32_weights(root, monkeypatch):
