@@ -78,13 +78,17 @@ def main(params: Params, root: Path = Path()) -> None:
         log.info("%s: %.3f s", name, seconds)
     train_rows, dev_pages, queries = _sizes(params, corpus if real else None)
     schedule = planning.schedule(params.embedder, train_rows)
-    hours = planning.train_seconds(costs, *schedule, dev_pages, queries) / 3600
-    log.info("predicted for %d rows: train_embedder %.2f hours", train_rows, hours)
-    pages = len(corpus.pages) if real else REFERENCE_PAGES
+    took = planning.train_seconds(costs, *schedule, dev_pages, queries)
     log.info(
-        "predicted for %d pages: encode_base and encode_tuned %.2f hours each",
+        "predicted for %d rows: train_embedder %.2f hours (%.0f s)", train_rows, took / 3600, took
+    )
+    pages = len(corpus.pages) if real else REFERENCE_PAGES
+    took = opening + pages / page_rate
+    log.info(
+        "predicted for %d pages: encode_base and encode_tuned %.2f hours (%.0f s) each",
         pages,
-        (opening + pages / page_rate) / 3600,
+        took / 3600,
+        took,
     )
 
 
