@@ -13,9 +13,9 @@ pytestmark = pytest.mark.slow
 WEIGHTS = "models/embedder/model.safetensors"
 
 
-def run_stage(root, name):
+def run_python(root, *arguments):
     done = subprocess.run(
-        [sys.executable, "-m", f"stages.{name}"],
+        [sys.executable, *arguments],
         cwd=root,
         env=stage_environment(),
         capture_output=True,
@@ -24,6 +24,10 @@ def run_stage(root, name):
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
+
+
+def run_stage(root, name):
+    return run_python(root, "-m", f"stages.{name}")
 
 
 @pytest.mark.parametrize("mini_batch", [0, 1])
@@ -124,15 +128,7 @@ def test_encoding_in_two_processes_gives_the_same_vectors(tmp_path):
     for name, processes in (("one", 1), ("two", 2)):
         root = write_root(tmp_path / name, compute={"processes": processes})
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        done = subprocess.run(
-            [sys.executable, *launcher, tmp_path / "encode.py"],
-            cwd=root,
-            env=stage_environment(),
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        assert done.returncode == 0, done.stderr
+        run_python(root, *launcher, tmp_path / "encode.py")
         shares = [len((root / f"rank-{rank}").read_text()) for rank in range(processes)]
         assert shares == [4 // processes] * processes
         folder = root / "data/embeddings/base"
