@@ -16,13 +16,14 @@ help:  ## List the targets
 repro: .venv/ready  ## Install and run the pipeline; print scores, times and where the report is
 	@mkdir -p .work && touch .work/started
 	dvc repro
-	@python -m stages.summary
+	@python -m tools.summary
 
 test: .venv/ready  ## Install, check style and types, run the unit and pipeline tests
 	ruff check .
 	ruff format --check .
 	mypy
-	python -m stages.readme --check
+	python -m tools.dependencies --check
+	python -m tools.readme --check
 	pytest -q
 
 test-slow: .venv/ready  ## Also the tests that take longer than 20 seconds each
@@ -35,8 +36,9 @@ cuda: .venv/ready  ## Build flash-attn for the installed torch; without it SDPA 
 	@pip install -c requirements.lock --no-build-isolation "flash-attn>=2.8" \
 	  || echo "flash-attn not built: training and encoding go on with SDPA attention"
 
-readme: .venv/ready  ## Write the results and the stage table into README.md
-	@python -m stages.readme
+readme: .venv/ready  ## Write the results into README.md and the code of each stage into dvc.yaml
+	@python -m tools.dependencies
+	@python -m tools.readme
 
 clean:  ## Remove stage outputs and scratch space; the DVC cache and .venv stay
 	rm -rf .work data/source data/corpus data/embeddings data/compare/* data/runs data/per_query \

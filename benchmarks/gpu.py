@@ -42,7 +42,7 @@ import transformers
 from benchmarks import gpu_model, gpu_rows
 from benchmarks.gpu_model import SIZES
 from benchmarks.gpu_rows import Row
-from pagefinder import planning
+from tools import predicting
 
 # Seconds that a job may take: one that hangs must not take the others' time.
 PATIENCE = 180
@@ -125,8 +125,10 @@ def measure(
         root = Path(scratch)
         gpu_model.write_model(root / "model", size, device)
         count = size["batch"] * (size["steps"] + 1)
-        corpus = planning.synthetic_corpus(root / "corpus", base.pixels, count, gpu_rows.NEGATIVES)
-        rows = planning.synthetic_rows(count, gpu_rows.NEGATIVES)
+        corpus = predicting.synthetic_corpus(
+            root / "corpus", base.pixels, count, gpu_rows.NEGATIVES
+        )
+        rows = predicting.synthetic_rows(count, gpu_rows.NEGATIVES)
         ground = gpu_rows.Ground(base, root, corpus, rows, size)
         ground.peak = gpu_model.matmul_rate(size["product"], device)
         first = {"what": "bf16 matmul", "note": f"{ground.peak / 1e12:.3g} TFLOP/s"}

@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from pagefinder import memory, models, training
-from pagefinder.corpus import Corpus
+from pagefinder.data.corpus import Corpus
+from pagefinder.models import opening
 from pagefinder.params import Params
+from pagefinder.training import embedder, mini_batch
 
 EXAMPLES = 4
 # Parameters whose gradient is this much smaller than the largest are left to the error of all.
@@ -26,10 +27,10 @@ def gradients(
     rows: pd.DataFrame,
     *,
     plain: bool,
-    hardware: models.Hardware,
+    hardware: opening.Hardware,
 ) -> dict[str, torch.Tensor]:
     """Gradients of one step of EXAMPLES rows, float32 on the CPU, by parameter name."""
-    model = models.open_embedder(base.base, base.pixels, hardware, root)
+    model = opening.open_embedder(base.base, base.pixels, hardware, root)
     if plain:
         # Not even pages of one size share a product.
         model[0].model.set_attn_implementation({"vision_config": "eager"})
@@ -41,11 +42,11 @@ def gradients(
         }
     )
     compute = base.compute.model_copy(update={"workers": 0})
-    trainer = training.embedder_trainer(
+    trainer = embedder.embedder_trainer(
         model, corpus, rows, knobs, base.loss, compute, hardware, 0, root / "run", None
     )
     inputs = trainer.data_collator([trainer.train_dataset[i] for i in range(EXAMPLES)])
-    with memory.as_in_training(model, hardware):
+    with mini_batch.as_in_training(model, hardware):
         trainer.compute_loss(model, trainer._prepare_inputs(inputs)).backward()
     return {
         name: parameter.grad.float().cpu()
@@ -76,9 +77,9 @@ def check(base: Params, root: Path, corpus: Corpus, rows: pd.DataFrame) -> dict[
     exact = base.compute.model_copy(update={"precision": "fp32"})
     # flash-attn has no float32.
     settled = [
-        ("plain", models.settle(exact.model_copy(update={"attention": "eager"}))),
-        ("float32", models.settle(exact.model_copy(update={"attention": "sdpa"}))),
-        ("bfloat16", models.settle(base.compute.model_copy(update={"precision": "bf16"}))),
+        ("plain", opening.settle(exact.model_copy(update={"attention": "eager"}))),
+        ("float32", opening.settle(exact.model_copy(update={"attention": "sdpa"}))),
+        ("bfloat16", opening.settle(base.compute.model_copy(update={"precision": "bf16"}))),
     ]
     words, expected = {}, {}
     for name, hardware in settled:

@@ -13,9 +13,11 @@ import torch
 
 from benchmarks import gpu_gradients, gpu_model
 from benchmarks.gpu_model import forward_flops
-from pagefinder import measuring, models, planning, training
-from pagefinder.corpus import Corpus
+from pagefinder.data.corpus import Corpus
+from pagefinder.models import opening as opening_
 from pagefinder.params import Params
+from pagefinder.training import embedder
+from tools import measuring, predicting
 
 NEGATIVES = 1
 Row = dict[str, Any]
@@ -34,16 +36,16 @@ class Ground:
     mini_batches: dict[str, int] = field(default_factory=dict)  # found, by variant
 
 
-def open_model(ground: Ground, attention: str = "") -> tuple[Any, models.Hardware]:
+def open_model(ground: Ground, attention: str = "") -> tuple[Any, opening_.Hardware]:
     """The embedder and the hardware, as a stage opens them."""
     base = ground.base
     compute = base.compute
     if attention:
         compute = compute.model_copy(update={"attention": attention})
-    hardware = models.settle(compute)
+    hardware = opening_.settle(compute)
     # Pages are stored inside their own budgets, and so the largest one fits them all.
     pixels = base.pixels.model_copy(update={"max": max(ground.size["pixels"])})
-    return models.open_embedder(base.base, pixels, hardware, ground.root), hardware
+    return opening_.open_embedder(base.base, pixels, hardware, ground.root), hardware
 
 
 def free() -> None:
@@ -103,7 +105,7 @@ def train(
 
 def other_attention(ground: Ground) -> Iterator[Row]:
     """Training on SDPA, where that is not what was chosen anyway."""
-    if models.settle(ground.base.compute).attention == "sdpa":
+    if opening_.settle(ground.base.compute).attention == "sdpa":
         yield {"note": "left out: SDPA is what was chosen, flash-attn is not installed"}
     else:
         yield from train(ground, "SDPA", attention="sdpa", mini_batch=known(ground))
@@ -117,15 +119,15 @@ def known(ground: Ground) -> int | str:
 def encode(ground: Ground) -> Iterator[Row]:
     """One row per pixel budget."""
     model, _ = open_model(ground)
-    hardware = models.settle(ground.base.compute, scoring=True)
+    hardware = opening_.settle(ground.base.compute, scoring=True)
     first, batch = ground.size["pixels"][0], ground.base.compute.encode_batch
     for pixels in ground.size["pixels"]:
         # As many pixels in a batch, and in all, whatever the budget.
         pages = ground.size["pages"] * first // pixels
         at_once = min(batch * first // pixels, pages // 2)
         budget = ground.base.pixels.model_copy(update={"max": pixels})
-        corpus = planning.synthetic_corpus(ground.root / f"c{pixels}", budget, pages, 0)
-        tokens = models.check_budget(model, corpus.image(0), budget)
+        corpus = predicting.synthetic_corpus(ground.root / f"c{pixels}", budget, pages, 0)
+        tokens = opening_.check_budget(model, corpus.image(0), budget)
         page = model.preprocess([corpus.image(0)], prompt=model.prompts["document"])
         flops = forward_flops(model[0].model.config, page)
         speed = measuring.measure_encoding(model, corpus, hardware, at_once, pages)
@@ -142,8 +144,8 @@ def encode(ground: Ground) -> Iterator[Row]:
 def rerank(ground: Ground) -> Iterator[Row]:
     """Pairs a second, each with a page of its own."""
     base = ground.base
-    hardware = models.settle(base.compute, scoring=True)
-    model = models.open_reranker(base.reranker, base.pixels, hardware, ground.root)
+    hardware = opening_.settle(base.compute, scoring=True)
+    model = opening_.open_reranker(base.reranker, base.pixels, hardware, ground.root)
     count = len(ground.corpus.queries)
     pairs = pd.DataFrame(
         {"query_id": [f"q{n}" for n in range(count)], "page_id": [f"p{n}" for n in range(count)]}
@@ -164,33 +166,33 @@ def rerank(ground: Ground) -> Iterator[Row]:
 
 
 def predicted(ground: Ground) -> Iterator[Row]:
-    """A short training with dev and a checkpoint, predicted as `stages.plan` does, then done."""
+    """A short training with dev and a checkpoint, predicted as `tools.plan` does, then done."""
     base, size = ground.base, ground.size
     rows, dev = size["batch"] * size["predicted_steps"], size["dev"]
     knobs = base.embedder.model_copy(update={"epochs": 1.0, "evaluations": 1, "dev_pages": dev})
-    corpus = planning.synthetic_corpus(ground.root / "short", base.pixels, rows, NEGATIVES, dev)
+    corpus = predicting.synthetic_corpus(ground.root / "short", base.pixels, rows, NEGATIVES, dev)
     started = time.perf_counter()
     model, hardware = open_model(ground)
     opening = time.perf_counter() - started
     shared = (base.loss, base.compute, hardware)
     with tempfile.TemporaryDirectory(dir=ground.root) as scratch:
         speed = measuring.measure_training(
-            model, corpus, planning.synthetic_rows(rows, NEGATIVES), knobs, *shared, 3,
+            model, corpus, predicting.synthetic_rows(rows, NEGATIVES), knobs, *shared, 3,
             Path(scratch), save=True,
         )  # fmt: skip
-    costs = planning.measure_costs(
+    costs = predicting.measure_costs(
         model, corpus, hardware, base.compute.encode_batch, opening, speed, size["batch"]
     )
-    expected = planning.train_seconds(costs, *planning.schedule(knobs, rows), dev, dev)
+    expected = predicting.train_seconds(costs, *predicting.schedule(knobs, rows), dev, dev)
     del model
     free()
-    negatives = planning.synthetic_rows(rows, NEGATIVES).rename(
+    negatives = predicting.synthetic_rows(rows, NEGATIVES).rename(
         columns={"negative_0_id": "page_id"}
     )
     started = time.perf_counter()
     model, _ = open_model(ground)
-    training.train_embedder(model, corpus, negatives, knobs, *shared, 0, ground.root / "actual")
-    models.save(model, ground.root / "tuned")
+    embedder.train_embedder(model, corpus, negatives, knobs, *shared, 0, ground.root / "actual")
+    opening_.save(model, ground.root / "tuned")
     took = time.perf_counter() - started
     parts = ", ".join(f"{name} {seconds:.3g}" for name, seconds in costs._asdict().items())
     yield {"note": f"predicted {expected:.1f} s, took {took:.1f} s; seconds: {parts}"}

@@ -16,10 +16,11 @@ import pandas as pd
 import stages
 from benchmarks import roots
 from benchmarks.roots import ROOT
-from pagefinder import params, work
-from pagefinder.corpus import Corpus
-from pagefinder.ranking import documents_of, qrels_of
-from pagefinder.statistics import gain
+from pagefinder import params
+from pagefinder.data.corpus import Corpus
+from pagefinder.evaluation.significance import gain
+from pagefinder.retrieval.runs import documents_of, qrels_of
+from pagefinder.runtime import outputs
 
 HEADS = ("logit", "dense")
 STAGES = ("train_reranker", "evaluate_reranker")
@@ -32,7 +33,7 @@ def lay_out(content: dict, head: str, root: Path) -> Path:
     code = [path for stage in STAGES for path in stages.code(stage)]
     shared = (*NEEDED, content["checkpoints"])
     inputs = [*dict.fromkeys(code), *(root / name for name in shared)]
-    folder = work.checkpoints(f"heads/{head}", (content["seed"], knobs), inputs, root)
+    folder = outputs.checkpoints(f"heads/{head}", (content["seed"], knobs), inputs, root)
     for name in shared:
         if not (root / name).exists():
             sys.exit(f"error: {name} is missing: run `make repro` first")
@@ -69,7 +70,7 @@ def compare(content: dict, root: Path = ROOT) -> tuple[pd.DataFrame, dict[str, f
 
 def main() -> None:
     """Print the comparison as a Markdown table."""
-    work.configure_logging()
+    outputs.configure_logging()
     content = params.read(ROOT / "params.yaml")
     params.parse(content)
     table, won = compare(content)

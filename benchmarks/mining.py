@@ -23,12 +23,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pagefinder import corpus as tables
 from pagefinder import params
-from pagefinder.corpus import Corpus
-from pagefinder.excluding import qrel_rows, settle_rules
-from pagefinder.mining import mine, wanted_by_query
-from pagefinder.nearest import Vectors, open_vectors
+from pagefinder.data import corpus as tables
+from pagefinder.data.corpus import Corpus
+from pagefinder.mining.negatives import mine, wanted_by_query
+from pagefinder.mining.rules import qrel_rows, settle_rules
+from pagefinder.retrieval.nearest import Vectors, open_vectors
 
 ROOT = Path(__file__).parents[1]
 

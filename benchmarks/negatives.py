@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import dvc.api
 import pandas as pd
 
-from pagefinder.statistics import gain
+from pagefinder.evaluation.significance import gain
 
 # The same number of negatives each, the source's own left out so that only mining differs.
 VARIANTS = {

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image, ImageDraw
 
-from pagefinder import pixels
+import stages
+from pagefinder.data import pixels
 from pagefinder.sources import table
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +76,7 @@ def run(stage: str, root: Path, kill_after: float | None = None) -> tuple[float,
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", f"stages.{stage}"],
+        [sys.executable, "-m", *stages.command(stage)],
         cwd=root,
         env=environment,
         start_new_session=True,

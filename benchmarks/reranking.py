@@ -21,9 +21,10 @@ import pandas as pd
 import torch
 from sentence_transformers.util import batch_to_device
 
-from pagefinder import models, params, scoring
-from pagefinder.corpus import Corpus
-from pagefinder.models import Hardware
+from pagefinder import params
+from pagefinder.data.corpus import Corpus
+from pagefinder.models import opening, scoring
+from pagefinder.models.opening import Hardware
 from pagefinder.params import Params
 
 ROOT = Path(__file__).parents[1]
@@ -40,9 +41,9 @@ def timed(work: Callable[[], object], device: str) -> float:
 
 def measure(root: Path, knobs: Params, queries: int, rounds: int) -> pd.DataFrame:
     """Median seconds per query of the three ways, pages per second, ratio to the forward pass."""
-    hardware = models.settle(knobs.compute, scoring=True)
+    hardware = opening.settle(knobs.compute, scoring=True)
     corpus = Corpus(root / "data/corpus")
-    model = models.open_reranker(
+    model = opening.open_reranker(
         knobs.reranker, knobs.pixels, hardware, root, root / "models/reranker"
     )
     found = pd.read_parquet(root / "data/candidates.parquet").query("split == 'eval'")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+import stages
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -29,5 +31,5 @@ def write_params(content: dict, folder: Path) -> None:
 def run_stage(name: str, folder: Path) -> None:
     """Run a stage of this code in `folder`, in a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", f"stages.{name}"]
+    command = [sys.executable, "-m", *stages.command(name)]
     subprocess.run(command, check=True, cwd=folder, env=environment)

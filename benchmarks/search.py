@@ -31,8 +31,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pagefinder.nearest import Vectors, nearest
-from pagefinder.quantizing import (
+from pagefinder.retrieval.nearest import Vectors, nearest
+from pagefinder.retrieval.precisions import (
     PRECISIONS,
     Int8,
     View,
@@ -43,7 +43,7 @@ from pagefinder.quantizing import (
     pack_rows,
     unpack,
 )
-from pagefinder.vector_search import SHORTLIST, Task, rescored, search
+from pagefinder.retrieval.vector_search import SHORTLIST, Task, rescored, search
 
 K = 10
 RESCORE = 4

@@ -16,9 +16,10 @@ from pathlib import Path
 import stages
 from benchmarks import roots
 from benchmarks.roots import ROOT
-from pagefinder import params, work
+from pagefinder import params
 from pagefinder.reporting import spread
-from stages import readme
+from pagefinder.runtime import outputs
+from tools import readme
 
 STAGES = (
     "download prepare encode_base mine train_embedder encode_tuned evaluate_embedder candidates "
@@ -34,7 +35,7 @@ def lay_out(content: dict, seed: int, root: Path) -> Path:
     content = content | {"seed": seed, "compare": []}
     code = [path for stage in STAGES for path in stages.code(stage)]
     inputs = [*dict.fromkeys(code), root / content["checkpoints"]]
-    folder = work.checkpoints("seeds/run", content, inputs, root)
+    folder = outputs.checkpoints("seeds/run", content, inputs, root)
     (folder / "data/compare").mkdir(parents=True, exist_ok=True)
     roots.share((content["checkpoints"], content["input"]), root, folder)
     roots.write_params(content, folder)
@@ -44,7 +45,7 @@ def lay_out(content: dict, seed: int, root: Path) -> Path:
 def measure(folder: Path) -> dict[str, object]:
     """Run the stages that are not done yet; the figures of the run."""
     for stage in STAGES:
-        done = folder / work.WORK / "done" / stage
+        done = folder / outputs.WORK / "done" / stage
         if not done.exists():
             roots.run_stage(stage, folder)
             done.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +62,7 @@ def run(content: dict, seeds: list[int], root: Path = ROOT) -> dict[str, dict[st
         folder = lay_out(content, seed, root)
         log.info("seed %d, in %s", seed, folder)
         measured[str(seed)] = measure(folder)
-    work.write_json(root / SEEDS, measured, root)
+    outputs.write_json(root / SEEDS, measured, root)
     return measured
 
 
@@ -70,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[13, 14, 15])
     options = parser.parse_args()
-    work.configure_logging()
+    outputs.configure_logging()
     content = params.read(ROOT / "params.yaml")
     params.parse(content)
     table = spread.table(run(content, options.seeds))

@@ -40,23 +40,17 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 
 from benchmarks import roots
-from pagefinder import examples, excluding, measuring, models, params
-from pagefinder.corpus import Corpus
+from pagefinder import params
+from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
+from pagefinder.evaluation.significance import gain
+from pagefinder.layout import BASE_VECTORS, COMPARE_VECTORS, CORPUS, EMBEDDER, NEGATIVES, PER_QUERY
+from pagefinder.mining import rules as rules_
+from pagefinder.models import opening
 from pagefinder.params import Params
-from pagefinder.statistics import gain
-from stages import (
-    BASE_VECTORS,
-    COMPARE_VECTORS,
-    CORPUS,
-    EMBEDDER,
-    NEGATIVES,
-    PER_QUERY,
-    encode_base,
-    encode_tuned,
-    evaluate_embedder,
-    train_embedder,
-)
+from pagefinder.training import batches
+from stages import encode, evaluate_embedder, train_embedder
+from tools import measuring
 
 STEPS = 4  # counted when bfloat16 is compared with float32
 SCORES = "tuned.ndcg@10"
@@ -75,8 +69,10 @@ def linked(root: Path, folder: Path, settings: Params) -> Path:
 
 def ours(settings: Params, root: Path) -> None:
     """Train and evaluate by the stages."""
-    for stage in (encode_base, train_embedder, encode_tuned, evaluate_embedder):
-        stage.main(settings, root)
+    encode.main(settings, root, "base")
+    train_embedder.main(settings, root)
+    encode.main(settings, root, "tuned")
+    evaluate_embedder.main(settings, root)
 
 
 def per_query(root: Path) -> pd.DataFrame:
@@ -87,15 +83,15 @@ def per_query(root: Path) -> pd.DataFrame:
 def reference(settings: Params, root: Path, weights: str) -> SentenceTransformer:
     """Train and evaluate as the public recipe does."""
     knobs, corpus = settings.embedder, Corpus(root / CORPUS)
-    hardware = models.settle(settings.compute)
-    model = models.open_embedder(settings.base, settings.pixels, hardware, root)
+    hardware = opening.settle(settings.compute)
+    model = opening.open_embedder(settings.base, settings.pixels, hardware, root)
     if weights == "bf16":
         model.to(torch.bfloat16)
-    rules = excluding.settle_rules(settings.mine, settings.data.source)
-    known = excluding.qrel_rows(corpus, "train")
-    excluded = excluding.exclusions(corpus, rules, known[known["relevance"] > 0])
+    rules = rules_.settle_rules(settings.mine, settings.data.source)
+    known = rules_.qrel_rows(corpus, "train")
+    excluded = rules_.exclusions(corpus, rules, known[known["relevance"] > 0])
     negatives = pd.read_parquet(root / NEGATIVES)
-    rows = examples.embedder_rows(corpus, negatives, settings.seed, excluded)
+    rows = batches.embedder_rows(corpus, negatives, settings.seed, excluded)
     loss = MatryoshkaLoss(
         model,
         CachedMultipleNegativesRankingLoss(
@@ -173,10 +169,10 @@ def evaluator(task: dict[str, dict], dimension: int | None = None) -> Informatio
 def speed(settings: Params, root: Path, precision: str) -> measuring.Speed:
     """A few steps of our training in a precision."""
     compute = settings.compute.model_copy(update={"precision": precision})
-    hardware = models.settle(compute)
-    model = models.open_embedder(settings.base, settings.pixels, hardware, root)
+    hardware = opening.settle(compute)
+    model = opening.open_embedder(settings.base, settings.pixels, hardware, root)
     corpus = Corpus(root / CORPUS)
-    rows = examples.embedder_rows(corpus, pd.read_parquet(root / NEGATIVES), settings.seed)
+    rows = batches.embedder_rows(corpus, pd.read_parquet(root / NEGATIVES), settings.seed)
     return measuring.measure_training(
         model,
         corpus,
@@ -194,9 +190,9 @@ def rescored(model: SentenceTransformer, settings: Params, root: Path, own: Path
     """Scores of the reference's model by the stages that score ours, whose root is `own`."""
     # What the trainer put around the forward pass would compute in bfloat16 here too.
     extract_model_from_parallel(model, keep_fp32_wrapper=False)
-    models.save(model.float(), root / EMBEDDER)
+    opening.save(model.float(), root / EMBEDDER)
     roots.share([BASE_VECTORS], own, root)
-    encode_tuned.main(settings, root)
+    encode.main(settings, root, "tuned")
     evaluate_embedder.main(settings, root)
     return per_query(root)
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from nano.documents import Sheet, family, word_sheet
 from nano.reranker import SPACE
-from pagefinder.drawing import COLUMNS, ROWS
+from pagefinder.sources.generated.drawing import COLUMNS, ROWS
 
 VISUAL_TOKENS = (ROWS // 2) * (COLUMNS // 4)
 GLYPHS = 95

@@ -21,8 +21,8 @@ from nano.words import (
     UNITS,
     VOWELS,
 )
-from pagefinder import drawing
-from pagefinder.drawing import Canvas
+from pagefinder.sources.generated import drawing
+from pagefinder.sources.generated.drawing import Canvas
 
 ORDINALS = ("first", "second", "third", "fourth")
 QUARTERS = {f"Q{n}": f"{word} quarter" for n, word in enumerate(ORDINALS, 1)}

@@ -16,7 +16,14 @@ from transformers import PreTrainedTokenizerFast
 
 from nano import documents
 from nano.reranker import SPACE
-from pagefinder.drawing import COLUMNS, ROWS, Canvas, fill_cells, new_canvas, write
+from pagefinder.sources.generated.drawing import (
+    COLUMNS,
+    ROWS,
+    Canvas,
+    fill_cells,
+    new_canvas,
+    write,
+)
 
 CHARACTERS = " " + "".join(sorted({chr(code).lower() for code in range(33, 127)}))
 CODE = {character: number for number, character in enumerate(CHARACTERS)}

@@ -53,12 +53,17 @@ class Loss(Section):
     matryoshka_dims_per_step: Annotated[int, Field(ge=-1)]
 
 
-class Veto(Section):
-    """A cross-encoder that drops negatives it takes for answers."""
+class RerankerModel(Section):
+    """A cross-encoder of query and page."""
 
     model: str
     revision: str
     instruction: str
+
+
+class Veto(RerankerModel):
+    """A cross-encoder that drops negatives it takes for answers."""
+
     max_score: Share
 
 
@@ -227,13 +232,10 @@ class Embedder(Training):
         return dims
 
 
-class Reranker(Training):
+class Reranker(Training, RerankerModel):
     """Fine-tuning of the reranker, and the depths it is measured at."""
 
-    model: str
-    revision: str
     head: Literal["logit", "dense"]
-    instruction: str
     negatives: Positive
     dev_queries: Positive
     fusion_queries: Positive

@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from pagefinder import launching, params, work
+from pagefinder import params
 from pagefinder.errors import InputError
 from pagefinder.params import Params
+from pagefinder.runtime import outputs, processes
 
 log = logging.getLogger(__name__)
 
@@ -24,23 +26,18 @@ os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 # Where this code lies, whatever folder a stage works in.
 HOME = Path(__file__).parents[1]
 
-CORPUS = Path("data/corpus")
-SOURCE = Path("data/source")
-QUARANTINE = Path("data/quarantine.parquet")
-BASE_VECTORS = Path("data/embeddings/base")
-TUNED_VECTORS = Path("data/embeddings/tuned")
-COMPARE_VECTORS = Path("data/compare")
-NEGATIVES = Path("data/negatives.parquet")
-CANDIDATES = Path("data/candidates.parquet")
-AUDIT = Path("data/audit")
-RUNS = Path("data/runs")
-PER_QUERY = Path("data/per_query")
-EMBEDDER = Path("models/embedder")
-RERANKER = Path("models/reranker")
-RELEASE = Path("models/release")
-METRICS = Path("metrics")
-PLOTS = Path("metrics/plots")
-REPORT = Path("metrics/report")
+
+def pipeline() -> dict[str, Any]:
+    """The stages of dvc.yaml by name."""
+    content = yaml.safe_load((HOME / "dvc.yaml").read_text(encoding="utf-8"))
+    stages: dict[str, Any] = content["stages"]
+    return stages
+
+
+def command(stage: str) -> list[str]:
+    """Module and arguments that a stage runs, e.g. ["stages.encode", "base"]."""
+    words: list[str] = pipeline()[stage]["cmd"].split()
+    return words[2:]
 
 
 def code(stage: str) -> list[Path]:
@@ -49,8 +46,8 @@ def code(stage: str) -> list[Path]:
     The modules are those that dvc.yaml lists among the stage's deps: one list for DVC and for what
     an interrupted stage goes on from.
     """
-    stages = yaml.safe_load((HOME / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    listed = [dep for dep in stages[stage]["deps"] if dep.startswith(("stages/", "pagefinder/"))]
+    deps = pipeline()[stage]["deps"]
+    listed = [dep for dep in deps if dep.startswith(("stages/", "pagefinder/"))]
     return [HOME / name for name in (*listed, "requirements.lock")]
 
 
@@ -63,27 +60,36 @@ def resume_folder(stage: str, knobs: object, inputs: Iterable[Path], root: Path)
         inputs: Files and folders, relative to `root` or absolute.
         root: The folder that the stage works in.
     """
-    return work.checkpoints(stage, knobs, [*(root / path for path in inputs), *code(stage)], root)
+    return outputs.checkpoints(
+        stage, knobs, [*(root / path for path in inputs), *code(stage)], root
+    )
 
 
 def run(
-    main: Callable[[Params, Path], None], root: Path = Path(), *, distributed: bool = False
+    main: Callable[[Params, Path], None],
+    root: Path = Path(),
+    *,
+    stage: str = "",
+    distributed: bool = False,
 ) -> None:
     """Run a stage's `main` on the params of `root`; a user's mistake ends in one line.
+
+    `stage` is its name in dvc.yaml, where its module bears another.
 
     A `distributed` stage runs in `compute.processes` processes. The first holds the stage's lock
     and writes its outputs; the others wait until it has the lock.
     """
-    work.configure_logging()
-    name = Path(main.__code__.co_filename).stem
+    outputs.configure_logging()
+    module = Path(main.__code__.co_filename).stem
+    name = stage or module
     try:
         checked = params.load(root / "params.yaml")
         if distributed:
-            launching.relaunch(f"stages.{name}", checked.compute.processes)
-        with launching.joined():
-            alone = work.stage(name, root) if launching.is_first() else contextlib.nullcontext()
+            processes.relaunch(f"stages.{module}", checked.compute.processes)
+        with processes.joined():
+            alone = outputs.stage(name, root) if processes.is_first() else contextlib.nullcontext()
             with alone:
-                launching.wait()
+                processes.wait()
                 main(checked, root)
     except InputError as error:
         log.error("error: %s", error)
@@ -92,12 +98,12 @@ def run(
         log.error("%s: interrupted; the next `dvc repro` goes on from here", name)
         sys.exit(130)
     except Exception as error:
-        if not work.is_disk_full(error):
+        if not outputs.is_disk_full(error):
             raise
         log.error(
             "error: the disk of %s is full: free some space, then run again; checkpoints written "
             "so far are kept in %s",
             root.resolve(),
-            work.WORK,
+            outputs.WORK,
         )
         sys.exit(1)

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from pagefinder import work
+from pagefinder.layout import SOURCE
 from pagefinder.params import Params
+from pagefinder.runtime import outputs
 from pagefinder.sources import storing, writing
-from stages import SOURCE, resume_folder, run
+from stages import resume_folder, run
 
 
 def main(params: Params, root: Path = Path()) -> None:
@@ -15,7 +16,7 @@ def main(params: Params, root: Path = Path()) -> None:
     knobs = (params.seed, params.data, source.provenance, _files(root / named))
     scratch = resume_folder("download", knobs, [], root)
     writing.write(source, scratch)
-    with work.output(root / SOURCE, root) as target:
+    with outputs.output(root / SOURCE, root) as target:
         writing.publish(scratch, target)
 
 

@@ -4,25 +4,36 @@ from functools import partial
 from pathlib import Path
 
 import stages
-from pagefinder import dimensions, evaluation, work
-from pagefinder.baselines import baseline_runs
-from pagefinder.corpus import Corpus
+from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
-from pagefinder.nearest import open_vectors
+from pagefinder.evaluation import dimensions, embedder
+from pagefinder.evaluation.baselines import baseline_runs
+from pagefinder.layout import (
+    BASE_VECTORS,
+    COMPARE_VECTORS,
+    CORPUS,
+    METRICS,
+    PER_QUERY,
+    PLOTS,
+    RUNS,
+    TUNED_VECTORS,
+)
 from pagefinder.params import Params
-from pagefinder.ranking import DEPTH, metrics_per_query
-from pagefinder.vector_search import search, task
+from pagefinder.retrieval.nearest import open_vectors
+from pagefinder.retrieval.runs import DEPTH, metrics_per_query
+from pagefinder.retrieval.vector_search import search, task
+from pagefinder.runtime import outputs
 
 
 def main(params: Params, root: Path = Path()) -> None:
     """Search the stored vectors; write runs, per-query tables, metrics and plot data."""
     knobs, seed, device = params.evaluate, params.seed, params.compute.device
-    corpus = Corpus(root / stages.CORPUS)
+    corpus = Corpus(root / CORPUS)
     test = task(corpus, "eval")
     if not test.query_ids:
         raise InputError("the corpus has no eval query with an answer: give its source some")
-    folders = {"base": root / stages.BASE_VECTORS, "tuned": root / stages.TUNED_VECTORS}
-    folders |= {name: root / stages.COMPARE_VECTORS / name for name in params.compare}
+    folders = {"base": root / BASE_VECTORS, "tuned": root / TUNED_VECTORS}
+    folders |= {name: root / COMPARE_VECTORS / name for name in params.compare}
     models = {name: open_vectors(path, corpus) for name, path in folders.items()}
     own = {name: models[name] for name in ("base", "tuned")}
     width = own["tuned"].pages.shape[1]
@@ -40,25 +51,25 @@ def main(params: Params, root: Path = Path()) -> None:
     runs |= baseline_runs(test, **wanted, seed=seed, device=device)
     if knobs.distractors == "all":
         every = task(corpus, "eval", distractors=True)
-        runs |= {name + evaluation.FAR: find(every, model) for name, model in own.items()}
+        runs |= {name + embedder.FAR: find(every, model) for name, model in own.items()}
     scored = {name: metrics_per_query(run, test.qrels) for name, run in runs.items()}
 
-    about = evaluation.about_queries(test)
+    about = embedder.about_queries(test)
     draws = {"resamples": knobs.bootstrap, "seed": seed}
-    claims = evaluation.comparisons(scored, about["document_id"].tolist(), **draws)
-    slices = evaluation.slices(about, scored, **draws)
-    evaluation.write_runs(runs, test.qrels, root / stages.RUNS / "embedder", root)
-    tables = root / stages.PER_QUERY
-    evaluation.write_per_query(about, scored, tables / "embedder.parquet", root)
-    evaluation.write_csv(claims, tables / "embedder_comparisons.csv", root)
-    evaluation.write_csv(slices, tables / "embedder_slices.csv", root)
-    sizes = evaluation.model_sizes(folders, scored)
-    evaluation.write_csv(sizes, tables / "embedder_models.csv", root)
-    evaluation.write_csv(table, root / stages.PLOTS / "dimensions.csv", root)
-    metrics = root / stages.METRICS
-    content = evaluation.embedder_metrics(scored, list(params.compare), claims)
-    work.write_json(metrics / "embedder.json", content, root)
-    work.write_json(metrics / "dimensions.json", figures, root)
+    claims = embedder.comparisons(scored, about["document_id"].tolist(), **draws)
+    slices = embedder.slices(about, scored, **draws)
+    embedder.write_runs(runs, test.qrels, root / RUNS / "embedder", root)
+    tables = root / PER_QUERY
+    embedder.write_per_query(about, scored, tables / "embedder.parquet", root)
+    embedder.write_csv(claims, tables / "embedder_comparisons.csv", root)
+    embedder.write_csv(slices, tables / "embedder_slices.csv", root)
+    sizes = embedder.model_sizes(folders, scored)
+    embedder.write_csv(sizes, tables / "embedder_models.csv", root)
+    embedder.write_csv(table, root / PLOTS / "dimensions.csv", root)
+    metrics = root / METRICS
+    content = embedder.embedder_metrics(scored, list(params.compare), claims)
+    outputs.write_json(metrics / "embedder.json", content, root)
+    outputs.write_json(metrics / "dimensions.json", figures, root)
 
 
 if __name__ == "__main__":

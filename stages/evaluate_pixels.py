@@ -5,12 +5,13 @@ from pathlib import Path
 import pandas as pd
 
 import stages
-from pagefinder import budgets, evaluation
-from pagefinder.corpus import Corpus
+from pagefinder import layout
+from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
-from pagefinder.nearest import open_vectors
+from pagefinder.evaluation import embedder, pixel_budgets
 from pagefinder.params import Params
-from pagefinder.vector_search import task
+from pagefinder.retrieval.nearest import open_vectors
+from pagefinder.retrieval.vector_search import task
 
 
 def main(params: Params, root: Path = Path()) -> None:
@@ -23,14 +24,14 @@ def main(params: Params, root: Path = Path()) -> None:
             f"evaluate.pixel_budgets names {wrong[0]}: give budgets from {floor} to below "
             f"pixels.max {params.pixels.max}, at which the pages are stored"
         )
-    test = task(Corpus(root / stages.CORPUS), "eval")
-    vectors = open_vectors(root / stages.TUNED_VECTORS, test.corpus)
+    test = task(Corpus(root / layout.CORPUS), "eval")
+    vectors = open_vectors(root / layout.TUNED_VECTORS, test.corpus)
     queries = vectors.queries[test.query_rows]
-    rows = [budgets.measure(test, params.pixels, queries, vectors.pages[test.page_rows])]
+    rows = [pixel_budgets.measure(test, params.pixels, queries, vectors.pages[test.page_rows])]
     for pixels in extra.values():
-        pages = budgets.encode(params, pixels, test, root / stages.EMBEDDER, root)
-        rows.append(budgets.measure(test, pixels, queries, pages))
-    evaluation.write_csv(pd.DataFrame(rows), root / stages.PLOTS / "pixels.csv", root)
+        pages = pixel_budgets.encode(params, pixels, test, root / layout.EMBEDDER, root)
+        rows.append(pixel_budgets.measure(test, pixels, queries, pages))
+    embedder.write_csv(pd.DataFrame(rows), root / layout.PLOTS / "pixels.csv", root)
 
 
 if __name__ == "__main__":

@@ -4,22 +4,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from pagefinder import models, reranking, work
-from pagefinder.corpus import Corpus
+from pagefinder.data.corpus import Corpus
+from pagefinder.evaluation import reranker
+from pagefinder.layout import CANDIDATES, CORPUS, METRICS, PER_QUERY, PLOTS, RERANKER, RUNS
+from pagefinder.models import opening
 from pagefinder.params import Params
-from pagefinder.ranking import write_run
-from stages import CANDIDATES, CORPUS, METRICS, PER_QUERY, PLOTS, RERANKER, RUNS, run
+from pagefinder.retrieval.runs import write_run
+from pagefinder.runtime import outputs
+from stages import run
 
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write metrics/reranker.json, runs, a per-query table and the depth curve."""
-    hardware = models.settle(params.compute, scoring=True)
+    hardware = opening.settle(params.compute, scoring=True)
     corpus = Corpus(root / CORPUS)
     candidates = pd.read_parquet(root / CANDIDATES)
-    tuned = models.open_reranker(params.reranker, params.pixels, hardware, root, root / RERANKER)
-    models.check_budget(tuned, corpus.image(0), models.on_own_grid(tuned, params.pixels))
-    base = models.open_reranker(params.reranker, params.pixels, hardware, root)
-    result = reranking.evaluate(
+    tuned = opening.open_reranker(params.reranker, params.pixels, hardware, root, root / RERANKER)
+    opening.check_budget(tuned, corpus.image(0), opening.on_own_grid(tuned, params.pixels))
+    base = opening.open_reranker(params.reranker, params.pixels, hardware, root)
+    result = reranker.evaluate(
         base,
         tuned,
         corpus,
@@ -30,12 +33,12 @@ def main(params: Params, root: Path = Path()) -> None:
         resamples=params.evaluate.bootstrap,
         seed=params.seed,
     )
-    work.write_json(root / METRICS / "reranker.json", result.metrics, root)
-    with work.output(root / PLOTS / "depth.csv", root) as path:
+    outputs.write_json(root / METRICS / "reranker.json", result.metrics, root)
+    with outputs.output(root / PLOTS / "depth.csv", root) as path:
         result.curve.to_csv(path, index=False)
-    with work.output(root / PER_QUERY / "reranker.parquet", root) as path:
+    with outputs.output(root / PER_QUERY / "reranker.parquet", root) as path:
         result.per_query.to_parquet(path, index=False)
-    with work.output(root / RUNS / "reranker", root) as folder:
+    with outputs.output(root / RUNS / "reranker", root) as folder:
         folder.mkdir(parents=True)
         for name, answers in result.runs.items():
             write_run(answers, folder / f"{name}.trec", name)

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pagefinder import releasing, work
+from pagefinder.layout import EMBEDDER, METRICS, RELEASE, RERANKER
 from pagefinder.params import Params
-from stages import EMBEDDER, METRICS, RELEASE, RERANKER, run
+from pagefinder.release import cards
+from pagefinder.runtime import outputs
+from stages import run
 
 
 def main(params: Params, root: Path = Path()) -> None:
@@ -18,20 +20,20 @@ def main(params: Params, root: Path = Path()) -> None:
 
     dimensions = metrics("dimensions.json")
     base, reranker = params.base, params.reranker
-    embedder_card = releasing.embedder_card(
+    embedder_card = cards.embedder_card(
         base.model, base.revision, metrics("embedder.json"), dimensions
     )
-    reranker_card = releasing.reranker_card(
+    reranker_card = cards.reranker_card(
         reranker.model, reranker.revision, reranker.instruction, metrics("reranker.json")
     )
-    with work.output(root / RELEASE, root) as folder:
-        releasing.release_embedder(
+    with outputs.output(root / RELEASE, root) as folder:
+        cards.release_embedder(
             root / EMBEDDER,
             folder / "embedder",
             int(dimensions["recommended"]["dimension"]),
             embedder_card,
         )
-        releasing.release_reranker(root / RERANKER, folder / "reranker", reranker_card)
+        cards.release_reranker(root / RERANKER, folder / "reranker", reranker_card)
 
 
 if __name__ == "__main__":

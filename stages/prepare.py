@@ -3,11 +3,13 @@
 import logging
 from pathlib import Path
 
-from pagefinder import corpus, work
+from pagefinder.data import corpus
+from pagefinder.layout import CORPUS, METRICS, QUARANTINE, SOURCE
 from pagefinder.params import Params
 from pagefinder.preparing import assemble
+from pagefinder.runtime import outputs
 from pagefinder.sources import storing
-from stages import CORPUS, METRICS, QUARANTINE, SOURCE, resume_folder, run
+from stages import resume_folder, run
 
 log = logging.getLogger(__name__)
 
@@ -16,12 +18,12 @@ def main(params: Params, root: Path = Path()) -> None:
     """Write the corpus, the quarantine and their summary."""
     knobs = (params.pixels, params.data.pdf.dpi)
     scratch = resume_folder("prepare", knobs, [SOURCE / storing.PROVENANCE], root)
-    with work.output(root / CORPUS, root) as target:
+    with outputs.output(root / CORPUS, root) as target:
         done = assemble.prepare(root / SOURCE, target, scratch, params)
-    with work.output(root / QUARANTINE, root) as path:
+    with outputs.output(root / QUARANTINE, root) as path:
         corpus.write_table(done.quarantine, assemble.QUARANTINE_SCHEMA, path)
-    work.write_json(root / METRICS / "corpus.json", done.metrics, root)
-    work.remove(scratch)
+    outputs.write_json(root / METRICS / "corpus.json", done.metrics, root)
+    outputs.remove(scratch)
     log.info("%s", assemble.sentence(done.metrics))
 
 

@@ -3,31 +3,32 @@
 from pathlib import Path
 
 import stages
-from pagefinder import reporting, work
-from pagefinder.corpus import Corpus
+from pagefinder import layout, reporting
+from pagefinder.data.corpus import Corpus
 from pagefinder.params import Params
 from pagefinder.reporting.inputs import Inputs
+from pagefinder.runtime import outputs
 
 
 def inputs(params: Params, root: Path) -> Inputs:
     """The files of the run in `root`."""
     return Inputs(
         params=params,
-        corpus=Corpus(root / stages.CORPUS),
-        metrics=root / stages.METRICS,
-        plots=root / stages.PLOTS,
-        runs=root / stages.RUNS,
-        per_query=root / stages.PER_QUERY,
-        audit=root / stages.AUDIT,
-        quarantine=root / stages.QUARANTINE,
-        provenance=root / stages.SOURCE / "provenance.json",
+        corpus=Corpus(root / layout.CORPUS),
+        metrics=root / layout.METRICS,
+        plots=root / layout.PLOTS,
+        runs=root / layout.RUNS,
+        per_query=root / layout.PER_QUERY,
+        audit=root / layout.AUDIT,
+        quarantine=root / layout.QUARANTINE,
+        provenance=root / layout.SOURCE / "provenance.json",
         lock=root / "requirements.lock",
     )
 
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write metrics/report: index.html, report.md and the plots."""
-    with work.output(root / stages.REPORT, root) as folder:
+    with outputs.output(root / layout.REPORT, root) as folder:
         reporting.write(inputs(params, root), folder)
 
 

@@ -4,28 +4,32 @@ from pathlib import Path
 
 import pandas as pd
 
-from pagefinder import excluding, launching, models, training, work
-from pagefinder.corpus import Corpus
+from pagefinder.data.corpus import Corpus
+from pagefinder.layout import CORPUS, EMBEDDER, NEGATIVES, PLOTS
+from pagefinder.mining import rules as rules_
+from pagefinder.models import opening
 from pagefinder.params import Params
-from stages import CORPUS, EMBEDDER, NEGATIVES, PLOTS, resume_folder, run
+from pagefinder.runtime import outputs, processes
+from pagefinder.training import embedder
+from stages import resume_folder, run
 
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write models/embedder and metrics/plots/embedder_training.csv."""
-    hardware = models.settle(params.compute)
-    model = models.open_embedder(params.base, params.pixels, hardware, root)
+    hardware = opening.settle(params.compute)
+    model = opening.open_embedder(params.base, params.pixels, hardware, root)
     corpus = Corpus(root / CORPUS)
     negatives = pd.read_parquet(root / NEGATIVES)
-    rules = excluding.settle_rules(params.mine, params.data.source)
-    known = excluding.qrel_rows(corpus, "train")
-    excluded = excluding.exclusions(corpus, rules, known[known["relevance"] > 0])
+    rules = rules_.settle_rules(params.mine, params.data.source)
+    known = rules_.qrel_rows(corpus, "train")
+    excluded = rules_.exclusions(corpus, rules, known[known["relevance"] > 0])
     beside = (rules.near_duplicates, rules.same_document_pages)
     knobs = (params.seed, params.loss, params.pixels, params.compute, params.base, params.embedder)
     inputs = [CORPUS, NEGATIVES, Path(params.checkpoints)]
     checkpoints = resume_folder("train_embedder", (*knobs, *beside), inputs, root)
-    curves = pd.DataFrame(columns=training.CURVE_COLUMNS)
+    curves = pd.DataFrame(columns=embedder.CURVE_COLUMNS)
     if params.embedder.epochs:
-        curves = training.train_embedder(
+        curves = embedder.train_embedder(
             model,
             corpus,
             negatives,
@@ -37,13 +41,13 @@ def main(params: Params, root: Path = Path()) -> None:
             checkpoints,
             excluded,
         )
-    if not launching.is_first():
+    if not processes.is_first():
         return
-    with work.output(root / PLOTS / "embedder_training.csv", root) as path:
+    with outputs.output(root / PLOTS / "embedder_training.csv", root) as path:
         curves.to_csv(path, index=False)
-    with work.output(root / EMBEDDER, root) as folder:
-        models.save(model, folder)
-    work.discard(checkpoints)
+    with outputs.output(root / EMBEDDER, root) as folder:
+        opening.save(model, folder)
+    outputs.discard(checkpoints)
 
 
 if __name__ == "__main__":

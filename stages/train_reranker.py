@@ -4,24 +4,27 @@ from pathlib import Path
 
 import pandas as pd
 
-from pagefinder import launching, models, training, work
-from pagefinder.corpus import Corpus
+from pagefinder.data.corpus import Corpus
+from pagefinder.layout import CANDIDATES, CORPUS, EMBEDDER, PLOTS, RERANKER
+from pagefinder.models import opening
 from pagefinder.params import Params
-from stages import CANDIDATES, CORPUS, EMBEDDER, PLOTS, RERANKER, resume_folder, run
+from pagefinder.runtime import outputs, processes
+from pagefinder.training import embedder
+from stages import resume_folder, run
 
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write models/reranker and metrics/plots/reranker_training.csv."""
-    hardware = models.settle(params.compute)
-    model = models.open_reranker(params.reranker, params.pixels, hardware, root)
+    hardware = opening.settle(params.compute)
+    model = opening.open_reranker(params.reranker, params.pixels, hardware, root)
     corpus = Corpus(root / CORPUS)
     candidates = pd.read_parquet(root / CANDIDATES)
     knobs = (params.seed, params.pixels, params.compute, params.reranker)
     inputs = [CORPUS, CANDIDATES, EMBEDDER, Path(params.checkpoints)]
     checkpoints = resume_folder("train_reranker", knobs, inputs, root)
-    curves = pd.DataFrame(columns=training.CURVE_COLUMNS)
+    curves = pd.DataFrame(columns=embedder.CURVE_COLUMNS)
     if params.reranker.epochs:
-        curves = training.train_reranker(
+        curves = embedder.train_reranker(
             model,
             corpus,
             candidates,
@@ -31,13 +34,13 @@ def main(params: Params, root: Path = Path()) -> None:
             params.seed,
             checkpoints,
         )
-    if not launching.is_first():
+    if not processes.is_first():
         return
-    with work.output(root / PLOTS / "reranker_training.csv", root) as path:
+    with outputs.output(root / PLOTS / "reranker_training.csv", root) as path:
         curves.to_csv(path, index=False)
-    with work.output(root / RERANKER, root) as folder:
-        models.save(model, folder)
-    work.discard(checkpoints)
+    with outputs.output(root / RERANKER, root) as folder:
+        opening.save(model, folder)
+    outputs.discard(checkpoints)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ import pyarrow as pa
 from PIL import Image
 from tqdm import tqdm
 
-from pagefinder import corpus, parallel
-from pagefinder.corpus import Corpus
+from pagefinder.data import corpus
+from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.params import Params
 from pagefinder.preparing import near_duplicates, pages
 from pagefinder.preparing.queries import Judged, judge
 from pagefinder.preparing.splits import Split, split_corpus
+from pagefinder.runtime import pool
 from pagefinder.sources import storing
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ def _make_pages(source: Path, scratch: Path, params: Params) -> list[Path]:
         )
         for shard, number in storing.units(source)
     ]
-    results = parallel.run(pages.work, tasks, pages.crashed, isolate=params.data.source == "pdf")
+    results = pool.run(pages.work, tasks, pages.crashed, isolate=params.data.source == "pdf")
     bar = tqdm(results, total=len(tasks), desc=f"{storing.BATCH_PAGES} pages", disable=None)
     return list(bar)
 
@@ -122,7 +123,7 @@ def _check_share(quarantine: pd.DataFrame, items: int, allowed: float) -> None:
 
 def _nothing(params: Params, found: int, what: str) -> str:
     return (
-        f"source {params.data.source} at {params.input!r} gave {found} usable pages but no {what}:"
+        f"source {params.data.source} gave {found} usable pages but no {what}:"
         " see docs/data.md for what a source needs"
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pagefinder import pixels
+from pagefinder.data import pixels
 from pagefinder.params import Pixels
 from pagefinder.sources import rendering, storing
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from pagefinder.corpus import Corpus
+from pagefinder.data.corpus import Corpus
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.words import change
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from pagefinder.corpus import Corpus
+from pagefinder.data.corpus import Corpus
 from pagefinder.params import Params
 
 

@@ -2,7 +2,7 @@
 
 USAGE = """\
 from pathlib import Path
-from pagefinder.corpus import Corpus
+from pagefinder.data.corpus import Corpus
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 question, pages = "How did revenue develop?", Corpus(Path("data/corpus")).images([0, 1])

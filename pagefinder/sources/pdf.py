@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pypdfium2
 
-from pagefinder import parallel
 from pagefinder.errors import InputError
+from pagefinder.runtime import pool
 from pagefinder.sources import storing
 from pagefinder.sources.pdf_queries import layout, phrases, questions, sections
 from pagefinder.sources.storing import Row, Source, SourcePage, SourceQuery
@@ -34,7 +34,7 @@ def open_source(folder: Path) -> Source:
         )
 
     def rows(start: int) -> Iterator[Row]:
-        yield from parallel.run(read_document, documents[start:], crashed, isolate=True)
+        yield from pool.run(read_document, documents[start:], crashed, isolate=True)
 
     def others(start: int) -> Iterator[Row]:
         problem = "path leaves the folder: a symbolic link"

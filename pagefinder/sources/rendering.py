@@ -8,7 +8,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 from PIL import Image
 
-from pagefinder import pixels
+from pagefinder.data import pixels
 from pagefinder.params import Pixels
 
 POINTS_PER_INCH = 72

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pagefinder.nearest import nearest
+from pagefinder.retrieval.nearest import nearest
 
 pytestmark = [
     pytest.mark.gpu,

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pagefinder import encoding, models, params
-from pagefinder.corpus import Corpus
+import stages
+from pagefinder import params
+from pagefinder.data.corpus import Corpus
+from pagefinder.models import encoding, opening
 
 ROOT = Path(__file__).parents[2]
 STAGES = (
@@ -50,7 +52,8 @@ def root(knobs, tmp_path_factory):
     (folder / "nano").mkdir()
     (folder / "nano/models").symlink_to(ROOT / "nano/models")
     for name in STAGES:
-        importlib.import_module(f"stages.{name}").main(knobs, folder)
+        module, *arguments = stages.command(name)
+        importlib.import_module(module).main(knobs, folder, *arguments)
     return folder
 
 
@@ -72,10 +75,10 @@ def test_vectors_are_those_of_the_cpu_in_float32(root, knobs):
     exact = knobs.compute.model_copy(
         update={"device": "cpu", "scoring": "fp32", "attention": "eager"}
     )
-    hardware = models.settle(exact, scoring=True)
+    hardware = opening.settle(exact, scoring=True)
     corpus = Corpus(root / "data/corpus")
     for saved, name in ((None, "base"), (root / "models/embedder", "tuned")):
-        model = models.open_embedder(knobs.base, knobs.pixels, hardware, root, saved)
+        model = opening.open_embedder(knobs.base, knobs.pixels, hardware, root, saved)
         expected = encoding.encode_pages(model, corpus, range(16), hardware, 16)
         found = np.load(root / "data/embeddings" / name / "pages.npy")[:16]
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-3)

@@ -7,7 +7,9 @@ from conftest import NEEDS_CUDA
 from tiny import tiny_params, write_tiny_corpus, write_vlm
 from transformers.utils import is_flash_attn_2_available
 
-from pagefinder import callbacks, encoding, models, scoring, training
+from pagefinder.models import encoding, opening, scoring
+from pagefinder.training import callbacks
+from pagefinder.training import embedder as embedder_
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +31,9 @@ def negatives():
 
 def train(root, corpus, folder, compute, **knobs):
     params = tiny_params(compute=compute, embedder=knobs)
-    hardware = models.settle(params.compute)
-    model = models.open_embedder(params.base, params.pixels, hardware, root)
-    curves = training.train_embedder(
+    hardware = opening.settle(params.compute)
+    model = opening.open_embedder(params.base, params.pixels, hardware, root)
+    curves = embedder_.train_embedder(
         model,
         corpus,
         negatives(),
@@ -47,8 +49,8 @@ def train(root, corpus, folder, compute, **knobs):
 
 def pages(root, corpus, compute, **changed):
     params = tiny_params(compute=compute | changed)
-    hardware = models.settle(params.compute)
-    model = models.open_embedder(params.base, params.pixels, hardware, root)
+    hardware = opening.settle(params.compute)
+    model = opening.open_embedder(params.base, params.pixels, hardware, root)
     return encoding.encode_pages(model, corpus, range(40), hardware, 8)
 
 
@@ -105,7 +107,7 @@ def test_reranking_gives_the_scores_of_the_cpu(compute, root, corpus):
     scores = []
     for one in (compute | {"attention": "sdpa"}, {"device": "cpu", "attention": "eager"}):
         params = tiny_params(compute=one | {"precision": "fp32"})
-        hardware = models.settle(params.compute)
-        model = models.open_reranker(params.reranker, params.pixels, hardware, root)
+        hardware = opening.settle(params.compute)
+        model = opening.open_reranker(params.reranker, params.pixels, hardware, root)
         scores.append(scoring.score_pairs(model, corpus, pairs, hardware, 2))
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-2)

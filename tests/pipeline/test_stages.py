@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import stages
 from pagefinder import params
 
 ROOT = Path(__file__).parents[2]
@@ -49,13 +50,18 @@ def small(**overrides: object) -> params.Params:
     return params.parse(content)
 
 
+def run_stage(name: str, knobs: params.Params, root: Path) -> None:
+    module, *arguments = stages.command(name)
+    importlib.import_module(module).main(knobs, root, *arguments)
+
+
 def run_all(root: Path, knobs: params.Params) -> None:
     (root / "data/raw").mkdir(parents=True)
     (root / "data/compare").mkdir()
     (root / "nano").mkdir()
     (root / "nano/models").symlink_to(ROOT / "nano/models")
     for name in ORDER:
-        importlib.import_module(f"stages.{name}").main(knobs, root)
+        run_stage(name, knobs, root)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +111,7 @@ def test_dimensions_and_files_agree_with_the_headline(root):
 
 def test_no_eval_page_is_trained_on(root):
     pages = pd.DataFrame(
-        importlib.import_module("pagefinder.corpus").Corpus(root / "data/corpus").pages
+        importlib.import_module("pagefinder.data.corpus").Corpus(root / "data/corpus").pages
     )
     split = pages.set_index("page_id")["split"]
     negatives = pd.read_parquet(root / "data/negatives.parquet")
@@ -119,7 +125,7 @@ def test_no_eval_page_is_trained_on(root):
 def test_released_models_reproduce_the_vectors(root):
     from sentence_transformers import SentenceTransformer
 
-    from pagefinder.corpus import Corpus
+    from pagefinder.data.corpus import Corpus
 
     model = SentenceTransformer(str(root / "models/release/embedder"), device="cpu")
     corpus = Corpus(root / "data/corpus")
@@ -132,7 +138,7 @@ def test_released_models_reproduce_the_vectors(root):
 def test_the_released_reranker_gives_the_metrics_scores(root):
     from sentence_transformers import CrossEncoder
 
-    from pagefinder.corpus import Corpus
+    from pagefinder.data.corpus import Corpus
 
     names = ["query", "q0", "page", "rank", "logit", "run"]
     run = pd.read_csv(root / "data/runs/reranker/tuned.trec", sep=" ", names=names)
@@ -162,7 +168,7 @@ def test_a_second_run_gives_the_same_bytes(root, tmp_path):
         "export",
         "report",
     ):
-        importlib.import_module(f"stages.{name}").main(small(), tmp_path)
+        run_stage(name, small(), tmp_path)
     for path in sorted(root.rglob("*")):
         relative = path.relative_to(root)
         if path.is_file() and relative.parts[0] in ("data", "metrics", "models"):
@@ -171,7 +177,6 @@ def test_a_second_run_gives_the_same_bytes(root, tmp_path):
 
 def test_stages_run_without_dvc():
     # As where it is not installed: the name cannot be imported.
-    code = (
-        f"import sys; sys.modules['dvc'] = None\nimport {', '.join(f'stages.{n}' for n in ORDER)}"
-    )
+    modules = sorted({stages.command(name)[0] for name in ORDER})
+    code = f"import sys; sys.modules['dvc'] = None\nimport {', '.join(modules)}"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

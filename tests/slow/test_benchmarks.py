@@ -8,7 +8,8 @@ import pytest
 import yaml
 from tiny import tiny_content, tiny_params, write_root
 
-from pagefinder import models, params
+from pagefinder import params
+from pagefinder.models import opening
 from stages import train_embedder
 
 pytestmark = pytest.mark.slow
@@ -92,9 +93,9 @@ def test_the_reranking_benchmark_runs(tmp_path):
 
     root = write_root(tmp_path)
     knobs = tiny_params()
-    hardware = models.settle(knobs.compute)
-    model = models.open_reranker(knobs.reranker, knobs.pixels, hardware, root)
-    models.save(model, root / "models/reranker")
+    hardware = opening.settle(knobs.compute)
+    model = opening.open_reranker(knobs.reranker, knobs.pixels, hardware, root)
+    opening.save(model, root / "models/reranker")
     rows = [
         (f"q{i}", f"p{page}", "eval", rank)
         for i in range(32, 36)

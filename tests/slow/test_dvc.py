@@ -179,7 +179,7 @@ def test_the_released_models_are_used_as_the_readme_says(clone, tmp_path):
     ranks = [line.split(maxsplit=2) for line in said.splitlines() if line.startswith("  ")]
     assert [rank for rank, *_ in ranks] == ["1", "2", "3"]
     assert {label for *_, label in ranks} == {"scan.png", "two.pdf, page 1", "two.pdf, page 2"}
-    listed = documented(clone, "python -m stages.push")
+    listed = documented(clone, "python -m tools.push")
     assert "models/release/embedder -> REPO_PREFIX-embedder" in listed
     assert "nothing was sent" in listed
 
@@ -287,7 +287,7 @@ def test_a_sweep_tries_every_combination(clone, sweep):
 
 def test_seeds_have_a_spread(clone, sweep):
     assert sorted(at["seed"] for at in sweep.values() if "seed" in at) == [14, 15]
-    lines = documented(clone, "python -m stages.spread").splitlines()
+    lines = documented(clone, "python -m tools.spread").splitlines()
     known = scores(clone)
     values = [tuned((clone / "metrics/embedder.json").read_text())]
     values += [known[name] for name, at in sweep.items() if "seed" in at]
@@ -297,7 +297,7 @@ def test_seeds_have_a_spread(clone, sweep):
     assert [float(number) for number in found[3:7]] == pytest.approx(wanted, abs=6e-5)
     assert sum("loss.temperature=" in line for line in lines) == 2
     assert "recommended.dimension" in documented(
-        clone, "python -m stages.spread tuned.recall@1 recommended.dimension"
+        clone, "python -m tools.spread tuned.recall@1 recommended.dimension"
     )
 
 

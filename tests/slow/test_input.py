@@ -9,8 +9,9 @@ import pytest
 import yaml
 from sources import CONTENT, ROOT, with_params, write_pdf
 
-from pagefinder.corpus import Corpus
-from stages import CORPUS, download, prepare
+from pagefinder.data.corpus import Corpus
+from pagefinder.layout import CORPUS
+from stages import download, prepare
 
 pytestmark = pytest.mark.slow
 

@@ -10,6 +10,8 @@ import pytest
 from killing import MOMENTS, embedder_bytes, kill_at
 from tiny import stage_environment, write_root
 
+import stages
+
 pytestmark = pytest.mark.slow
 
 # As in the default: a loader process runs ahead of the step that is lost.
@@ -18,7 +20,7 @@ LOADER = {"compute": {"workers": 1}}
 
 def run_stage(root, name="train_embedder"):
     return subprocess.run(
-        [sys.executable, "-m", f"stages.{name}"],
+        [sys.executable, "-m", *stages.command(name)],
         cwd=root,
         env=stage_environment(),
         capture_output=True,
@@ -28,7 +30,7 @@ def run_stage(root, name="train_embedder"):
 
 def start_stage(root, name="train_embedder"):
     return subprocess.Popen(
-        [sys.executable, "-m", f"stages.{name}"],
+        [sys.executable, "-m", *stages.command(name)],
         cwd=root,
         env=stage_environment(),
         stderr=subprocess.PIPE,
@@ -130,8 +132,8 @@ def test_encoding_goes_on_with_the_chunks_that_are_there(tmp_path):
     whole, torn = write_root(tmp_path / "whole"), write_root(tmp_path / "torn")
     code = (
         "import os, signal\n"
-        "from pagefinder import encoding\n"
-        "from stages import encode_base, run\n"
+        "from pagefinder.models import encoding\n"
+        "from stages import encode, run\n"
         "encoding.CHUNK = {encoding.PAGES: 12, encoding.QUERIES: 12}\n"
         "original, calls = encoding.encode_pages, []\n"
         "def mortal(*arguments):\n"
@@ -140,7 +142,7 @@ def test_encoding_goes_on_with_the_chunks_that_are_there(tmp_path):
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return original(*arguments)\n"
         "encoding.encode_pages = mortal\n"
-        "run(encode_base.main, distributed=True)\n"
+        "run(encode.main, stage='encode_base', distributed=True)\n"
     )
 
     def run(root, kill):

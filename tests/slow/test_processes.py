@@ -9,6 +9,8 @@ import pytest
 from safetensors.torch import load_file
 from tiny import stage_environment, write_root
 
+import stages
+
 pytestmark = pytest.mark.slow
 WEIGHTS = "models/embedder/model.safetensors"
 
@@ -27,7 +29,7 @@ def run_python(root, *arguments):
 
 
 def run_stage(root, name):
-    return run_python(root, "-m", f"stages.{name}")
+    return run_python(root, "-m", *stages.command(name))
 
 
 @pytest.mark.parametrize("mini_batch", [0, 1])
@@ -113,15 +115,16 @@ def test_two_processes_that_are_killed_go_on_to_the_same_bits(tmp_path):
 def test_encoding_in_two_processes_gives_the_same_vectors(tmp_path):
     # The corpus of 40 pages and 40 queries in four chunks each, so that both have some to encode.
     code = (
-        "from pagefinder import encoding, launching\n"
-        "from stages import encode_base, run\n"
+        "from pagefinder.models import encoding\n"
+        "from pagefinder.runtime import processes\n"
+        "from stages import encode, run\n"
         "encoding.CHUNK = {encoding.PAGES: 12, encoding.QUERIES: 12}\n"
         "original = encoding.encode_pages\n"
         "def told(*arguments):\n"
-        "    open(f'rank-{launching.rank()}', 'a').write('x')\n"
+        "    open(f'rank-{processes.rank()}', 'a').write('x')\n"
         "    return original(*arguments)\n"
         "encoding.encode_pages = told\n"
-        "run(encode_base.main, distributed=True)\n"
+        "run(encode.main, stage='encode_base', distributed=True)\n"
     )
     (tmp_path / "encode.py").write_text(code)
     vectors = []

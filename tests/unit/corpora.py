@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pagefinder import corpus
-from pagefinder.corpus import Corpus
+from pagefinder.data import corpus
+from pagefinder.data.corpus import Corpus
 
 
 def write_corpus(

@@ -6,9 +6,10 @@ import pytest
 import torch
 from tiny import tiny_params, write_tiny_corpus, write_vlm
 
-from pagefinder import ahead, encoding, examples, models, scoring
 from pagefinder.errors import InputError
-from pagefinder.models import Hardware
+from pagefinder.models import encoding, opening, prefetching, scoring
+from pagefinder.models.opening import Hardware
+from pagefinder.training import batches
 
 PARAMS = tiny_params()
 PLAIN, AHEAD = Hardware("cpu", None, "eager"), Hardware("cpu", None, "eager", ahead=1)
@@ -28,8 +29,8 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def embedder(root):
-    models.settle(PARAMS.compute)
-    return models.open_embedder(PARAMS.base, PARAMS.pixels, PLAIN, root)
+    opening.settle(PARAMS.compute)
+    return opening.open_embedder(PARAMS.base, PARAMS.pixels, PLAIN, root)
 
 
 def test_a_batch_has_the_same_bits(embedder, corpus):
@@ -57,9 +58,9 @@ def test_chunks_that_are_no_multiple_of_the_batch_stay_in_order(
 
 
 def test_dev_scores_are_the_same(embedder, corpus, monkeypatch):
-    evaluator = examples.dev_retrieval(corpus, PARAMS.embedder, 4, seed=1)
+    evaluator = batches.dev_retrieval(corpus, PARAMS.embedder, 4, seed=1)
     plain = evaluator(embedder)
-    examples.encode_ahead(evaluator, corpus, AHEAD)
+    batches.encode_ahead(evaluator, corpus, AHEAD)
     monkeypatch.setattr(embedder, "encode_document", None)
     assert evaluator(embedder) == pytest.approx(plain)
 
@@ -67,7 +68,7 @@ def test_dev_scores_are_the_same(embedder, corpus, monkeypatch):
 @pytest.mark.parametrize("head", ["logit", "dense"])
 def test_scores_are_the_same(root, corpus, head):
     reranker = PARAMS.reranker.model_copy(update={"head": head})
-    model = models.open_reranker(reranker, PARAMS.pixels, PLAIN, root)
+    model = opening.open_reranker(reranker, PARAMS.pixels, PLAIN, root)
     pairs = pd.DataFrame(
         [(f"q{i % 7:02}", f"p{i * 5 % 11:02}") for i in range(23)], columns=["query_id", "page_id"]
     )
@@ -85,7 +86,7 @@ def test_a_users_mistake_comes_back_as_one_line():
             raise InputError("page 3 no longer decodes")
         return {"number": number}
 
-    made = ahead.prepared(range(10), prepare, AHEAD)
+    made = prefetching.prepared(range(10), prepare, AHEAD)
     assert [next(made)["number"] for _ in range(3)] == [0, 1, 2]
     with pytest.raises(InputError, match="^page 3 no longer decodes$"):
         next(made)
@@ -93,10 +94,10 @@ def test_a_users_mistake_comes_back_as_one_line():
 
 def test_only_a_gpu_is_prepared_for_and_need_not_repeat_its_bits(monkeypatch):
     compute = PARAMS.compute.model_copy(update={"workers": 4})
-    assert models.settle(compute).ahead == 0
+    assert opening.settle(compute).ahead == 0
     assert torch.are_deterministic_algorithms_enabled()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
-    assert models.settle(compute.model_copy(update={"device": "cuda"})).ahead == 4
+    assert opening.settle(compute.model_copy(update={"device": "cuda"})).ahead == 4
     assert not torch.are_deterministic_algorithms_enabled()
-    models.settle(compute)
+    opening.settle(compute)

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from test_mining import default_params, hand_made, project, random_corpus, rules
 
-from pagefinder import auditing
-from pagefinder.excluding import qrel_rows
-from pagefinder.mining import mine, wanted_by_query
-from stages import METRICS
+from pagefinder.layout import METRICS
+from pagefinder.mining import audit as audit_
+from pagefinder.mining.negatives import mine, wanted_by_query
+from pagefinder.mining.rules import qrel_rows
 from stages.mine import main as make_negatives
 
 
@@ -18,8 +18,8 @@ def audit(corpus, vectors, settings) -> tuple[pd.DataFrame, dict]:
     known = qrel_rows(corpus, "train")
     wanted = wanted_by_query(known, settings.negatives)
     pairs = mine(corpus, vectors, settings, known, wanted, seed=1)
-    audited = auditing.with_positives(pairs, vectors, known)
-    return pairs, auditing.summary(audited, wanted, corpus)
+    audited = audit_.with_positives(pairs, vectors, known)
+    return pairs, audit_.summary(audited, wanted, corpus)
 
 
 @pytest.mark.parametrize("range_max", [5, 20, 500])
@@ -47,13 +47,13 @@ def test_false_negatives_where_every_right_page_is_known(tmp_path) -> None:
     """By hand: nine pages in the window, one of them right, which the first rule drops."""
     corpus, vectors = hand_made(tmp_path, near_duplicates=[])
     pairs, _ = audit(corpus, vectors, rules(relative_margin=0.05))
-    found = auditing.false_negatives(pairs)
+    found = audit_.false_negatives(pairs)
     assert found.pop("before") == pytest.approx(1 / 9)
     assert set(found.values()) == {0.0}
     assert {"after_positive", "after_relative_margin", "kept"} <= set(found)
     # It can fail: a right page that slips through counts.
     slipped = pairs.assign(rule=np.where(pairs["rule"] == "positive", "kept", pairs["rule"]))
-    assert auditing._rates(slipped, pairs["rule"] == "positive")["kept"] == pytest.approx(1 / 3)
+    assert audit_._rates(slipped, pairs["rule"] == "positive")["kept"] == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(("source", "said"), [("generated", True), ("table", False)])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from test_evaluate_embedder import build, metrics, settings
 
-import stages
+from pagefinder import layout
 from pagefinder.errors import InputError
 from pagefinder.params import Pixels
 from stages import evaluate_embedder, evaluate_pixels
@@ -32,11 +32,11 @@ def test_every_budget_is_encoded_with_its_own_pixels(tmp_path, monkeypatch) -> N
 
     def encode(params, pixels, test, saved, root):
         seen.append(pixels)
-        assert saved == tmp_path / stages.EMBEDDER
-        stored = np.load(tmp_path / stages.TUNED_VECTORS / "pages.npy")[test.page_rows]
+        assert saved == tmp_path / layout.EMBEDDER
+        stored = np.load(tmp_path / layout.TUNED_VECTORS / "pages.npy")[test.page_rows]
         return np.roll(stored, 1, axis=0) if pixels.max == 2048 else stored
 
-    monkeypatch.setattr("pagefinder.budgets.encode", encode)
+    monkeypatch.setattr("pagefinder.evaluation.pixel_budgets.encode", encode)
     evaluate_pixels.main(settings(pixel_budgets=[2048, 40960]), tmp_path)
     table = pd.read_csv(tmp_path / "metrics/plots/pixels.csv").set_index("max_pixels")
     assert [pixels.max for pixels in seen] == [2048, 40960]

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from pagefinder import drawing
+from pagefinder.sources.generated import drawing
 
 DIGEST = "d35e144c174772cf3c24f4ca4af452e6bfef3c545aefbad44b604f8e663e3a25"
 

@@ -12,10 +12,11 @@ from tokenizers import models as tokenizer_models
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from pagefinder import models, params
-from pagefinder.corpus import Corpus
+from pagefinder import params
+from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
-from stages import encode_base, encode_compare
+from pagefinder.models import opening
+from stages import encode
 
 WORDS = ["<pad>", "<s>", "</s>", "<unk>", "where", "is", "revenue", "plant", "bank", "find"]
 
@@ -60,7 +61,7 @@ def settings(**other: object) -> params.Params:
 
 
 def vectors(root, knobs) -> tuple[np.ndarray, np.ndarray]:
-    encode_compare.main(knobs, root, "other")
+    encode.main(knobs, root, "other")
     folder = root / "data/compare/other"
     return np.load(folder / "pages.npy"), np.load(folder / "queries.npy")
 
@@ -70,7 +71,7 @@ def test_a_compared_model_has_its_own_prompts_and_pixels(root):
     content = tiny_content()
     base = content["profiles"]["cpu"]["base"]
     same = {key: base[key] for key in ("model", "pooling", "query_prompt", "page_prompt")}
-    encode_base.main(params.parse(content), root)
+    encode.main(params.parse(content), root)
     stored = [np.load(root / f"data/embeddings/base/{name}.npy") for name in ("pages", "queries")]
     pages, queries = vectors(root, settings(**same))
     np.testing.assert_array_equal(pages, stored[0])
@@ -84,7 +85,7 @@ def test_a_compared_model_has_its_own_prompts_and_pixels(root):
     np.testing.assert_array_equal(unchanged, queries)
     about = json.loads((root / "data/compare/other/about.json").read_text())
     knobs = params.parse(content)
-    model = models.open_embedder(knobs.base, knobs.pixels, models.settle(knobs.compute), root)
+    model = opening.open_embedder(knobs.base, knobs.pixels, opening.settle(knobs.compute), root)
     assert about == {"parameters": sum(weight.numel() for weight in model.parameters())}
 
 
@@ -101,7 +102,7 @@ def test_a_compared_model_may_have_another_grid(root, monkeypatch, caplog):
     # By hand: within 96 x 64 pixels 96 x 48 fits, which is 4 x 2 tokens; on a grid of 32, 3 x 2.
     assert "visual tokens of the first page (96x64): 8" in caplog.text
     with pytest.raises(InputError, match="set pixels.multiple to the model's patch size"):
-        encode_base.main(params.parse(tiny_content(base={"model": "models/other_grid"})), root)
+        encode.main(params.parse(tiny_content(base={"model": "models/other_grid"})), root)
 
 
 def test_a_larger_budget_than_the_stored_pages_have_is_warned_about(root, caplog):
@@ -128,5 +129,5 @@ def test_a_dual_encoder_sees_pages_as_it_was_made_to(root, tmp_path, saved):
 
 
 def test_a_name_that_is_not_compared_is_refused(root):
-    with pytest.raises(InputError, match="'base' is not among compare: other"):
-        encode_compare.main(settings(model="models/vlm"), root, "base")
+    with pytest.raises(InputError, match="'third' is not among compare: other"):
+        encode.main(settings(model="models/vlm"), root, "third")

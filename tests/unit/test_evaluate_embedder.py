@@ -13,7 +13,7 @@ import pytest
 import vector_corpus
 from ir_measures import R, nDCG
 
-import stages
+from pagefinder import layout
 from pagefinder import params as params_module
 from pagefinder.errors import InputError
 from stages import evaluate_embedder
@@ -33,13 +33,13 @@ def settings(**evaluate: object) -> params_module.Params:
 
 
 def build(root: Path, **options: bool) -> Path:
-    vector_corpus.write(root / stages.CORPUS, **options)
+    vector_corpus.write(root / layout.CORPUS, **options)
     for folder, noise in (
-        (stages.BASE_VECTORS, 2.2),
-        (stages.TUNED_VECTORS, 0.9),
-        (stages.COMPARE_VECTORS / "other", 2.6),
+        (layout.BASE_VECTORS, 2.2),
+        (layout.TUNED_VECTORS, 0.9),
+        (layout.COMPARE_VECTORS / "other", 2.6),
     ):
-        vector_corpus.encode(root / stages.CORPUS, root / folder, noise)
+        vector_corpus.encode(root / layout.CORPUS, root / folder, noise)
     return root
 
 
@@ -230,14 +230,14 @@ def test_no_text_and_no_documents(tmp_path) -> None:
 
 
 def test_too_few_documents_have_no_interval(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("pagefinder.statistics.FEWEST_DOCUMENTS", 11)
+    monkeypatch.setattr("pagefinder.evaluation.significance.FEWEST_DOCUMENTS", 11)
     evaluate_embedder.main(settings(), build(tmp_path))
     assert metrics(tmp_path, "embedder")["gain"].keys() == {"ndcg@10", "documents"}
 
 
 def test_vectors_of_another_corpus(tmp_path) -> None:
     build(tmp_path)
-    pages = tmp_path / stages.TUNED_VECTORS / "pages.npy"
+    pages = tmp_path / layout.TUNED_VECTORS / "pages.npy"
     np.save(pages, np.load(pages)[:-1])
     with pytest.raises(InputError, match="holds 123 vectors"):
         evaluate_embedder.main(settings(), tmp_path)
@@ -251,7 +251,7 @@ def test_bm25_finds_the_words(root) -> None:
 
 
 def test_text_embedder_that_is_not_installed(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("pagefinder.baselines.TEXT_PACKAGE", "no_such_package")
+    monkeypatch.setattr("pagefinder.evaluation.baselines.TEXT_PACKAGE", "no_such_package")
     with pytest.raises(InputError, match=r"pip install 'pagefinder\[text\]'"):
         evaluate_embedder.main(settings(text_embedder=True), build(tmp_path))
 

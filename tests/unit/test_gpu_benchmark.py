@@ -11,7 +11,8 @@ from transformers import Qwen3VLProcessor
 
 from benchmarks import gpu, gpu_gradients, gpu_model, gpu_rows
 from nano import architecture
-from pagefinder import models, planning
+from pagefinder.models import opening
+from tools import predicting
 
 SIZE = gpu_model.SIZES["tiny"]
 
@@ -22,8 +23,8 @@ def embedder(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     gpu_model.write_model(root / "model", SIZE, "cpu")
     base = gpu_model.settings(SIZE, "cpu")
-    hardware = models.settle(base.compute.model_copy(update={"attention": "eager"}))
-    return models.open_embedder(base.base, base.pixels, hardware, root)
+    hardware = opening.settle(base.compute.model_copy(update={"attention": "eager"}))
+    return opening.open_embedder(base.base, base.pixels, hardware, root)
 
 
 @pytest.mark.parametrize(
@@ -149,8 +150,8 @@ def test_a_processor_that_wants_a_video_part_gets_one(monkeypatch):
 def test_a_measurement_says_its_mini_batch_and_loading(tmp_path):
     gpu_model.write_model(tmp_path / "model", SIZE, "cpu")
     base = gpu_model.settings(SIZE, "cpu")
-    corpus = planning.synthetic_corpus(tmp_path / "corpus", base.pixels, 8, 1)
-    ground = gpu_rows.Ground(base, tmp_path, corpus, planning.synthetic_rows(8, 1), SIZE, 1e12)
+    corpus = predicting.synthetic_corpus(tmp_path / "corpus", base.pixels, 8, 1)
+    ground = gpu_rows.Ground(base, tmp_path, corpus, predicting.synthetic_rows(8, 1), SIZE, 1e12)
     (row,) = gpu_rows.train(ground, "ours", mini_batch=2)
     assert row["mini-batch"] == "2"
     assert gpu_rows.known(ground) == 2

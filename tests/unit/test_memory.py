@@ -7,8 +7,11 @@ import pytest
 import torch
 from tiny import tiny_params, write_tiny_corpus, write_vlm
 
-from pagefinder import examples, launching, memory, models, training
 from pagefinder.errors import InputError
+from pagefinder.models import opening
+from pagefinder.runtime import processes as processes_
+from pagefinder.training import batches, embedder
+from pagefinder.training import mini_batch as mini_batch_
 
 
 def card(largest, attempts):
@@ -33,13 +36,13 @@ def card(largest, attempts):
 )
 def test_the_largest_that_fits_is_found(largest, found, tried):
     attempts = []
-    assert memory.largest_mini_batch(card(largest, attempts), 64) == found
+    assert mini_batch_.largest_mini_batch(card(largest, attempts), 64) == found
     assert attempts == tried
 
 
 def test_too_small_a_card_is_said_with_the_mends():
     with pytest.raises(InputError, match="not even one .*gradient_checkpointing"):
-        memory.largest_mini_batch(card(0, []), 64)
+        mini_batch_.largest_mini_batch(card(0, []), 64)
 
 
 def test_other_errors_are_not_taken_for_a_small_card():
@@ -47,7 +50,7 @@ def test_other_errors_are_not_taken_for_a_small_card():
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        memory.largest_mini_batch(attempt, 64)
+        mini_batch_.largest_mini_batch(attempt, 64)
 
 
 @pytest.fixture
@@ -56,18 +59,18 @@ def trainer(tmp_path):
     write_vlm(tmp_path / "models/vlm")
     corpus = write_tiny_corpus(tmp_path / "corpus")
     params = tiny_params()
-    hardware = models.settle(params.compute)
-    model = models.open_embedder(params.base, params.pixels, hardware, tmp_path)
+    hardware = opening.settle(params.compute)
+    model = opening.open_embedder(params.base, params.pixels, hardware, tmp_path)
     pairs = [(f"q{i:02}", f"p{(i + 1) % 24:02}") for i in range(24)]
     negatives = pd.DataFrame(pairs, columns=["query_id", "page_id"])
-    rows = examples.embedder_rows(corpus, negatives, 1)
+    rows = batches.embedder_rows(corpus, negatives, 1)
     arguments = (params.embedder, params.loss, params.compute, hardware, 1, tmp_path / "run", None)
-    return training.embedder_trainer(model, corpus, rows, *arguments), corpus, rows, params
+    return embedder.embedder_trainer(model, corpus, rows, *arguments), corpus, rows, params
 
 
 def test_the_probe_takes_real_steps_and_leaves_everything_as_it_was(trainer, monkeypatch):
     trainer, corpus, rows, params = trainer
-    original, tried = training._matryoshka, []
+    original, tried = embedder._matryoshka, []
 
     def small_card(model, knobs, loss, mini_batch, gather=True):
         assert not gather
@@ -76,11 +79,11 @@ def test_the_probe_takes_real_steps_and_leaves_everything_as_it_was(trainer, mon
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(model, knobs, loss, mini_batch, gather)
 
-    monkeypatch.setattr(training, "_matryoshka", small_card)
+    monkeypatch.setattr(embedder, "_matryoshka", small_card)
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     states = torch.get_rng_state(), random.getstate()
-    hardware = models.settle(params.compute)
-    found = training._fitting_mini_batch(
+    hardware = opening.settle(params.compute)
+    found = embedder._fitting_mini_batch(
         trainer, corpus, rows, params.embedder, params.loss, hardware
     )
     assert found == 1
@@ -95,9 +98,9 @@ def test_the_probe_takes_real_steps_and_leaves_everything_as_it_was(trainer, mon
 def test_auto_on_a_cpu_is_said_with_the_mend(tmp_path, trainer):
     trainer, corpus, rows, params = trainer
     knobs = params.embedder.model_copy(update={"mini_batch": "auto"})
-    hardware = models.settle(params.compute)
+    hardware = opening.settle(params.compute)
     with pytest.raises(InputError, match="mini_batch is auto, which needs CUDA: name a number"):
-        training.embedder_trainer(
+        embedder.embedder_trainer(
             trainer.model, corpus, rows, knobs, params.loss, params.compute, hardware, 1,
             tmp_path, None,
         )  # fmt: skip
@@ -106,10 +109,10 @@ def test_auto_on_a_cpu_is_said_with_the_mend(tmp_path, trainer):
 def probed(trainer, params, mini_batch, hardware):
     """The probe of three examples with one mini-batch only."""
     model, loss = trainer.model, params.loss
-    return memory.probe(
+    return mini_batch_.probe(
         model,
         [trainer.train_dataset[i] for i in range(3)],
-        lambda _: training._matryoshka(model, params.embedder, loss, mini_batch, gather=False),
+        lambda _: embedder._matryoshka(model, params.embedder, loss, mini_batch, gather=False),
         trainer.data_collator,
         trainer.collect_features,
         hardware,
@@ -120,7 +123,7 @@ def probed(trainer, params, mini_batch, hardware):
 def test_both_passes_of_the_probe_compute_in_the_precision_of_training(trainer, mini_batch):
     """The cached loss embeds again in its backward pass, outside of any block around the loss."""
     trainer, _, _, params = trainer
-    hardware = models.Hardware("cpu", torch.bfloat16, "eager")
+    hardware = opening.Hardware("cpu", torch.bfloat16, "eager")
     layer = trainer.model[0].model.language_model.layers[0].mlp.down_proj
     seen = []
     handle = layer.register_forward_hook(lambda module, given, output: seen.append(output.dtype))
@@ -137,14 +140,14 @@ def test_adam_and_the_exchange_of_gradients_are_set_aside(
 ):
     trainer, _, _, params = trainer
     held = []
-    monkeypatch.setattr(launching, "processes", lambda: processes)
-    monkeypatch.setattr(launching, "smallest", lambda value: value)
+    monkeypatch.setattr(processes_, "count", lambda: processes)
+    monkeypatch.setattr(processes_, "smallest", lambda value: value)
     monkeypatch.setattr(
-        memory,
+        mini_batch_,
         "_room",
-        lambda device, reserved: held.append(reserved) or memory._same_random("cpu"),
+        lambda device, reserved: held.append(reserved) or mini_batch_._same_random("cpu"),
     )
-    probed(trainer, params, 0, models.settle(params.compute))
+    probed(trainer, params, 0, opening.settle(params.compute))
     weights = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     assert held == [bytes_each * weights]
 
@@ -160,9 +163,9 @@ def test_a_single_card_without_a_number_can_be_probed(monkeypatch):
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda card: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda card: 2**30)
     monkeypatch.setattr(torch, "empty", lambda count, dtype, device: (count, device))
-    with memory._room("cuda", 100):
-        assert fractions == [(memory.SHARE, 1)]
-    assert fractions == [(memory.SHARE, 1), (1.0, 1)]
+    with mini_batch_._room("cuda", 100):
+        assert fractions == [(mini_batch_.SHARE, 1)]
+    assert fractions == [(mini_batch_.SHARE, 1), (1.0, 1)]
 
 
 def test_the_random_state_of_the_card_is_put_back(monkeypatch):
@@ -172,6 +175,6 @@ def test_the_random_state_of_the_card_is_put_back(monkeypatch):
     monkeypatch.setattr(
         torch.cuda, "set_rng_state", lambda state, device: states.update(cuda=state)
     )
-    with memory._same_random("cuda"):
+    with mini_batch_._same_random("cuda"):
         states["cuda"] = 8
     assert states == {"cuda": 7}

@@ -8,11 +8,20 @@ import pandas as pd
 import pytest
 from corpora import write_corpus
 
-from pagefinder import auditing, candidates, params
-from pagefinder.excluding import qrel_rows, settle_rules
-from pagefinder.mining import KEPT, SPARE, choose, mine, wanted_by_query
-from pagefinder.nearest import Vectors, open_vectors
-from stages import AUDIT, BASE_VECTORS, CANDIDATES, CORPUS, METRICS, NEGATIVES, TUNED_VECTORS
+from pagefinder import params
+from pagefinder.layout import (
+    AUDIT,
+    BASE_VECTORS,
+    CANDIDATES,
+    CORPUS,
+    METRICS,
+    NEGATIVES,
+    TUNED_VECTORS,
+)
+from pagefinder.mining import audit, candidates
+from pagefinder.mining.negatives import KEPT, SPARE, choose, mine, wanted_by_query
+from pagefinder.mining.rules import qrel_rows, settle_rules
+from pagefinder.retrieval.nearest import Vectors, open_vectors
 from stages.candidates import main as make_candidates
 from stages.mine import main as make_negatives
 
@@ -117,7 +126,7 @@ def test_a_query_without_survivors_stays_and_is_counted(tmp_path) -> None:
     known = qrel_rows(corpus, "train")
     wanted = wanted_by_query(known, 2)
     pairs = mine(corpus, vectors, rules(max_score=-0.5), known, wanted, seed=1)
-    metrics = auditing.summary(auditing.with_positives(pairs, vectors, known), wanted, corpus)
+    metrics = audit.summary(audit.with_positives(pairs, vectors, known), wanted, corpus)
     assert metrics["queries"] == {"mined": 1, "short": 1, "without": 1}
     assert metrics["kept"] == {"mined": 0, "given": 0}
     assert metrics["dropped"]["max_score"] == 7
@@ -161,7 +170,7 @@ def test_given_negatives_keep_the_order_of_their_source(tmp_path, sampling) -> N
 
 
 def test_a_page_with_many_twins_widens_only_its_own_querys_search(tmp_path, monkeypatch) -> None:
-    from pagefinder import mining
+    from pagefinder.mining import negatives as negatives_
 
     random = np.random.default_rng(3)
     pages = [{"page_id": f"p{row:03}", "split": "train"} for row in range(300)]
@@ -176,13 +185,13 @@ def test_a_page_with_many_twins_widens_only_its_own_querys_search(tmp_path, monk
     unit = (unit / np.linalg.norm(unit, axis=1, keepdims=True)).astype(np.float32)
     vectors = Vectors(unit[300:], unit[:300])
     settings, known = rules(range_max=5, sampling="weighted"), qrel_rows(corpus, "train")
-    searched, original = [], mining.nearest
+    searched, original = [], negatives_.nearest
 
     def counted(queries, pages, k, **keywords):
         searched.append((len(queries), k))
         return original(queries, pages, k, **keywords)
 
-    monkeypatch.setattr(mining, "nearest", counted)
+    monkeypatch.setattr(negatives_, "nearest", counted)
     pairs = mine(corpus, vectors, settings, known, wanted_by_query(known, 2), seed=1)
     assert searched == [(3, 6), (2, 15), (1, 206)]
     assert pairs["query"].is_monotonic_increasing
@@ -190,7 +199,7 @@ def test_a_page_with_many_twins_widens_only_its_own_querys_search(tmp_path, monk
     def wide(queries, pages, k, **keywords):
         return original(queries, pages, 300, **keywords)
 
-    monkeypatch.setattr(mining, "nearest", wide)
+    monkeypatch.setattr(negatives_, "nearest", wide)
     expected = mine(corpus, vectors, settings, known, wanted_by_query(known, 2), seed=1)
     pd.testing.assert_frame_equal(pairs, expected)
 
@@ -313,7 +322,7 @@ def test_same_negatives_as_sentence_transformers(tmp_path, settings) -> None:
     ours = rules(**settings)
     known = qrel_rows(corpus, "train")
     pairs = mine(corpus, vectors, ours, known, wanted_by_query(known, ours.negatives), seed=1)
-    named = auditing.with_ids(pairs[pairs["rule"] == KEPT], corpus)
+    named = audit.with_ids(pairs[pairs["rule"] == KEPT], corpus)
     found = named.groupby("query_id")["page_id"].agg(list).to_dict()
 
     positives = [
@@ -404,14 +413,14 @@ def test_mine_writes_the_same_bytes_twice(tmp_path) -> None:
 
 
 def open_pages(root: Path, split: str) -> list[str]:
-    from pagefinder.corpus import Corpus
+    from pagefinder.data.corpus import Corpus
 
     corpus = Corpus(root / CORPUS)
     return corpus.pages["page_id"][corpus.page_rows(split)].tolist()
 
 
 def open_positives(root: Path, split: str) -> dict[str, dict[str, int]]:
-    from pagefinder.corpus import Corpus
+    from pagefinder.data.corpus import Corpus
 
     return Corpus(root / CORPUS).positives(split)
 
@@ -430,7 +439,7 @@ def test_hidden_positives_are_counted_after_every_rule(tmp_path) -> None:
 
     def rates(**changed):
         settings = rules(**changed)
-        return auditing.hidden_positives(search, corpus, settings, known, wanted, seed=1)
+        return audit.hidden_positives(search, corpus, settings, known, wanted, seed=1)
 
     # One of p0 and p1 is hidden among three pages; both lie within 5% of one another.
     found = rates()
@@ -441,7 +450,7 @@ def test_hidden_positives_are_counted_after_every_rule(tmp_path) -> None:
     assert filtered["after_range_min"] == pytest.approx(1 / 3)
     assert filtered["after_relative_margin"] == filtered["kept"] == 0
     alone = known[known["query"] == 1]
-    assert auditing.hidden_positives(search, corpus, rules(), alone, wanted[[1]], seed=1) is None
+    assert audit.hidden_positives(search, corpus, rules(), alone, wanted[[1]], seed=1) is None
 
 
 def test_candidates(tmp_path) -> None:
@@ -514,8 +523,8 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
 
     from PIL import Image
 
-    from pagefinder import models
-    from pagefinder.vetoing import open_veto
+    from pagefinder.mining.veto import open_veto
+    from pagefinder.models import opening
 
     def png(grey: int) -> dict:
         file = io.BytesIO()
@@ -540,10 +549,10 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
         return Reranker()
 
     hardware = SimpleNamespace(precision=contextlib.nullcontext)
-    monkeypatch.setattr(models, "settle", lambda compute, scoring: hardware)
-    monkeypatch.setattr(models, "open_reranker", open_reranker)
-    monkeypatch.setattr(models, "on_own_grid", lambda model, pixels: pixels)
-    monkeypatch.setattr(models, "check_budget", lambda *_: None)
+    monkeypatch.setattr(opening, "settle", lambda compute, scoring: hardware)
+    monkeypatch.setattr(opening, "open_reranker", open_reranker)
+    monkeypatch.setattr(opening, "on_own_grid", lambda model, pixels: pixels)
+    monkeypatch.setattr(opening, "check_budget", lambda *_: None)
     veto = {"model": "some/judge", "revision": "1", "instruction": "Right?", "max_score": 0.5}
     answers = open_veto(default_params(veto=veto), corpus, tmp_path)
     assert opened == [("some/judge", "1", "Right?")]

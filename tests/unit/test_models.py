@@ -9,24 +9,18 @@ import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from tiny import blank, tiny_params, write_tiny_corpus, write_vlm
 
-from pagefinder import (
-    callbacks,
-    encoding,
-    examples,
-    launching,
-    models,
-    releasing,
-    reranking,
-    resuming,
-    scoring,
-    training,
-    vetoing,
-)
 from pagefinder.errors import InputError
+from pagefinder.evaluation import reranker as reranker_
+from pagefinder.mining import veto as veto_
+from pagefinder.models import encoding, opening, scoring
 from pagefinder.params import Pixels
+from pagefinder.release import cards
+from pagefinder.runtime import processes
+from pagefinder.training import batches, callbacks, checkpoints
+from pagefinder.training import embedder as embedder_
 
 PARAMS = tiny_params()
-HARDWARE = models.settle(PARAMS.compute)
+HARDWARE = opening.settle(PARAMS.compute)
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +37,11 @@ def corpus(tmp_path_factory):
 
 def embedder(root, **knobs):
     base = PARAMS.base.model_copy(update=knobs)
-    return models.open_embedder(base, PARAMS.pixels, HARDWARE, root)
+    return opening.open_embedder(base, PARAMS.pixels, HARDWARE, root)
 
 
 def reranker(root, **knobs):
-    return models.open_reranker(
+    return opening.open_reranker(
         PARAMS.reranker.model_copy(update=knobs), PARAMS.pixels, HARDWARE, root
     )
 
@@ -87,16 +81,16 @@ def test_missing_cuda_and_missing_flash_attention_are_said():
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     with pytest.raises(InputError, match="compute.device is 'cuda'"):
-        models.settle(PARAMS.compute.model_copy(update={"device": "cuda"}))
+        opening.settle(PARAMS.compute.model_copy(update={"device": "cuda"}))
     with pytest.raises(InputError, match="flash-attn or CUDA is missing"):
-        models.settle(PARAMS.compute.model_copy(update={"attention": "flash_attention_2"}))
+        opening.settle(PARAMS.compute.model_copy(update={"attention": "flash_attention_2"}))
 
 
 def test_each_process_has_a_card_of_its_own(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert launching.local_device("cuda") == "cuda:1"
-    assert launching.local_device("cpu") == "cpu"
+    assert processes.local_device("cuda") == "cuda:1"
+    assert processes.local_device("cpu") == "cpu"
 
 
 def test_a_model_blind_to_images_is_refused(root, tmp_path):
@@ -104,7 +98,7 @@ def test_a_model_blind_to_images_is_refused(root, tmp_path):
 
     SentenceTransformer(modules=[BoW(vocab=["a"])]).save_pretrained(str(tmp_path / "blind"))
     with pytest.raises(InputError, match="but no image"):
-        models.open_embedder(
+        opening.open_embedder(
             PARAMS.base.model_copy(update={"model": "blind"}), PARAMS.pixels, HARDWARE, tmp_path
         )
 
@@ -113,22 +107,22 @@ def test_an_error_names_the_section_that_the_model_stands_in(root, tmp_path):
     nobody = {"model": "nobody", "pooling": ""}
     base = PARAMS.base.model_copy(update=nobody)
     with pytest.raises(InputError, match=r"compare_models.a.model is 'nobody'.*models.a.revision"):
-        models.open_embedder(base, PARAMS.pixels, HARDWARE, tmp_path, section="compare_models.a")
+        opening.open_embedder(base, PARAMS.pixels, HARDWARE, tmp_path, section="compare_models.a")
     fresh = PARAMS.base.model_copy(update={"pooling": ""})
     with pytest.raises(InputError, match=r"compare_models.a.model .* set compare_models.a.pooling"):
-        models.open_embedder(fresh, PARAMS.pixels, HARDWARE, root, section="compare_models.a")
+        opening.open_embedder(fresh, PARAMS.pixels, HARDWARE, root, section="compare_models.a")
     veto = PARAMS.mine.veto.model_copy(update={"model": "nobody"})
     mine = PARAMS.mine.model_copy(update={"veto": veto})
     with pytest.raises(InputError, match=r"mine.veto.model is 'nobody'.* mine.veto.revision"):
-        vetoing.open_veto(PARAMS.model_copy(update={"mine": mine}), None, tmp_path)
+        veto_.open_veto(PARAMS.model_copy(update={"mine": mine}), None, tmp_path)
 
 
 def test_the_pixel_budget_is_what_the_model_really_sees(root):
     model = embedder(root)
-    assert models.check_budget(model, blank(), PARAMS.pixels) == 6
-    assert models.visual_tokens(model, blank(960, 640)) == 6
+    assert opening.check_budget(model, blank(), PARAMS.pixels) == 6
+    assert opening.visual_tokens(model, blank(960, 640)) == 6
     with pytest.raises(InputError, match="24 visual tokens|6 visual tokens"):
-        models.check_budget(model, blank(), Pixels(min=256, max=6144, multiple=16))
+        opening.check_budget(model, blank(), Pixels(min=256, max=6144, multiple=16))
 
 
 def test_vectors_are_unit_float32_in_table_order_and_depend_on_the_prompt(root, corpus, tmp_path):
@@ -166,7 +160,7 @@ def tuned(root):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.05)
-    models.save(model, root / "models/embedder")
+    opening.save(model, root / "models/embedder")
     return model[0].model.get_input_embeddings().weight
 
 
@@ -190,7 +184,7 @@ def saved_reranker(root):
         for parameter in model.parameters():
             parameter.mul_(1.05)
     model[-1].true_token_id, model[-1].false_token_id = 40, 41
-    models.save(model, root / "models/reranker")
+    opening.save(model, root / "models/reranker")
     return model
 
 
@@ -205,7 +199,7 @@ def test_a_saved_rerankers_dense_head_starts_with_the_same_scores(root, saved_re
     assert [type(module).__name__ for module in model] == ["Transformer", "Pooling", "Dense"]
     with torch.no_grad():
         model[-1].linear.weight.mul_(2)
-    models.save(model, root / "models/dense")
+    opening.save(model, root / "models/dense")
     for head in ("logit", "dense"):  # it opens as it was saved, whatever the params say
         again = reranker(root, model="models/dense", head=head)
         scores = again.predict(pairs, activation_fn=torch.nn.Identity())
@@ -235,20 +229,20 @@ def test_modalities_can_be_described_by_hand(root):
 
 def test_rows_have_equally_many_negatives_and_never_an_answer(corpus):
     few = negatives(corpus).iloc[1:]
-    rows = examples.embedder_rows(corpus, few, seed=1)
+    rows = batches.embedder_rows(corpus, few, seed=1)
     assert list(rows.columns) == ["query_id", "image_id", "negative_0_id", "negative_1_id"]
     assert len(rows) == 24
     assert not rows.isna().any().any()
     for row in rows.itertuples():
         assert len({row.image_id, row.negative_0_id, row.negative_1_id}) == 3
-    pd.testing.assert_frame_equal(rows, examples.embedder_rows(corpus, few, seed=1))
-    assert not rows.equals(examples.embedder_rows(corpus, few, seed=2))
+    pd.testing.assert_frame_equal(rows, batches.embedder_rows(corpus, few, seed=1))
+    assert not rows.equals(batches.embedder_rows(corpus, few, seed=2))
 
 
 def test_training_never_sees_a_page_of_another_split(corpus):
     """Nor where negatives are lacking and pages are drawn in their place."""
     for mined in (negatives(corpus), negatives(corpus)[:2]):
-        rows = examples.embedder_rows(corpus, mined, seed=1)
+        rows = batches.embedder_rows(corpus, mined, seed=1)
         seen = set(rows.filter(regex="_id$").drop(columns="query_id").to_numpy().ravel())
         assert seen <= {f"p{number:02}" for number in range(24)}
 
@@ -266,7 +260,7 @@ def test_a_batch_that_no_pages_can_fill_is_named(root, corpus, tmp_path):
 
 
 def fit_embedder(model, corpus, folder, knobs=PARAMS.embedder):
-    return training.train_embedder(
+    return embedder_.train_embedder(
         model, corpus, negatives(corpus), knobs, PARAMS.loss, PARAMS.compute, HARDWARE, 1, folder
     )
 
@@ -329,7 +323,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(
         patch.setattr(callbacks.Watch, "on_step_end", killed)
         with pytest.raises(Killed):
             fit_embedder(embedder(root), corpus, tmp_path / "torn", knobs)
-    assert resuming.newest_checkpoint(tmp_path / "torn").name == "checkpoint-3"
+    assert checkpoints.newest_checkpoint(tmp_path / "torn").name == "checkpoint-3"
     (tmp_path / "torn/checkpoint-4").mkdir()
     (tmp_path / "torn/checkpoint-4/trainer_state.json").write_text('{"half')
     resumed = embedder(root)
@@ -344,9 +338,9 @@ def test_adapters_are_merged_when_saved(root, corpus, tmp_path):
     knobs = tiny_params(embedder={"lora_rank": 2, "learning_rate": 0.01}).embedder
     fit_embedder(model, corpus, tmp_path / "run", knobs)
     expected = encoding.encode_pages(model, corpus, range(4), HARDWARE, 4)
-    models.save(model, tmp_path / "merged")
+    opening.save(model, tmp_path / "merged")
     assert not list((tmp_path / "merged").glob("adapter*"))
-    opened = models.open_embedder(
+    opened = opening.open_embedder(
         PARAMS.base, PARAMS.pixels, HARDWARE, root, saved=tmp_path / "merged"
     )
     actual = encoding.encode_pages(opened, corpus, range(4), HARDWARE, 4)
@@ -375,12 +369,12 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
 ):
     model = reranker(root, **knobs)
     pairs = candidates()
-    curves = training.train_reranker(
+    curves = embedder_.train_reranker(
         model, corpus, pairs, PARAMS.reranker, PARAMS.compute, HARDWARE, 1, tmp_path / "run"
     )
     assert set(curves["metric"]) == {"loss", "dev_ndcg@10"}
-    models.save(model, tmp_path / "saved")
-    result = reranking.evaluate(
+    opening.save(model, tmp_path / "saved")
+    result = reranker_.evaluate(
         reranker(root), model, corpus, pairs, PARAMS.reranker, HARDWARE, 8, resamples=50, seed=1
     )
     assert set(result.metrics["depth"]) == {2, 3, 5}
@@ -388,7 +382,7 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
     assert result.metrics["first_stage_missed"] == 0
     found = pairs[pairs["split"] == "eval"].reset_index(drop=True)
     expected = scoring.score_pairs(model, corpus, found, HARDWARE, 8)
-    releasing.release_reranker(tmp_path / "saved", tmp_path / "released", "# card")
+    cards.release_reranker(tmp_path / "saved", tmp_path / "released", "# card")
     opened = CrossEncoder(str(tmp_path / "released"), device="cpu")
     first = found[found["query_id"] == "q32"]
     text = corpus.queries.set_index("query_id")["text"]["q32"]
@@ -401,7 +395,7 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
 
 def test_the_instruction_is_the_same_in_training_evaluation_and_serving(root, corpus, tmp_path):
     knobs = PARAMS.reranker.model_copy(update={"instruction": "Does the page answer?"})
-    model = models.open_reranker(knobs, PARAMS.pixels, HARDWARE, root)
+    model = opening.open_reranker(knobs, PARAMS.pixels, HARDWARE, root)
 
     def spied(model):
         seen = set()
@@ -416,7 +410,7 @@ def test_the_instruction_is_the_same_in_training_evaluation_and_serving(root, co
 
     seen = spied(model)
     pairs = candidates()
-    training.train_reranker(
+    embedder_.train_reranker(
         model, corpus, pairs, knobs, PARAMS.compute, HARDWARE, 1, tmp_path / "run"
     )
     assert seen == {"Does the page answer?"}
@@ -424,8 +418,8 @@ def test_the_instruction_is_the_same_in_training_evaluation_and_serving(root, co
     scoring.score_pairs(model, corpus, pairs[:4], HARDWARE, 4)
     assert seen == {"Does the page answer?"}
     del model.preprocess
-    models.save(model, tmp_path / "saved")
-    releasing.release_reranker(tmp_path / "saved", tmp_path / "released", "# card")
+    opening.save(model, tmp_path / "saved")
+    cards.release_reranker(tmp_path / "saved", tmp_path / "released", "# card")
     opened = CrossEncoder(str(tmp_path / "released"), device="cpu")
     seen = spied(opened)
     opened.rank("Where is revenue?", [blank(), blank(64, 96)])
@@ -435,7 +429,7 @@ def test_the_instruction_is_the_same_in_training_evaluation_and_serving(root, co
 def test_reranked_runs_keep_the_rest_below(corpus):
     pairs = candidates()
     found = pairs[pairs["query_id"] == "q32"].reset_index(drop=True)
-    run = reranking.reranked(found, np.array([1.0, 9.0, 5.0, 99.0, 98.0]), depth=3)
+    run = reranker_.reranked(found, np.array([1.0, 9.0, 5.0, 99.0, 98.0]), depth=3)
     order = list(run.as_dict()["q32"])
     assert order == [found["page_id"][i] for i in (1, 2, 0, 3, 4)]
 
@@ -444,17 +438,17 @@ def test_fusion_ends_are_the_two_stages():
     found = candidates().query("query_id == 'q32'").reset_index(drop=True)
     logits = np.array([3.0, 1.0, 2.0, -1.0, 0.0])
     first, second = (
-        np.argsort(-reranking.fused(found, logits, weight, 5)) for weight in (0.0, 1.0)
+        np.argsort(-reranker_.fused(found, logits, weight, 5)) for weight in (0.0, 1.0)
     )
     assert first.tolist() == [0, 1, 2, 3, 4]
     assert second.tolist() == np.argsort(-logits).tolist()
     alone = found.iloc[:1]
-    assert reranking.fused(alone, np.array([3.0]), 0.5, 5).tolist() == [0.0]
+    assert reranker_.fused(alone, np.array([3.0]), 0.5, 5).tolist() == [0.0]
 
 
 def test_the_released_embedder_opens_cut_to_the_recommended_dimension(root, tmp_path):
-    models.save(embedder(root), tmp_path / "saved")
-    releasing.release_embedder(tmp_path / "saved", tmp_path / "released", 48, "# card")
+    opening.save(embedder(root), tmp_path / "saved")
+    cards.release_embedder(tmp_path / "saved", tmp_path / "released", 48, "# card")
     model = SentenceTransformer(str(tmp_path / "released"), device="cpu")
     assert model.encode_document([blank()]).shape == (1, 48)
     assert model.prompts["query"] == PARAMS.base.query_prompt

@@ -12,8 +12,7 @@ from sentence_transformers import SentenceTransformer
 
 from nano import architecture, batches, documents, train_embedder, words
 from nano.equal_pages import speed_up
-from pagefinder import drawing
-from pagefinder.sources.generated import invented
+from pagefinder.sources.generated import drawing, invented
 
 BUNDLED = Path("nano/models/embedder")
 

@@ -12,7 +12,7 @@ from nano import matching
 from nano.architecture import build_model
 from nano.matching_losses import packed_forward, pair_scores, see
 from nano.reranker import pair_tokenizer, reranker_config, reranker_processor, write_reranker
-from pagefinder.drawing import new_canvas, write
+from pagefinder.sources.generated.drawing import new_canvas, write
 
 
 @pytest.fixture

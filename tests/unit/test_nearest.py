@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pagefinder.errors import InputError
-from pagefinder.nearest import nearest, pair_scores, trec_order
+from pagefinder.retrieval.nearest import nearest, pair_scores, trec_order
 
 
 def unit(rng: np.random.Generator, count: int, width: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 import os
 import time
 
-from pagefinder import parallel
+from pagefinder.runtime import pool
 
 
 def square(number):
@@ -18,13 +18,13 @@ def lost(number):
 
 
 def test_a_crash_takes_only_its_own_task_and_order_is_kept():
-    found = list(parallel.run(square, list(range(9)), lost, isolate=True))
+    found = list(pool.run(square, list(range(9)), lost, isolate=True))
     assert found == [0, 1, 4, 9, 16, -5, 36, 49, 64]
 
 
 def test_few_tasks_run_in_place():
     own = os.getpid()
-    assert list(parallel.run(lambda task: (task, os.getpid()), [1, 2], lost)) == [
+    assert list(pool.run(lambda task: (task, os.getpid()), [1, 2], lost)) == [
         (1, own),
         (2, own),
     ]

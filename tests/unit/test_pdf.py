@@ -6,13 +6,14 @@ import pandas as pd
 import pytest
 from sources import with_params, write_pdf
 
-from pagefinder import pixels
-from pagefinder.corpus import Corpus
+from pagefinder.data import pixels
+from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
+from pagefinder.layout import CORPUS, QUARANTINE, SOURCE
 from pagefinder.sources import pdf, storing, writing
 from pagefinder.sources.pdf_queries import layout
 from pagefinder.sources.pdf_queries.wording import content_words, paraphrase, stem
-from stages import CORPUS, QUARANTINE, SOURCE, download, prepare
+from stages import download, prepare
 
 BODY = ["Water runs downhill and nobody has to push it along."] * 6
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pagefinder import pixels
+from pagefinder.data import pixels
+from pagefinder.data.pixels import BadImageError
 from pagefinder.params import Pixels
-from pagefinder.pixels import BadImageError
 
 BUDGET = Pixels(min=4096, max=65536, multiple=32)
 

@@ -1,4 +1,4 @@
-"""`python -m stages.plan` on a tiny root, with and without a corpus."""
+"""`python -m tools.plan` on a tiny root, with and without a corpus."""
 
 import logging
 import os
@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 from tiny import tiny_params, write_root, write_tiny_corpus
 
-from pagefinder import measuring, models, planning, training
-from stages import plan
+from pagefinder.models import opening as opening_
+from pagefinder.training import embedder as embedder_
+from tools import measuring, plan, predicting
 
 
 @pytest.mark.parametrize("prepared", [True, False])
@@ -25,14 +26,14 @@ def test_the_plan_says_memory_speed_and_hours(tmp_path, caplog, monkeypatch, pre
     assert f"predicted for {24 if prepared else 10_000} rows" in caplog.text
     assert f"predicted for {40 if prepared else 11_500} pages" in caplog.text
     assert ("synthetic" in caplog.text) is not prepared
-    for cost in planning.Costs._fields:
+    for cost in predicting.Costs._fields:
         assert f"{cost}: " in caplog.text
     assert not (root / "models/embedder").exists()
     assert not any((root / ".work").iterdir())
 
 
 def test_no_synthetic_page_occurs_twice():
-    rows = planning.synthetic_rows(5, 2)
+    rows = predicting.synthetic_rows(5, 2)
     assert rows["image_id"].tolist() == ["p0", "p1", "p2", "p3", "p4"]
     pages = rows.drop(columns="query_id").to_numpy().ravel()
     assert sorted(pages) == sorted(f"p{number}" for number in range(15))
@@ -47,19 +48,19 @@ def test_a_query_with_two_pages_makes_two_rows(tmp_path):
 
 def test_the_schedule_is_that_of_training(tmp_path):
     params = tiny_params(embedder={"epochs": 3, "batch": 4, "evaluations": 4})
-    hardware = models.settle(params.compute)
-    made = training._arguments(params.embedder, params.compute, hardware, 1, tmp_path, 27)
-    assert planning.schedule(params.embedder, 27) == (made["max_steps"], made["eval_steps"])
+    hardware = opening_.settle(params.compute)
+    made = embedder_._arguments(params.embedder, params.compute, hardware, 1, tmp_path, 27)
+    assert predicting.schedule(params.embedder, 27) == (made["max_steps"], made["eval_steps"])
     assert made["max_steps"] == 18
 
 
 def test_every_part_of_a_training_is_counted():
-    costs = planning.Costs(
+    costs = predicting.Costs(
         opening=100, setup=1000, step=3, checkpoint=20, decode=0.5, page=0.25, query=0.125
     )
     # 5 steps, dev every 2: scored before the first, after 2, 4 and 5; 3 checkpoints and the output.
     expected = 200 + 1000 + 8 * 0.5 + 5 * 3 + 4 * (8 * 0.25 + 4 * 0.125) + 4 * 20
-    assert planning.train_seconds(costs, steps=5, every=2, pages=8, queries=4) == expected
+    assert predicting.train_seconds(costs, steps=5, every=2, pages=8, queries=4) == expected
 
 
 @pytest.mark.parametrize(("workers", "busy"), [(0, 1), (1, 1), (2, 2), (1000, os.cpu_count())])
@@ -72,7 +73,7 @@ def test_loading_is_timed_apart_and_shared_by_the_loader_processes(workers, busy
 
 
 def test_dev_pages_of_a_synthetic_corpus_are_none_of_the_trained_ones(tmp_path):
-    corpus = planning.synthetic_corpus(tmp_path / "c", tiny_params().pixels, 3, 1, dev=2)
+    corpus = predicting.synthetic_corpus(tmp_path / "c", tiny_params().pixels, 3, 1, dev=2)
     assert corpus.page_rows("dev").tolist() == [6, 7]
     assert corpus.positives("dev") == {"q3": {"p6": 1}, "q4": {"p7": 1}}
     assert corpus.positives("train") == {f"q{n}": {f"p{n}": 1} for n in range(3)}

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from sources import page, with_params
 
-from pagefinder import pixels
-from pagefinder.corpus import Corpus
+from pagefinder.data import pixels
+from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
+from pagefinder.layout import CORPUS, METRICS, QUARANTINE
 from pagefinder.preparing import near_duplicates, pages, splits
 from pagefinder.sources import storing, table, writing
-from stages import CORPUS, METRICS, QUARANTINE, download, prepare
+from stages import download, prepare
 
 ROWS = 20
 

@@ -10,7 +10,7 @@ from corpora import write_corpus
 from ir_measures import RR, R, nDCG
 
 from pagefinder.errors import InputError
-from pagefinder.ranking import (
+from pagefinder.retrieval.runs import (
     METRICS,
     Run,
     documents_of,

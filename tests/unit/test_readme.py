@@ -10,7 +10,7 @@ import report_inputs
 from report_inputs import ROOT
 
 from pagefinder.reporting.usage import USAGE
-from stages import readme
+from tools import readme
 
 TEXT = """# t
 <!-- results -->

@@ -231,13 +231,13 @@ def test_two_runs_give_the_same_bytes(full, tmp_path) -> None:
 
 
 def test_no_stage_without_a_model_imports_torch() -> None:
-    modules = "stages.report, stages.summary, stages.readme"
+    modules = "stages.report, tools.summary, tools.readme"
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_thumbnails_shrink_until_they_fit(full, monkeypatch) -> None:
-    from pagefinder.corpus import Corpus
+    from pagefinder.data.corpus import Corpus
 
     corpus = Corpus(full.parents[1] / "data/corpus")
     whole = gallery.thumbnails(corpus, ["p0", "p1", "gone"])

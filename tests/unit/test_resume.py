@@ -8,7 +8,9 @@ from killing import MOMENTS, embedder_bytes, kill_at
 from tiny import FILE, write_root
 
 import stages
-from pagefinder import params, resuming, work
+from pagefinder import params
+from pagefinder.runtime import outputs
+from pagefinder.training import checkpoints
 from stages import train_embedder
 
 
@@ -18,7 +20,7 @@ def test_a_kill_while_a_checkpoint_is_written_changes_no_bit(tmp_path, caplog):
     assert not (root / "models/embedder").exists()
     (folder,) = (root / ".work").glob("train_embedder-*")
     assert (folder / "checkpoint-6/model.safetensors").exists()
-    assert resuming.newest_checkpoint(folder).name == "checkpoint-3"
+    assert checkpoints.newest_checkpoint(folder).name == "checkpoint-3"
     knobs = params.load(root / "params.yaml")
     with caplog.at_level(logging.INFO):
         train_embedder.main(knobs, root)
@@ -43,11 +45,11 @@ def test_a_kill_while_a_checkpoint_is_written_changes_no_bit(tmp_path, caplog):
     ],
 )
 def test_a_full_disk_is_told_from_other_errors(error, full):
-    assert work.is_disk_full(error) is full
+    assert outputs.is_disk_full(error) is full
     try:
         raise ValueError("while saving") from error
     except ValueError as outer:
-        assert work.is_disk_full(outer) is full
+        assert outputs.is_disk_full(outer) is full
 
 
 def test_a_full_disk_ends_a_stage_in_one_line(tmp_path, caplog):

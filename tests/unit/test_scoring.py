@@ -6,9 +6,11 @@ import pyarrow as pa
 import pytest
 from tiny import blank, tiny_params, write_tiny_corpus, write_vlm
 
-from pagefinder import examples, models, reranking, scoring
-from pagefinder.corpus import PAGE_SCHEMA, PAGES, Corpus
+from pagefinder.data.corpus import PAGE_SCHEMA, PAGES, Corpus
 from pagefinder.errors import InputError
+from pagefinder.evaluation import reranker
+from pagefinder.models import opening, scoring
+from pagefinder.training import batches
 
 PARAMS = tiny_params()
 
@@ -22,8 +24,8 @@ def corpus(tmp_path_factory):
 def model(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     write_vlm(root / "models/vlm")
-    hardware = models.settle(PARAMS.compute, scoring=True)
-    return models.open_reranker(PARAMS.reranker, PARAMS.pixels, hardware, root)
+    hardware = opening.settle(PARAMS.compute, scoring=True)
+    return opening.open_reranker(PARAMS.reranker, PARAMS.pixels, hardware, root)
 
 
 def pairs(*named: tuple[str, str]) -> pd.DataFrame:
@@ -32,14 +34,14 @@ def pairs(*named: tuple[str, str]) -> pd.DataFrame:
 
 def scores(model, corpus, table, batch=4):
     return scoring.score_pairs(
-        model, corpus, table, models.settle(PARAMS.compute, scoring=True), batch
+        model, corpus, table, opening.settle(PARAMS.compute, scoring=True), batch
     )
 
 
 def test_precision_of_training_and_of_scoring_are_set_apart():
     compute = PARAMS.compute.model_copy(update={"precision": "bf16", "scoring": "fp32"})
-    assert models.settle(compute).autocast is not None
-    assert models.settle(compute, scoring=True).autocast is None
+    assert opening.settle(compute).autocast is not None
+    assert opening.settle(compute, scoring=True).autocast is None
 
 
 def test_a_page_is_preprocessed_once_whatever_the_batches(model, corpus, monkeypatch):
@@ -98,15 +100,15 @@ def test_a_page_that_no_longer_decodes_is_named(model, damaged):
         scores(model, damaged, pairs(("q00", "p00"), ("q00", "p01")))
     rows = pairs(("q00", "p01")).rename(columns={"page_id": "image_id"})
     with pytest.raises(InputError, match="page p01 of .* no longer decodes: remove that folder"):
-        examples.with_content(rows, damaged)[0]
+        batches.with_content(rows, damaged)[0]
 
 
 def evaluated(corpus, monkeypatch, rows):
     """What evaluate_reranker makes of (query, page, split, rank, logit)."""
     table = pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank", "logit"])
     table["score"] = 1 - table["rank"] / 10
-    monkeypatch.setattr(reranking, "score_pairs", lambda m, c, some, h, b: some["logit"].to_numpy())
-    return reranking.evaluate(
+    monkeypatch.setattr(reranker, "score_pairs", lambda m, c, some, h, b: some["logit"].to_numpy())
+    return reranker.evaluate(
         None, None, corpus, table, PARAMS.reranker, None, 8, resamples=50, seed=1
     )
 
@@ -149,7 +151,7 @@ def test_what_lies_below_a_depth_does_not_move_the_fused_order_above_it(corpus, 
         dev += [(f"q{i}", f"p{i + 1}", "dev", 2, 0.0) for i in range(24, 28)]
         # The embedder prefers p33 by a hair, the reranker p32 by a little.
         near = [("q32", "p33", "eval", 1, 0.0), ("q32", "p32", "eval", 2, 1.0)]
-        monkeypatch.setattr(reranking, "choose_weight", lambda *_: 0.7)
+        monkeypatch.setattr(reranker, "choose_weight", lambda *_: 0.7)
         found = evaluated(corpus, monkeypatch, [*dev, *near, *third])
         return found.metrics["depth"][2]["fused"]["ndcg@10"]
 
@@ -160,7 +162,7 @@ def test_fused_scores_by_hand():
     table = pd.DataFrame(
         {"query_id": "q", "rank": [1, 2, 3], "score": [0.9, 0.5, 0.1]}, index=[4, 7, 9]
     )
-    found = reranking.fused(table, np.array([0.0, 2.0, 50.0]), 0.75, depth=2)
+    found = reranker.fused(table, np.array([0.0, 2.0, 50.0]), 0.75, depth=2)
     # Within the first two both standardise to one and minus one.
     np.testing.assert_allclose(found, [0.25 - 0.75, 0.75 - 0.25, np.nan])
 
@@ -176,9 +178,9 @@ def test_the_fusion_weight_comes_from_queries_drawn_with_the_seed(corpus, monkey
             seen.append(dev["query_id"].unique().tolist())
             return 1.0
 
-        monkeypatch.setattr(reranking, "choose_weight", chosen)
-        monkeypatch.setattr(reranking, "score_pairs", lambda m, c, some, h, b: np.zeros(len(some)))
-        reranking.evaluate(
+        monkeypatch.setattr(reranker, "choose_weight", chosen)
+        monkeypatch.setattr(reranker, "score_pairs", lambda m, c, some, h, b: np.zeros(len(some)))
+        reranker.evaluate(
             None, None, corpus, table, PARAMS.reranker, None, 8, resamples=50, seed=seed
         )
         return seen[-1]

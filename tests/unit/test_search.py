@@ -11,9 +11,11 @@ import pytest
 from corpora import write_corpus
 from PIL import Image
 
-from pagefinder import pixels, search, searchable
+from pagefinder.data import pixels
 from pagefinder.errors import InputError
-from stages import push
+from pagefinder.serving import pages as pages_
+from pagefinder.serving import search
+from tools import push
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
@@ -131,7 +133,7 @@ def test_every_page_of_a_pdf_counts(pages) -> None:
         for _ in range(3):
             document.new_page(200, 100)
         document.save(pages / "three.pdf")
-    found = searchable.folder_pages(pages, searchable.listed(pages), search.ANY_SIZE)
+    found = pages_.folder_pages(pages, pages_.listed(pages), search.ANY_SIZE)
     assert found.labels[-3:] == [f"three.pdf, page {number}" for number in (1, 2, 3)]
     assert found.open(len(found.labels) - 1).size == (400, 200)  # at 144 dpi
 

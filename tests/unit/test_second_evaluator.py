@@ -6,11 +6,11 @@ import vector_corpus
 from sentence_transformers import util
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
-from pagefinder.baselines import TEXT_PACKAGE, baseline_runs
-from pagefinder.corpus import Corpus
-from pagefinder.nearest import open_vectors
-from pagefinder.ranking import mean_metrics
-from pagefinder.vector_search import search, task
+from pagefinder.data.corpus import Corpus
+from pagefinder.evaluation.baselines import TEXT_PACKAGE, baseline_runs
+from pagefinder.retrieval.nearest import open_vectors
+from pagefinder.retrieval.runs import mean_metrics
+from pagefinder.retrieval.vector_search import search, task
 
 
 class Stored(InformationRetrievalEvaluator):

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pagefinder.errors import InputError
-from stages import spread
+from tools import spread
 
 NAMES = ["seed", "loss.temperature", "mine.negatives"]
 

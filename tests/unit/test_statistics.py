@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from pagefinder.statistics import gain, paired_bootstrap, sign_flip_p_value
+from pagefinder.evaluation.significance import gain, paired_bootstrap, sign_flip_p_value
 
 
 def clustered(queries: int, documents: int, seed: int = 3) -> tuple[np.ndarray, list[str]]:
@@ -93,7 +93,7 @@ def test_same_seed_same_figures_and_blocks_do_not_matter(monkeypatch) -> None:
     differences, names = clustered(100, 30)
     first = paired_bootstrap(differences, names, resamples=999, seed=4)
     assert first == paired_bootstrap(differences, names, resamples=999, seed=4)
-    monkeypatch.setattr("pagefinder.statistics.BLOCK", 1000)
+    monkeypatch.setattr("pagefinder.evaluation.significance.BLOCK", 1000)
     assert first == pytest.approx(paired_bootstrap(differences, names, resamples=999, seed=4))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import report_inputs
 
-from stages import summary
+from tools import summary
 
 STAGES = """
 stages:

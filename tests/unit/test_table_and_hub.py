@@ -15,11 +15,12 @@ import report_inputs
 from PIL import Image
 from sources import page, with_params
 
-from pagefinder.corpus import Corpus
+from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
+from pagefinder.layout import CORPUS, SOURCE
 from pagefinder.reporting.provenance import what_ran
 from pagefinder.sources import hub, hub_splits, storing, table, writing
-from stages import CORPUS, SOURCE, download, prepare, report
+from stages import download, prepare, report
 
 datasets.disable_progress_bars()
 

@@ -12,10 +12,11 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from tiny import tiny_params, write_root
 from transformers import TrainerCallback
 
-from pagefinder import models, training
-from pagefinder.corpus import Corpus
-from pagefinder.examples import embedder_rows
+from pagefinder.data.corpus import Corpus
+from pagefinder.models import opening
 from pagefinder.params import Params
+from pagefinder.training import embedder as embedder_
+from pagefinder.training.batches import embedder_rows
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +27,13 @@ def root(tmp_path_factory):
 def set_up(root, scratch, evaluator=None, **sections):
     """The embedder's trainer on the tiny corpus, without mined negatives."""
     settings: Params = tiny_params(**sections)
-    hardware = models.settle(settings.compute)
-    model = models.open_embedder(settings.base, settings.pixels, hardware, root)
+    hardware = opening.settle(settings.compute)
+    model = opening.open_embedder(settings.base, settings.pixels, hardware, root)
     corpus = Corpus(root / "data/corpus")
     unmined = pd.DataFrame({"query_id": [], "page_id": []})
     rows = embedder_rows(corpus, unmined, settings.seed)
     arguments = (settings.embedder, settings.loss, settings.compute, hardware, 1, scratch)
-    return training.embedder_trainer(model, corpus, rows, *arguments, evaluator)
+    return embedder_.embedder_trainer(model, corpus, rows, *arguments, evaluator)
 
 
 def test_prompts_can_be_left_out_of_training(root, tmp_path):
@@ -79,7 +80,7 @@ class Scripted(BaseEvaluator):
 def test_the_checkpoint_with_the_best_dev_score_is_kept(root, tmp_path):
     trainer = set_up(root, tmp_path, Scripted([0.1, 0.9, 0.2, 0.3]), embedder={"evaluations": 3})
     with mock.patch.object(trainer.args, "save_total_limit", 5):
-        training._fit(trainer, tmp_path)
+        embedder_._fit(trainer, tmp_path)
     kept = trainer.model[0].model.state_dict()
     steps = {}
     for step in (2, 4, 6):
@@ -89,7 +90,7 @@ def test_the_checkpoint_with_the_best_dev_score_is_kept(root, tmp_path):
 
 
 def test_a_training_that_makes_dev_worse_says_so(root, tmp_path, caplog):
-    training._fit(set_up(root, tmp_path, Scripted([0.9, 0.2, 0.3])), tmp_path)
+    embedder_._fit(set_up(root, tmp_path, Scripted([0.9, 0.2, 0.3])), tmp_path)
     assert "training made dev worse" in caplog.text
 
 
@@ -104,7 +105,7 @@ def test_ctrl_c_ends_after_the_step_and_again_at_once(root, tmp_path, caplog, pr
     trainer = set_up(root, tmp_path, Scripted([0.1, 0.2, 0.3]))
     trainer.add_callback(Impatient())
     with caplog.at_level(logging.INFO), pytest.raises(KeyboardInterrupt):
-        training._fit(trainer, tmp_path)
+        embedder_._fit(trainer, tmp_path)
     assert trainer.state.global_step == done
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert "saving after this step" in caplog.text
@@ -115,8 +116,8 @@ def test_bfloat16_is_taken_where_the_processor_has_it_over_float32_weights(root,
     compute = tiny_params(compute={"precision": "auto"}).compute
     for has, dtype in ((True, torch.bfloat16), (False, None)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
-        hardware = models.settle(compute)
+        hardware = opening.settle(compute)
         assert hardware.autocast is dtype
         settings = tiny_params()
-        model = models.open_embedder(settings.base, settings.pixels, hardware, root)
+        model = opening.open_embedder(settings.base, settings.pixels, hardware, root)
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

@@ -4,12 +4,20 @@ import numpy as np
 import pytest
 import vector_corpus
 
-from pagefinder import corpus as corpora
+from pagefinder.data import corpus as corpora
 from pagefinder.errors import InputError
-from pagefinder.nearest import Vectors, open_vectors
-from pagefinder.quantizing import Int8, View, bytes_per_page, cut, hamming_nearest, pack, unpack
-from pagefinder.ranking import metrics_per_query
-from pagefinder.vector_search import Task, search, task
+from pagefinder.retrieval.nearest import Vectors, open_vectors
+from pagefinder.retrieval.precisions import (
+    Int8,
+    View,
+    bytes_per_page,
+    cut,
+    hamming_nearest,
+    pack,
+    unpack,
+)
+from pagefinder.retrieval.runs import metrics_per_query
+from pagefinder.retrieval.vector_search import Task, search, task
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +79,7 @@ def test_binary_counts_differing_signs(corpus, vectors, test, dimension: int) ->
 
 def test_binary_rescored_orders_the_shortlist_again(corpus, vectors, test, monkeypatch) -> None:
     """With a shortlist of 8: its members are binary's best 8, their order the float query's."""
-    monkeypatch.setattr("pagefinder.vector_search.SHORTLIST", 4)
+    monkeypatch.setattr("pagefinder.retrieval.vector_search.SHORTLIST", 4)
     q = np.asarray(vectors.queries, np.float64)
     signs = np.where(vectors.pages > 0, 1.0, -1.0)
     order = slow_search(corpus, lambda i, j: np.float32(unit(q[i]) @ signs[j]))

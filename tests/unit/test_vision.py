@@ -4,7 +4,8 @@ import pytest
 import torch
 from tiny import tiny_params, write_vlm
 
-from pagefinder import drawing, models, vision
+from pagefinder.models import opening, vision
+from pagefinder.sources.generated import drawing
 
 
 @pytest.fixture(scope="module")
@@ -15,8 +16,8 @@ def opened(tmp_path_factory):
     knobs = tiny_params()
     result = {}
     for attention in vision.NAMES:
-        hardware = models.settle(knobs.compute.model_copy(update={"attention": attention}))
-        result[attention] = models.open_embedder(knobs.base, knobs.pixels, hardware, root)
+        hardware = opening.settle(knobs.compute.model_copy(update={"attention": attention}))
+        result[attention] = opening.open_embedder(knobs.base, knobs.pixels, hardware, root)
     return result
 
 
@@ -51,6 +52,6 @@ def test_joined_pages_give_the_vectors_and_gradients_of_single_ones(opened, atte
 
 
 def test_a_saved_model_does_not_carry_the_name(opened, tmp_path):
-    models.save(opened["eager"], tmp_path / "saved")
+    opening.save(opened["eager"], tmp_path / "saved")
     for path in (tmp_path / "saved").rglob("*.json"):
         assert "flash_free" not in path.read_text()

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from pagefinder import work
+from pagefinder.runtime import outputs
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_output_appears_whole_or_not_at_all(tmp_path):
     target = tmp_path / "data" / "table.txt"
-    with pytest.raises(RuntimeError, match="disk"), work.output(target, tmp_path) as scratch:
+    with pytest.raises(RuntimeError, match="disk"), outputs.output(target, tmp_path) as scratch:
         scratch.write_text("half")
         raise RuntimeError("disk")
     assert not target.exists()
     assert not list((tmp_path / ".work" / "making").iterdir())
-    with work.output(target, tmp_path) as scratch:
+    with outputs.output(target, tmp_path) as scratch:
         scratch.write_text("whole")
     assert target.read_text() == "whole"
 
@@ -28,14 +28,14 @@ def test_output_appears_whole_or_not_at_all(tmp_path):
 def test_output_replaces_a_folder(tmp_path):
     target = tmp_path / "models" / "embedder"
     for content in ("old", "new"):
-        with work.output(target, tmp_path) as scratch:
+        with outputs.output(target, tmp_path) as scratch:
             scratch.mkdir()
             (scratch / content).write_text(content)
     assert [path.name for path in target.iterdir()] == ["new"]
 
 
 def test_stage_records_time_and_memory(tmp_path):
-    with work.stage("mine", tmp_path):
+    with outputs.stage("mine", tmp_path):
         pass
     row = json.loads((tmp_path / ".work/timings/mine.jsonl").read_text())
     assert row["stage"] == "mine"
@@ -43,16 +43,17 @@ def test_stage_records_time_and_memory(tmp_path):
 
 
 def test_a_failed_stage_records_nothing(tmp_path):
-    with pytest.raises(ValueError, match="no"), work.stage("mine", tmp_path):
+    with pytest.raises(ValueError, match="no"), outputs.stage("mine", tmp_path):
         raise ValueError("no")
     assert not (tmp_path / ".work/timings").exists()
 
 
 def test_a_second_run_waits_for_the_first_and_a_dead_one_holds_no_lock(tmp_path):
     code = (
-        "import sys, time, logging; from pathlib import Path; from pagefinder import work\n"
+        "import sys, time, logging; from pathlib import Path\n"
+        "from pagefinder.runtime import outputs\n"
         "logging.basicConfig(level=logging.INFO, stream=sys.stderr)\n"
-        "with work.stage('mine', Path(sys.argv[1])):\n"
+        "with outputs.stage('mine', Path(sys.argv[1])):\n"
         "    print('in', flush=True); time.sleep(float(sys.argv[2]))\n"
     )
 
@@ -79,8 +80,8 @@ def test_a_second_run_waits_for_the_first_and_a_dead_one_holds_no_lock(tmp_path)
 
 def test_a_child_that_outlives_its_stage_does_not_hold_the_lock(tmp_path):
     code = (
-        "import os, sys, time; from pathlib import Path; from pagefinder import work\n"
-        "with work.stage('mine', Path(sys.argv[1])):\n"
+        "import os, sys, time; from pathlib import Path; from pagefinder.runtime import outputs\n"
+        "with outputs.stage('mine', Path(sys.argv[1])):\n"
         "    child = os.fork()\n"
         "    if not child:\n"
         "        os.close(1); time.sleep(60)\n"
@@ -91,7 +92,7 @@ def test_a_child_that_outlives_its_stage_does_not_hold_the_lock(tmp_path):
     )
     try:
         started = time.monotonic()
-        with work.stage("mine", tmp_path):
+        with outputs.stage("mine", tmp_path):
             assert time.monotonic() - started < 30
     finally:
         os.kill(int(died.stdout), signal.SIGKILL)
@@ -101,17 +102,17 @@ def test_checkpoints_are_keyed_by_knobs_and_content(tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     (data / "a").write_text("1")
-    one = work.checkpoints("train", {"lr": 1}, [data], tmp_path)
-    assert one == work.checkpoints("train", {"lr": 1}, [data], tmp_path)
-    assert one != work.checkpoints("train", {"lr": 2}, [data], tmp_path)
+    one = outputs.checkpoints("train", {"lr": 1}, [data], tmp_path)
+    assert one == outputs.checkpoints("train", {"lr": 1}, [data], tmp_path)
+    assert one != outputs.checkpoints("train", {"lr": 2}, [data], tmp_path)
     (data / "a").write_text("2")
-    assert one != work.checkpoints("train", {"lr": 1}, [data], tmp_path)
-    elsewhere = work.checkpoints("train", {}, [data], tmp_path / "root")
+    assert one != outputs.checkpoints("train", {"lr": 1}, [data], tmp_path)
+    elsewhere = outputs.checkpoints("train", {}, [data], tmp_path / "root")
     assert elsewhere.parent == tmp_path / "root/.work", "an input may lie outside the root"
     (data / "a").rename(data / "b")
-    assert elsewhere != work.checkpoints("train", {}, [data], tmp_path / "root")
+    assert elsewhere != outputs.checkpoints("train", {}, [data], tmp_path / "root")
 
 
 def test_json_is_rounded(tmp_path):
-    work.write_json(tmp_path / "m.json", {"a": 1 / 3, 10: [0.1234567]}, tmp_path)
+    outputs.write_json(tmp_path / "m.json", {"a": 1 / 3, 10: [0.1234567]}, tmp_path)
     assert json.loads((tmp_path / "m.json").read_text()) == {"a": 0.333333, "10": [0.123457]}

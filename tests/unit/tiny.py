@@ -9,9 +9,11 @@ import yaml
 from corpora import write_corpus
 from PIL import Image
 
-from pagefinder import drawing, params, pixels
-from pagefinder.corpus import Corpus
+from pagefinder import params
+from pagefinder.data import pixels
+from pagefinder.data.corpus import Corpus
 from pagefinder.params import Params
+from pagefinder.sources.generated import drawing
 
 FILE = Path(__file__).parents[2] / "params.yaml"
 WORDS = "revenue solar energy profit cost margin output users visits store plant bank".split()

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pagefinder import corpus
+from pagefinder.data import corpus
 
 TOPICS = ("profit", "staff", "energy", "travel")
 SPLITS = {"train": 60, "dev": 24, "eval": 40}

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pagefinder import drawing
+from pagefinder.sources.generated import drawing
 from pagefinder.sources.generated.invented import CAUSES, METRICS, QUARTERS, REGIONS, SEGMENTS
 
 ACCENTS = ((32, 64, 128), (120, 40, 40), (24, 96, 72), (88, 56, 120), (112, 72, 16))

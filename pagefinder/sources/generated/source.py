@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 
-from pagefinder import pixels
+from pagefinder.data import pixels
 from pagefinder.params import Generated
 from pagefinder.sources.generated.reports import GeneratedPage, GeneratedQuery, pages_and_queries
 from pagefinder.sources.storing import Row, Source, SourcePage, SourceQuery

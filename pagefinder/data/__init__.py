@@ -1,0 +1,1 @@
+"""The corpus that every stage after `prepare` reads, and its page images."""

@@ -1,0 +1,1 @@
+"""What the metrics say of embedder and reranker: how good, how surely, at what cost."""

@@ -1,0 +1,1 @@
+"""Hard negatives and the reranker's candidates: rules, choice, audit."""

@@ -1,0 +1,1 @@
+"""Open a model, encode pages and queries with it, score query-page pairs."""

@@ -1,0 +1,181 @@
+"""Encode a corpus once: pages and queries to unit vectors on disk, in table order."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from tqdm import tqdm
+
+from pagefinder.data.corpus import Corpus
+from pagefinder.models import prefetching
+from pagefinder.models.opening import Hardware, check_budget
+from pagefinder.params import Pixels
+from pagefinder.runtime import outputs, processes
+
+log = logging.getLogger(__name__)
+
+PAGES, QUERIES, ABOUT = "pages.npy", "queries.npy", "about.json"
+
+# Rows encoded at a time: enough to fill batches, few enough to keep memory flat and to lose little
+# when interrupted.
+CHUNK = {PAGES: 512, QUERIES: 8192}
+
+
+def encode_corpus(
+    model: SentenceTransformer,
+    corpus: Corpus,
+    pixels: Pixels,
+    hardware: Hardware,
+    batch: int,
+    chunks: Path,
+) -> None:
+    """Encode pages and queries chunk by chunk into files of the folder `chunks`.
+
+    A chunk that is there is not encoded again, so an interrupted run loses one chunk at most; chunk
+    borders are fixed, so that the vectors are the same bits. Of n processes each encodes every n-th
+    chunk, and all wait for the last one.
+    """
+    chunks.mkdir(parents=True, exist_ok=True)
+    check_budget(model, corpus.image(0), pixels)
+    texts = corpus.queries["text"].tolist()
+    for kind, rows in ((PAGES, len(corpus.pages)), (QUERIES, len(texts))):
+        parts = list(enumerate(_chunks(kind, rows)))[processes.rank() :: processes.count()]
+        missing = [(n, part) for n, part in parts if not _chunk_file(chunks, kind, n).exists()]
+        if len(missing) < len(parts):
+            log.info("%s: %d of %d chunks are there", kind, len(parts) - len(missing), len(parts))
+        wanted = [part for _, part in missing]
+        found = (
+            encode_parts(model, corpus, wanted, hardware, batch)
+            if kind == PAGES
+            else (
+                encode_queries(model, texts[part.start : part.stop], hardware, batch)
+                for part in wanted
+            )
+        )
+        shown = tqdm(missing, desc=kind, unit="chunk", disable=None)
+        for (number, _), vectors in zip(shown, found, strict=True):
+            scratch = chunks / f"part-{processes.rank()}.npy"
+            np.save(scratch, vectors)
+            scratch.replace(_chunk_file(chunks, kind, number))
+    processes.wait()
+
+
+def merge(chunks: Path, corpus: Corpus, folder: Path) -> None:
+    """Write pages.npy and queries.npy, float32 [rows, dimension] of unit length, into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, rows in ((PAGES, len(corpus.pages)), (QUERIES, len(corpus.queries))):
+        dimension = np.load(_chunk_file(chunks, kind, 0), mmap_mode="r").shape[1]
+        vectors = np.lib.format.open_memmap(
+            folder / kind, mode="w+", dtype=np.float32, shape=(rows, dimension)
+        )
+        for number, part in enumerate(_chunks(kind, rows)):
+            vectors[part.start : part.stop] = np.load(_chunk_file(chunks, kind, number))
+        vectors.flush()
+        log.info("%s: %d vectors of %d dimensions", kind, rows, dimension)
+
+
+def _chunks(kind: str, rows: int) -> list[range]:
+    return [range(start, min(start + CHUNK[kind], rows)) for start in range(0, rows, CHUNK[kind])]
+
+
+def _chunk_file(chunks: Path, kind: str, number: int) -> Path:
+    return chunks / f"{number:06}-{kind}"
+
+
+def write_vectors(
+    model: SentenceTransformer,
+    corpus: Corpus,
+    pixels: Pixels,
+    hardware: Hardware,
+    batch: int,
+    chunks: Path,
+    target: Path,
+    root: Path,
+) -> None:
+    """Encode a corpus into the folder `target`, going on from what `chunks` holds.
+
+    about.json says what a table of models needs to know of this one: its parameters.
+    """
+    encode_corpus(model, corpus, pixels, hardware, batch, chunks)
+    if processes.is_first():
+        with outputs.output(target, root) as folder:
+            merge(chunks, corpus, folder)
+            about = {"parameters": sum(p.numel() for p in model.parameters())}
+            (folder / ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
+        outputs.discard(chunks)
+
+
+def encode_pages(
+    model: SentenceTransformer,
+    corpus: Corpus,
+    rows: range | np.ndarray,
+    hardware: Hardware,
+    batch: int,
+) -> np.ndarray:
+    """Vectors of some pages, float32 [len(rows), dimension], with the model's page prompt."""
+    if hardware.ahead:
+        (vectors,) = _encode_ahead(model, corpus, [rows], hardware, batch)
+        return vectors
+    with hardware.precision():
+        vectors = model.encode_document(
+            corpus.images(rows),
+            batch_size=batch,
+            normalize_embeddings=True,
+            show_progress_bar=False,
+        )
+    return np.asarray(vectors, dtype=np.float32)
+
+
+def encode_parts(
+    model: SentenceTransformer,
+    corpus: Corpus,
+    parts: Sequence[range | np.ndarray],
+    hardware: Hardware,
+    batch: int,
+) -> Iterator[np.ndarray]:
+    """Vectors of each part in turn; loader processes do not stop between them."""
+    if hardware.ahead:
+        return _encode_ahead(model, corpus, parts, hardware, batch)
+    return (encode_pages(model, corpus, part, hardware, batch) for part in parts)
+
+
+def _encode_ahead(
+    model: SentenceTransformer,
+    corpus: Corpus,
+    parts: Sequence[range | np.ndarray],
+    hardware: Hardware,
+    batch: int,
+) -> Iterator[np.ndarray]:
+    """What `encode_document` computes, with the pages of the next batches made ready meanwhile."""
+    prompt = model.prompts["document"]
+    cut = [[part[at : at + batch] for at in range(0, len(part), batch)] for part in parts]
+
+    def prepare(rows: range | np.ndarray) -> dict[str, Any]:
+        made: dict[str, Any] = model.preprocess(corpus.images(rows), prompt=prompt, task="document")
+        return made
+
+    made = prefetching.prepared([rows for batches in cut for rows in batches], prepare, hardware)
+    model.eval()
+    for batches in cut:
+        vectors = []
+        for _ in batches:
+            with torch.inference_mode(), hardware.precision():
+                found = model(next(made), task="document")["sentence_embedding"]
+                vectors.append(torch.nn.functional.normalize(found).float().cpu().numpy())
+        yield np.concatenate(vectors)
+
+
+def encode_queries(
+    model: SentenceTransformer, texts: list[str], hardware: Hardware, batch: int
+) -> np.ndarray:
+    """Vectors of queries, float32 [len(texts), dimension], with the model's query prompt."""
+    with hardware.precision():
+        vectors = model.encode_query(
+            texts, batch_size=batch, normalize_embeddings=True, show_progress_bar=False
+        )
+    return np.asarray(vectors, dtype=np.float32)

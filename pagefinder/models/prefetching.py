@@ -1,0 +1,56 @@
+"""Preprocess batches in loader processes while the device computes the one before.
+
+Decoding and preprocessing a page of 360,000 pixels takes a core tens of milliseconds, a GPU a few:
+in one process it would wait most of the time.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch.utils.data import DataLoader
+
+from pagefinder.errors import InputError
+from pagefinder.models.opening import Hardware
+
+Batch = TypeVar("Batch")
+
+
+def prepared(
+    batches: Sequence[Batch], prepare: Callable[[Batch], dict[str, Any]], hardware: Hardware
+) -> Iterator[dict[str, Any]]:
+    """Yield `prepare(batch)` of each batch in their order, its tensors on the device.
+
+    Args:
+        batches: What there is to do; each loader process holds one prepared batch at most.
+        prepare: Runs in a fork, and must not touch the device.
+        hardware: The device, and how many processes prepare ahead: at least one.
+
+    Raises:
+        InputError: as `prepare` raised it.
+    """
+
+    def caught(batch: Any) -> dict[str, Any] | InputError:  # noqa: ANN401
+        try:
+            return prepare(batch)
+        except InputError as error:  # raised there, the loader would bury it in a traceback
+            return error
+
+    loader: DataLoader[Any] = DataLoader(
+        batches,  # type: ignore[arg-type]  # a sequence is all that is needed
+        batch_size=None,
+        collate_fn=caught,
+        num_workers=hardware.ahead,
+        prefetch_factor=1,
+        pin_memory=hardware.device.startswith("cuda"),
+        multiprocessing_context="fork",
+    )
+    for made in loader:
+        if isinstance(made, InputError):
+            raise made
+        yield {
+            key: value.to(hardware.device, non_blocking=True)
+            if isinstance(value, torch.Tensor)
+            else value
+            for key, value in made.items()
+        }

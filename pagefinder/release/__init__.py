@@ -1,0 +1,1 @@
+"""The two model folders that people use, with their cards."""

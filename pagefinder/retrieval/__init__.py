@@ -1,0 +1,1 @@
+"""Search vectors and texts; runs, and the metrics of a run."""

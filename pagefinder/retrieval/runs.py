@@ -1,0 +1,159 @@
+"""Runs and their metrics: who is ranked where, and how good that is.
+
+A run is what a system answers: for each query the ids of its best pages with their scores. Every
+system (base, tuned, BM25, the reranker) is one, so all of them are scored and written by the same
+code, and anyone's trec_eval reproduces our figures from the files.
+
+Ties are broken as trec_eval breaks them, whatever order a file has: higher score first, then the
+page id that sorts last. Scores are float32, because trec_eval keeps no more.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytrec_eval
+
+from pagefinder.data.corpus import Corpus
+from pagefinder.errors import InputError
+
+Qrels = Mapping[str, Mapping[str, int]]
+
+METRICS = ("ndcg@10", "ndcg@5", "recall@1", "recall@10", "mrr@10")
+TREC_NAMES = ("ndcg_cut_10", "ndcg_cut_5", "recall_1", "recall_10", "recip_rank")
+DEPTH = 100  # pages per query in a written run
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one system answers.
+
+    Attributes:
+        query_ids: [queries]
+        page_ids: [queries][up to DEPTH] each query's pages; the order does not count, scores do.
+        scores: [queries][same] higher is better.
+    """
+
+    query_ids: Sequence[str]
+    page_ids: Sequence[Sequence[str]] | np.ndarray
+    scores: Sequence[Sequence[float]] | np.ndarray
+
+    def as_dict(self) -> dict[str, dict[str, float]]:
+        """query_id -> {page_id: score}, best first."""
+        return {
+            query_id: dict(_sorted(pages, scores))
+            for query_id, pages, scores in zip(
+                self.query_ids, self.page_ids, self.scores, strict=True
+            )
+        }
+
+
+def _sorted(pages: Sequence[str], scores: Sequence[float]) -> list[tuple[str, float]]:
+    """(page, score) pairs in trec_eval's order."""
+    singles = np.asarray(scores, np.float32)
+    if not np.isfinite(singles).all():
+        raise ValueError("a score is not a finite number: the model that gave it is broken")
+    pairs = sorted(zip(singles.tolist(), pages, strict=True), reverse=True)
+    return [(page, score) for score, page in pairs]
+
+
+def qrels_of(corpus: Corpus, split: str) -> dict[str, dict[str, int]]:
+    """Qrels of the queries of a split that have at least one right page, zeros included."""
+    right = corpus.positives(split)
+    rows = corpus.qrels[corpus.qrels["query_id"].isin(right)]
+    result: dict[str, dict[str, int]] = {query_id: {} for query_id in right}
+    for query_id, page_id, relevance in rows.itertuples(index=False):
+        result[query_id][page_id] = int(relevance)
+    return result
+
+
+def metrics_per_query(run: Run, qrels: Qrels) -> pd.DataFrame:
+    """Score a run with trec_eval (through pytrec_eval).
+
+    NDCG takes the relevance as its gain (trec_eval's, not 2^relevance - 1) and the logarithm to
+    base 2 as its discount; every page with a relevance above 0 counts as right in recall, mrr and
+    rank.
+
+    Args:
+        run: Any system's answers.
+        qrels: Judgements; every query needs at least one relevance above 0.
+
+    Returns:
+        One row per query of `qrels`, in its order (index query_id): METRICS, and `rank`, that of
+        the first right page in the run, 0 where there is none. A query that the run does not answer
+        scores 0, as under `trec_eval -c`.
+    """
+    evaluator = pytrec_eval.RelevanceEvaluator(
+        {query_id: dict(pages) for query_id, pages in qrels.items()},
+        {"ndcg_cut.5,10", "recall.1,10", "recip_rank"},
+    )
+    results = evaluator.evaluate(run.as_dict())
+    scored = pd.DataFrame(
+        [[results.get(query_id, {}).get(name, 0.0) for name in TREC_NAMES] for query_id in qrels],
+        index=pd.Index(list(qrels), name="query_id"),
+        columns=list(METRICS),
+    )
+    reciprocal = scored["mrr@10"].to_numpy()
+    scored["rank"] = np.where(reciprocal > 0, np.rint(1 / np.maximum(reciprocal, 1e-9)), 0)
+    scored = scored.astype({"rank": "int32"})
+    # trec_eval's recip_rank has no cutoff: `-M 10` is the same as dropping the ranks past 10.
+    scored["mrr@10"] = np.where(scored["rank"] <= 10, reciprocal, 0.0)
+    return scored
+
+
+def mean_metrics(run: Run, qrels: Qrels) -> dict[str, float]:
+    """METRICS averaged over the queries of `qrels`."""
+    means = metrics_per_query(run, qrels)[list(METRICS)].mean()
+    return {name: float(means[name]) for name in METRICS}
+
+
+def write_run(run: Run, path: Path, name: str) -> None:
+    """Write a TREC run file: `query_id Q0 page_id rank score name`, best first.
+
+    Nine digits bring a float32 back exactly, so a reader sees our ties and no others.
+
+    Raises:
+        InputError: an id holds white space, which the format cannot carry.
+    """
+    lines = [
+        f"{_word(query_id)} Q0 {_word(page_id)} {rank} {score:.9g} {name}\n"
+        for query_id, pages in run.as_dict().items()
+        for rank, (page_id, score) in enumerate(pages.items(), 1)
+    ]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def write_qrels(qrels: Qrels, path: Path) -> None:
+    """Write a TREC qrels file: `query_id 0 page_id relevance`.
+
+    Raises:
+        InputError: an id holds white space, which the format cannot carry.
+    """
+    lines = [
+        f"{_word(query_id)} 0 {_word(page_id)} {relevance}\n"
+        for query_id, pages in qrels.items()
+        for page_id, relevance in pages.items()
+    ]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def _word(name: str) -> str:
+    if not name or len(name.split()) != 1 or name != name.strip():
+        raise InputError(f"id {name!r} holds white space: TREC files need ids of one word")
+    return name
+
+
+def first_right(qrels: Qrels) -> list[str]:
+    """Each query's first page with a relevance above 0, the one that it is counted under."""
+    return [
+        next(page for page, relevance in pages.items() if relevance > 0) for pages in qrels.values()
+    ]
+
+
+def documents_of(corpus: Corpus, qrels: Qrels) -> list[str]:
+    """The document of each query's first right page, or that page where it has none."""
+    pages = corpus.pages.set_index("page_id", drop=False)
+    known = pages["document_id"].fillna(pages["page_id"]).to_dict()
+    return [known.get(page, page) for page in first_right(qrels)]

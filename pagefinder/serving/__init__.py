@@ -1,0 +1,1 @@
+"""Search pages with the released models."""

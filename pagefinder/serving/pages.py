@@ -1,0 +1,105 @@
+"""Pages to search: those of a folder of images and PDFs, or those of the last run's corpus."""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pypdfium2
+from PIL import Image
+
+from pagefinder.data import pixels
+from pagefinder.data.corpus import PAGES, Corpus
+from pagefinder.errors import InputError
+from pagefinder.params import Pixels
+from pagefinder.sources.rendering import Renderer
+
+log = logging.getLogger(__name__)
+
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+DPI = 144  # of a PDF's page, which the model's pixel budget then bounds
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Pages to search.
+
+    Attributes:
+        labels: What each page is called.
+        open: The page of a row; raises pixels.BadImageError where it is none.
+        state: Changes when a page does.
+    """
+
+    labels: list[str]
+    open: Callable[[int], Image.Image]
+    state: object
+
+
+def listed(folder: Path) -> list[tuple[str, int | None]]:
+    """Every image and every page of every PDF below a folder, by path; the index of a PDF's page.
+
+    Raises:
+        InputError: there is no such folder, or no page in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--pages {str(folder)!r} is no folder: name one with images or PDFs")
+    found: list[tuple[str, int | None]] = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix.lower() in IMAGES:
+            found.append((name, None))
+        elif path.suffix.lower() == ".pdf":
+            found += [(name, index) for index in range(_page_count(path))]
+    if not found:
+        raise InputError(f"--pages {str(folder)!r} holds no image and no PDF: name another folder")
+    return found
+
+
+def folder_pages(folder: Path, found: list[tuple[str, int | None]], budget: Pixels) -> Pages:
+    """The pages that `listed` has found, each fitted to the budget."""
+    renderer = Renderer(folder, DPI)
+
+    def read(row: int) -> Image.Image:
+        name, index = found[row]
+        if index is not None:
+            return renderer.render(name, index, budget)
+        return pixels.fit(pixels.decode((folder / name).read_bytes()), budget)
+
+    labels = [name if index is None else f"{name}, page {index + 1}" for name, index in found]
+    names = sorted({name for name, _ in found})
+    return Pages(labels, read, state_of(folder / name for name in names))
+
+
+def _page_count(path: Path) -> int:
+    try:
+        with pypdfium2.PdfDocument(path) as document:
+            return len(document)
+    except pypdfium2.PdfiumError as error:
+        log.warning("%s is passed over: %s", path, error)
+        return 0
+
+
+def corpus_pages(folder: Path) -> Pages:
+    """The pages of a corpus.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not (folder / PAGES).is_file():
+        raise InputError(f"{folder} holds no corpus: run `make repro`, or name a folder by --pages")
+    corpus = Corpus(folder)
+    labels = []
+    for page in corpus.pages.to_dict("records"):
+        known = isinstance(page["document_id"], str)
+        number = page["page_number"]
+        place = f", page {int(number)}" if number is not None and number == number else ""
+        labels.append(
+            f"{page['document_id']}{place} ({page['page_id']})" if known else page["page_id"]
+        )
+    return Pages(labels, corpus.image, state_of([folder / PAGES]))
+
+
+def state_of(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Path, size and time of change of every file: reading gigabytes to hash them would be slow."""
+    stats = [(str(path.resolve()), path.stat()) for path in files]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]

@@ -1,0 +1,1 @@
+"""Fine-tune the embedder and the reranker with Sentence Transformers' own trainers."""

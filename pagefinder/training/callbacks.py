@@ -1,0 +1,97 @@
+"""What goes along with the trainers' steps: progress, a score for the last one, a tidy Ctrl-C."""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from pagefinder.runtime import processes
+
+log = logging.getLogger(__name__)
+
+
+class Watch(TrainerCallback):  # type: ignore[misc]
+    """Log progress, and score the last step too, whatever the interval: it can be the best one."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float],
+        **keywords: Any,  # noqa: ANN401
+    ) -> None:
+        """Log loss and dev NDCG@10."""
+        for key, name in (("loss", "loss"), (args.metric_for_best_model, "dev NDCG@10")):
+            if key in logs:
+                log.info(
+                    "step %d of %d: %s %.4f", state.global_step, state.max_steps, name, logs[key]
+                )
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **keywords: Any,  # noqa: ANN401
+    ) -> TrainerControl:
+        """Score and save the last step."""
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = True
+            control.should_save = True
+        return control
+
+
+class Interruption(TrainerCallback):  # type: ignore[misc]
+    """Lets Ctrl-C end training with a checkpoint after the step at hand, a second one at once.
+
+    In the middle of fetching a batch it would leave the loader's process with a traceback, and in a
+    destructor Python would swallow it. Several processes end together, so there torchrun decides.
+    """
+
+    def __init__(self) -> None:
+        """Not asked to end yet."""
+        self.asked = False
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **keywords: Any,  # noqa: ANN401
+    ) -> None:
+        """Save and stop if Ctrl-C was pressed during the step."""
+        if self.asked:
+            control.should_save = control.should_training_stop = True
+
+    @contextlib.contextmanager
+    def between_steps(self) -> Iterator[None]:
+        """Hold Ctrl-C back while training runs, and raise it at the end."""
+        before = signal.getsignal(signal.SIGINT)
+        main = threading.current_thread() is threading.main_thread()
+        if processes.count() > 1 or not main or before is not signal.default_int_handler:
+            yield
+            return
+
+        process = os.getpid()
+
+        def note(number: int, frame: FrameType | None) -> None:
+            if os.getpid() != process:  # a loader process, which its parent ends
+                return
+            log.info("interrupted: saving after this step; Ctrl-C again ends at once")
+            self.asked = True
+            signal.signal(signal.SIGINT, before)
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if self.asked:
+            raise KeyboardInterrupt

@@ -1,0 +1,39 @@
+"""Checkpoints of a training: which are whole, and which one to go on from."""
+
+import json
+import logging
+from pathlib import Path
+
+from pagefinder.runtime import outputs, processes
+
+log = logging.getLogger(__name__)
+
+
+def _found(folder: Path) -> list[Path]:
+    """Checkpoints, newest first."""
+    return sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1]))
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end.
+
+    The trainer writes trainer_state.json last, when only other processes' random states can miss.
+    """
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return len(list(checkpoint.glob("rng_state*.pth"))) >= processes.count()
+
+
+def remove_torn(folder: Path) -> None:
+    """Remove what a kill or a full disk left of a checkpoint: it would count as one of the two."""
+    for path in _found(folder):
+        if not _is_whole(path):
+            log.warning("%s is torn: it is removed, the one before it used", path)
+            outputs.remove(path)
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint."""
+    return next(filter(_is_whole, _found(folder)), None)

@@ -1,0 +1,161 @@
+"""Find the largest mini-batch that the device's memory holds: the meaning of `mini_batch: auto`."""
+
+import contextlib
+import gc
+import logging
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from accelerate.utils import convert_to_fp32
+from sentence_transformers import SentenceTransformer
+
+from pagefinder.errors import InputError
+from pagefinder.models.opening import Hardware
+from pagefinder.runtime import processes
+
+log = logging.getLogger(__name__)
+
+# Share of the card that a probe may fill: the rest is for fragmentation and longer queries.
+SHARE = 0.92
+# What Adam keeps for every trained float32 weight: two moments.
+ADAM_BYTES = 8
+# What several processes add to it: the buckets in which gradients are exchanged.
+BUCKET_BYTES = 4
+
+
+def largest_mini_batch(attempt: Callable[[int], None], batch: int) -> int:
+    """The largest of batch, batch/2, batch/4 ... 1 for which `attempt` does not run out of memory.
+
+    Args:
+        attempt: Does the forward and backward pass of a training step with a mini-batch; 0 stands
+            for the uncached loss over the whole batch.
+        batch: Examples per device and step.
+
+    Returns:
+        0 where the whole batch fits uncached, which spares the cached loss its second forward pass.
+
+    Raises:
+        InputError: not even a mini-batch of 1 fits.
+    """
+    size = batch
+    while size:
+        mini_batch = 0 if size == batch else size
+        try:
+            attempt(mini_batch)
+        except torch.OutOfMemoryError:
+            log.info("mini-batch %d of batch %d: out of memory", size, batch)
+            size //= 2
+            continue
+        log.info(
+            "mini-batch %d of batch %d fits%s", size, batch, "" if mini_batch else ", uncached"
+        )
+        return mini_batch
+    raise InputError(
+        "embedder.mini_batch is auto, and not even one example at a time fits into memory: lower "
+        "pixels.max, set embedder.gradient_checkpointing to true, or embedder.lora_rank above 0"
+    )
+
+
+def probe(
+    model: SentenceTransformer,
+    examples: list[dict[str, Any]],
+    make_loss: Callable[[int], torch.nn.Module],
+    collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    collect: Callable[[dict[str, Any]], tuple[list[dict[str, Any]], Any]],
+    hardware: Hardware,
+) -> int:
+    """Settle `mini_batch: auto` with real training steps on the largest pages.
+
+    The optimiser's state does not exist yet, so its bytes are set aside meanwhile. Weights, random
+    states and gradients are as before afterwards. Several processes agree on the smallest answer.
+    """
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    several = processes.count() > 1
+    reserved = trained * (ADAM_BYTES + (BUCKET_BYTES if several else 0))
+    features, labels = collect(collate(examples))
+    features = [_to_device(column, hardware.device) for column in features]
+
+    def attempt(mini_batch: int) -> None:
+        with _room(hardware.device, reserved):
+            try:
+                make_loss(mini_batch)(features, labels).backward()
+            finally:
+                model.zero_grad(set_to_none=True)
+
+    with as_in_training(model, hardware), _same_random(hardware.device):
+        fitting = largest_mini_batch(attempt, len(examples)) or len(examples)
+    agreed = processes.smallest(fitting)
+    return 0 if agreed == len(examples) else agreed
+
+
+@contextlib.contextmanager
+def as_in_training(model: SentenceTransformer, hardware: Hardware) -> Iterator[None]:
+    """Let `model` compute as it does under the trainer, before the trainer has prepared it.
+
+    Accelerate autocasts each call of the model, not the step: the cached loss calls it again in its
+    backward pass, outside of whatever the first pass stood in. One autocast around both would also
+    keep the casts of weights made without gradients (pytorch#112583).
+    """
+    was_training, plain, own = model.training, model.forward, model.__dict__.get("forward")
+
+    def forward(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401
+        with hardware.precision():
+            found = plain(*arguments, **keywords)
+        return convert_to_fp32(found)
+
+    model.train()
+    if hardware.autocast is not None:
+        model.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            model.__dict__.pop("forward", None)
+        else:
+            model.forward = own
+        model.train(was_training)
+
+
+@contextlib.contextmanager
+def _same_random(device: str) -> Iterator[None]:
+    """Leave Python's random state and torch's, the card's included, as they were."""
+    python_state = random.getstate()
+    cards = [torch.cuda.current_device()] if device.startswith("cuda") else []
+    try:
+        with torch.random.fork_rng(cards):
+            yield
+    finally:
+        random.setstate(python_state)
+
+
+@contextlib.contextmanager
+def _room(device: str, reserved: int) -> Iterator[None]:
+    """Let a probe use SHARE of the card beside `reserved` bytes, and leave none of it occupied."""
+    if not device.startswith("cuda"):
+        yield
+        return
+    # A device that is named just "cuda" has no index, and here torch wants one.
+    card = torch.cuda.current_device()
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(card)
+    torch.cuda.set_per_process_memory_fraction(SHARE, card)
+    try:
+        held = torch.empty(reserved, dtype=torch.uint8, device=device)
+        yield
+        peak = torch.cuda.max_memory_allocated(card) / 2**30
+        log.info("probe: peak %.1f GiB of the card", peak)
+        del held
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, card)
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(card)
+
+
+def _to_device(column: dict[str, Any], device: str) -> dict[str, Any]:
+    return {
+        key: value.to(device) if isinstance(value, torch.Tensor) else value
+        for key, value in column.items()
+    }

@@ -1,0 +1,251 @@
+"""Measure a few real steps of training, encoding and scoring: their speed and memory."""
+
+import gc
+import logging
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from transformers import (
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from pagefinder.data.corpus import Corpus
+from pagefinder.models import encoding, scoring
+from pagefinder.models.opening import Hardware
+from pagefinder.params import Compute, Embedder, Loss
+from pagefinder.training import embedder
+
+log = logging.getLogger(__name__)
+
+# Rows whose loading is timed: a few steps take what was loaded ahead, and wait for nothing.
+LOADED = 8
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured of training or encoding.
+
+    Attributes:
+        per_second: Rows (triplets) or pages a second, in the long run.
+        peak_gib: Memory taken at most.
+        loading: Seconds of loading by one step's computing; above 1 the device waits.
+        waited: Share of the counted steps that passed waiting for data.
+        mini_batch: That the loss was cached by, or 0.
+        setup: Seconds until the first step, a search for the mini-batch included.
+        checkpoint: Seconds of writing one, where it was asked for.
+    """
+
+    per_second: float
+    peak_gib: float
+    loading: float = 0.0
+    waited: float = 0.0
+    mini_batch: int = 0
+    setup: float = 0.0
+    checkpoint: float = 0.0
+
+
+class _Stopwatch(TrainerCallback):  # type: ignore[misc]
+    """Times every step, and the wait for its data before it."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.ended = time.perf_counter()
+        self.waits: list[float] = []
+        self.steps: list[float] = []
+
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **keywords: object,
+    ) -> None:
+        self.waits.append(time.perf_counter() - self.ended)
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **keywords: object,
+    ) -> None:
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize(self.device)
+        now = time.perf_counter()
+        self.steps.append(now - self.ended)
+        self.ended = now
+
+
+def measure_training(
+    model: SentenceTransformer,
+    corpus: Corpus,
+    rows: pd.DataFrame,
+    knobs: Embedder,
+    loss: Loss,
+    compute: Compute,
+    hardware: Hardware,
+    steps: int,
+    scratch: Path,
+    *,
+    save: bool = False,
+) -> Speed:
+    """Train `model` for 1 + `steps` real steps; the first one warms up and is not counted.
+
+    Args:
+        model: Whose weights are changed.
+        corpus: Of the pages.
+        rows: Training rows of ids.
+        knobs: How to train; epochs and evaluations are left alone.
+        loss: As a training stage takes it.
+        compute: Likewise.
+        hardware: What it came to.
+        steps: How many to count.
+        scratch: Folder that a checkpoint may be written to.
+        save: Write a checkpoint, and time that.
+    """
+    started = time.perf_counter()
+    epochs = (steps + 1) / max(1, len(rows) // knobs.batch)
+    trainer = embedder.embedder_trainer(
+        model,
+        corpus,
+        rows,
+        knobs.model_copy(update={"epochs": epochs}),
+        loss,
+        compute,
+        hardware,
+        0,
+        scratch,
+        None,
+    )
+    watch = _Stopwatch(hardware.device)
+    trainer.add_callback(watch)
+    trainer.remove_callback(PrinterCallback)
+    _forget_peak(hardware.device)
+    watch.ended = time.perf_counter()
+    trainer.train()
+    trained = time.perf_counter() - started
+    seconds = statistics.median(watch.steps[1:] or watch.steps)
+    waited = sum(watch.waits[1:]) / max(sum(watch.steps[1:]), 1e-9)
+    load = _load_seconds(trainer, knobs.batch, compute.workers)
+    peak = peak_gib(hardware.device)
+    return Speed(
+        per_second=knobs.batch / max(seconds, load),
+        peak_gib=peak,
+        loading=max(waited, load / seconds),
+        waited=waited,
+        mini_batch=int(getattr(trainer.loss.loss, "mini_batch_size", 0)),
+        setup=max(0.0, trained - len(watch.steps) * seconds),
+        checkpoint=_checkpoint_seconds(trainer) if save else 0.0,
+    )
+
+
+def _load_seconds(trainer: Any, batch: int, workers: int) -> float:  # noqa: ANN401
+    """Seconds in which the loader processes, each on a core of its own, prepare one batch."""
+    count = min(LOADED, batch, len(trainer.train_dataset))
+    took = _one_thread(
+        lambda: trainer.data_collator([trainer.train_dataset[i] for i in range(count)])
+    )
+    return took * batch / count / max(1, min(workers, os.cpu_count() or 1))
+
+
+def _checkpoint_seconds(trainer: Any) -> float:  # noqa: ANN401
+    start = time.perf_counter()
+    trainer._save_checkpoint(trainer.model, trial=None)
+    return time.perf_counter() - start
+
+
+def measure_encoding(
+    model: SentenceTransformer, corpus: Corpus, hardware: Hardware, batch: int, pages: int
+) -> Speed:
+    """Encode `pages` pages; the first batch warms up and is not counted."""
+    rows = np.arange(pages) % len(corpus.pages)
+    parts = [rows[start : start + batch] for start in range(0, pages, batch)]
+    done = encoding.encode_parts(model, corpus, parts, hardware, batch)
+
+    def prepare() -> None:
+        model.preprocess(corpus.images(rows[:LOADED]), prompt=model.prompts["document"])
+
+    return _pace(done, prepare, min(LOADED, pages), hardware)
+
+
+def measure_scoring(
+    model: CrossEncoder, corpus: Corpus, pairs: pd.DataFrame, hardware: Hardware, batch: int
+) -> Speed:
+    """Score query-page pairs; the first batch warms up and is not counted."""
+    texts = corpus.queries.set_index("query_id")["text"]
+    asked = [(texts[query], corpus.page_row[page]) for query, page in pairs.to_numpy()]
+    parts = (pairs[start : start + batch] for start in range(0, len(pairs), batch))
+    done = (
+        scoring.score_ahead(model, corpus, asked, hardware, batch)
+        if hardware.ahead
+        else (scoring.score_pairs(model, corpus, part, hardware, batch) for part in parts)
+    )
+
+    def prepare() -> None:
+        some = [(text, corpus.image(row)) for text, row in asked[:LOADED]]
+        model.preprocess(some, prompt=model.prompts.get(model.default_prompt_name))
+
+    return _pace(done, prepare, len(asked[:LOADED]), hardware)
+
+
+def _pace(
+    batches: Iterator[np.ndarray], prepare: Callable[[], None], count: int, hardware: Hardware
+) -> Speed:
+    """Speed of some batches after the first, and of the preparation of `count` rows.
+
+    The few batches that are timed were prepared ahead, and a long run is no faster than that.
+    """
+    next(batches)
+    _forget_peak(hardware.device)
+    start = time.perf_counter()
+    rows = sum(len(one) for one in batches)
+    each = (time.perf_counter() - start) / rows
+    peak = peak_gib(hardware.device)
+    load = _one_thread(prepare) / count / hardware.ahead if hardware.ahead else 0.0
+    return Speed(1 / max(each, load), peak, load / each)
+
+
+def _one_thread(work: Callable[[], object]) -> float:
+    """Seconds that some work takes in one thread, as in a loader process."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(2):  # the first time is slower
+            start = time.perf_counter()
+            work()
+            took = time.perf_counter() - start
+    finally:
+        torch.set_num_threads(threads)
+    return took
+
+
+def _forget_peak(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_gib(device: str) -> float:
+    """Peak memory of the card since it was forgotten, or of this process, in GiB."""
+    if device.startswith("cuda"):
+        # What the allocator took of the card, not only what it had given out: both must fit.
+        return float(torch.cuda.max_memory_reserved(device)) / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20

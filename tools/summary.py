@@ -1,0 +1,130 @@
+"""Print the closing table of `make repro`: scores, stages with time and memory, the report's path.
+
+No DVC stage: it reads what the pipeline wrote, and changes nothing.
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pagefinder.layout import METRICS, REPORT
+from pagefinder.runtime.outputs import WORK
+
+
+def scores(root: Path) -> Iterator[Sequence[str]]:
+    """Rows of system, NDCG@10, gain, 95% interval, p; nothing that the metrics do not hold."""
+    embedder = metrics(root, "embedder")
+    if not embedder:
+        return
+    yield "base embedder", f"{embedder['base']['ndcg@10']:.4f}", "", "", ""
+    yield "tuned embedder", f"{embedder['tuned']['ndcg@10']:.4f}", *claim(embedder["gain"])
+    reranker = metrics(root, "reranker")
+    if reranker:
+        depths = list(reranker["depth"])
+        middle = depths[len(depths) // 2]
+        value = reranker["depth"][middle]["tuned"]["ndcg@10"]
+        yield f"first {middle} reranked", f"{value:.4f}", *claim(reranker["gain"])
+    for name, at in embedder.get("text", {}).items():
+        yield (
+            {"bm25": "BM25", "minilm": "MiniLM"}.get(name, name),
+            f"{at['ndcg@10']:.4f}",
+            "",
+            "",
+            "",
+        )
+    for name, at in embedder.get("compare", {}).items():
+        yield name, f"{at['ndcg@10']:.4f}", "", "", ""
+
+
+def claim(gain: dict[str, float]) -> tuple[str, str, str]:
+    """A gain, its interval and p-value; why there is none."""
+    value = f"{gain['ndcg@10']:+.4f}"
+    if "low" not in gain:
+        return value, f"too few documents ({gain.get('documents', 0):.0f})", ""
+    return value, f"{gain['low']:+.4f} to {gain['high']:+.4f}", f"{gain['p_value']:.2g}"
+
+
+def recommendation(root: Path) -> str:
+    """The dimension that the release is cut to, with its cost."""
+    dimensions = metrics(root, "dimensions")
+    if not dimensions:
+        return ""
+    choice = int(dimensions["recommended"]["dimension"])
+    at = dimensions["precision"]["float32"][str(choice)]
+    return (
+        f"recommended: {choice} dimensions, {at['bytes_per_page']:,} bytes a page as float32, "
+        f"NDCG@10 {at['ndcg@10']:.4f}\n"
+    )
+
+
+def times(root: Path) -> list[Sequence[str]]:
+    """Rows of stage, seconds, peak MiB, in the order of dvc.yaml, and their total.
+
+    A stage that this run did not run, because nothing it reads has changed, is "cached".
+    """
+    stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    mark = root / WORK / "started"
+    started = mark.stat().st_mtime if mark.exists() else 0.0
+    rows: list[Sequence[str]] = []
+    total, peak = 0.0, 0
+    for name, stage in stages.items():
+        ever = timings(root / WORK / "timings" / f"{name}.jsonl")
+        # Times are rounded to a tenth of a second when they are written.
+        runs = [run for run in ever if run["started"] >= started - 0.1]
+        if runs:  # a matrix runs once for every model
+            seconds = sum(run["seconds"] for run in runs)
+            most = max(run["peak_mib"] for run in runs)
+            total, peak = total + seconds, max(peak, most)
+            rows.append((name, f"{seconds:.1f}", f"{most:,}"))
+        elif ever or "matrix" not in stage:
+            rows.append((name, "cached", ""))
+    return [*rows, ("total", f"{total:.1f}", f"{peak:,}" if peak else "")]
+
+
+def timings(path: Path) -> list[dict[str, Any]]:
+    """A stage's runs on this machine, the newest last; a line torn by a kill is passed over."""
+    runs = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        with contextlib.suppress(ValueError):
+            runs.append(json.loads(line))
+    return runs
+
+
+def metrics(root: Path, name: str) -> dict[str, Any]:
+    """metrics/NAME.json, or nothing."""
+    path = root / METRICS / f"{name}.json"
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as text: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = []
+    for row in [header, ["-" * width for width in widths], *rows]:
+        first, *others = zip(row, widths, strict=True)
+        cells = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+        lines.append("  ".join(cells).rstrip() + "\n")
+    return "".join(lines)
+
+
+def main(root: Path = Path()) -> None:
+    """Write the tables to standard output."""
+    found = list(scores(root))
+    text = "\n"
+    if found:
+        text += aligned(("", "NDCG@10", "gain", "95% interval", "p"), found)
+        text += recommendation(root) + "\n"
+    text += aligned(("stage", "seconds", "peak MiB"), times(root))
+    page = root / REPORT / "index.html"
+    text += f"\nreport: {page.resolve()}\n" if page.is_file() else "\nno report was written\n"
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()
