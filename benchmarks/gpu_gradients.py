@@ -27,10 +27,10 @@ def gradients(
     rows: pd.DataFrame,
     *,
     plain: bool,
-    hardware: opening.Hardware,
+    device_settings: opening.DeviceSettings,
 ) -> dict[str, torch.Tensor]:
     """Gradients of one step of EXAMPLES rows, float32 on the CPU, by parameter name."""
-    model = opening.open_embedder(base.base, base.pixels, hardware, root)
+    model = opening.open_embedder(base.base, base.pixels, device_settings, root)
     if plain:
         # Not even pages of one size share a product.
         model[0].model.set_attn_implementation({"vision_config": "eager"})
@@ -43,10 +43,10 @@ def gradients(
     )
     compute = base.compute.model_copy(update={"workers": 0})
     trainer = embedder.embedder_trainer(
-        model, corpus, rows, knobs, base.loss, compute, hardware, 0, root / "run", None
+        model, corpus, rows, knobs, base.loss, compute, device_settings, 0, root / "run", None
     )
     inputs = trainer.data_collator([trainer.train_dataset[i] for i in range(EXAMPLES)])
-    with mini_batch.as_in_training(model, hardware):
+    with mini_batch.as_in_training(model, device_settings):
         trainer.compute_loss(model, trainer._prepare_inputs(inputs)).backward()
     return {
         name: parameter.grad.float().cpu()
@@ -77,18 +77,20 @@ def check(base: Params, root: Path, corpus: Corpus, rows: pd.DataFrame) -> dict[
     exact = base.compute.model_copy(update={"precision": "fp32"})
     # flash-attn has no float32.
     settled = [
-        ("plain", opening.settle(exact.model_copy(update={"attention": "eager"}))),
-        ("float32", opening.settle(exact.model_copy(update={"attention": "sdpa"}))),
-        ("bfloat16", opening.settle(base.compute.model_copy(update={"precision": "bf16"}))),
+        ("plain", opening.choose_device(exact.model_copy(update={"attention": "eager"}))),
+        ("float32", opening.choose_device(exact.model_copy(update={"attention": "sdpa"}))),
+        ("bfloat16", opening.choose_device(base.compute.model_copy(update={"precision": "bf16"}))),
     ]
     words, expected = {}, {}
-    for name, hardware in settled:
-        given = gradients(base, root, corpus, rows, plain=name == "plain", hardware=hardware)
+    for name, device_settings in settled:
+        given = gradients(
+            base, root, corpus, rows, plain=name == "plain", device_settings=device_settings
+        )
         if name == "plain":
             expected = given
             continue
         error, cosine, worst = compare(expected, given)
-        words[f"gradients, {name}, {hardware.attention}, cached, checkpointed"] = (
+        words[f"gradients, {name}, {device_settings.attention}, cached, checkpointed"] = (
             f"relative error {error:.1e}, lowest cosine {cosine:.6f} ({worst[-40:]})"
         )
     return words

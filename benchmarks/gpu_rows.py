@@ -36,16 +36,16 @@ class Ground:
     mini_batches: dict[str, int] = field(default_factory=dict)  # found, by variant
 
 
-def open_model(ground: Ground, attention: str = "") -> tuple[Any, opening_.Hardware]:
+def open_model(ground: Ground, attention: str = "") -> tuple[Any, opening_.DeviceSettings]:
     """The embedder and the hardware, as a stage opens them."""
     base = ground.base
     compute = base.compute
     if attention:
         compute = compute.model_copy(update={"attention": attention})
-    hardware = opening_.settle(compute)
+    device_settings = opening_.choose_device(compute)
     # Pages are stored inside their own budgets, and so the largest one fits them all.
     pixels = base.pixels.model_copy(update={"max": max(ground.size["pixels"])})
-    return opening_.open_embedder(base.base, pixels, hardware, ground.root), hardware
+    return opening_.open_embedder(base.base, pixels, device_settings, ground.root), device_settings
 
 
 def free() -> None:
@@ -74,7 +74,7 @@ def train(
     **knobs: Any,  # noqa: ANN401
 ) -> Iterator[Row]:
     """A training variant: knobs of the embedder changed, and what is no knob."""
-    model, hardware = open_model(ground, attention)
+    model, device_settings = open_model(ground, attention)
     flops = row_flops(model, ground.corpus)
     if dtype:
         model.to(dtype)
@@ -86,7 +86,7 @@ def train(
     base = ground.base
     changed = base.embedder.model_copy(update=knobs)
     speed = measuring.measure_training(
-        model, ground.corpus, ground.rows, changed, base.loss, base.compute, hardware,
+        model, ground.corpus, ground.rows, changed, base.loss, base.compute, device_settings,
         steps or ground.size["steps"], ground.root / "run",
     )  # fmt: skip
     ground.mini_batches[name] = speed.mini_batch
@@ -99,13 +99,13 @@ def train(
         "loading": speed.loading,
         "mini-batch": str(speed.mini_batch or "none"),
         "min/10k": 10_000 / speed.per_second / 60,
-        "note": hardware.attention,
+        "note": device_settings.attention,
     }
 
 
 def other_attention(ground: Ground) -> Iterator[Row]:
     """Training on SDPA, where that is not what was chosen anyway."""
-    if opening_.settle(ground.base.compute).attention == "sdpa":
+    if opening_.choose_device(ground.base.compute).attention == "sdpa":
         yield {"note": "left out: SDPA is what was chosen, flash-attn is not installed"}
     else:
         yield from train(ground, "SDPA", attention="sdpa", mini_batch=known(ground))
@@ -119,7 +119,7 @@ def known(ground: Ground) -> int | str:
 def encode(ground: Ground) -> Iterator[Row]:
     """One row per pixel budget."""
     model, _ = open_model(ground)
-    hardware = opening_.settle(ground.base.compute, scoring=True)
+    device_settings = opening_.choose_device(ground.base.compute, scoring=True)
     first, batch = ground.size["pixels"][0], ground.base.compute.encode_batch
     for pixels in ground.size["pixels"]:
         # As many pixels in a batch, and in all, whatever the budget.
@@ -130,22 +130,22 @@ def encode(ground: Ground) -> Iterator[Row]:
         tokens = opening_.check_budget(model, corpus.image(0), budget)
         page = model.preprocess([corpus.image(0)], prompt=model.prompts["document"])
         flops = forward_flops(model[0].model.config, page)
-        speed = measuring.measure_encoding(model, corpus, hardware, at_once, pages)
+        speed = measuring.measure_encoding(model, corpus, device_settings, at_once, pages)
         yield {
             "what": f"encode, {pixels:,} pixels",
             "pages/s": speed.per_second,
             "peak GiB": speed.peak_gib,
             "share": flops * speed.per_second / ground.peak,
             "loading": speed.loading,
-            "note": f"{tokens} visual tokens a page, {at_once} at once, {hardware.attention}",
+            "note": f"{tokens} tokens a page, {at_once} at once, {device_settings.attention}",
         }
 
 
 def rerank(ground: Ground) -> Iterator[Row]:
     """Pairs a second, each with a page of its own."""
     base = ground.base
-    hardware = opening_.settle(base.compute, scoring=True)
-    model = opening_.open_reranker(base.reranker, base.pixels, hardware, ground.root)
+    device_settings = opening_.choose_device(base.compute, scoring=True)
+    model = opening_.open_reranker(base.reranker, base.pixels, device_settings, ground.root)
     count = len(ground.corpus.queries)
     pairs = pd.DataFrame(
         {"query_id": [f"q{n}" for n in range(count)], "page_id": [f"p{n}" for n in range(count)]}
@@ -154,14 +154,14 @@ def rerank(ground: Ground) -> Iterator[Row]:
     features = model.preprocess([pair], prompt=base.reranker.instruction)
     flops = forward_flops(model[0].model.config, features)
     batch = min(base.compute.encode_batch, count // 2)
-    speed = measuring.measure_scoring(model, ground.corpus, pairs, hardware, batch)
+    speed = measuring.measure_scoring(model, ground.corpus, pairs, device_settings, batch)
     yield {
         "rows/s": speed.per_second,
         "pages/s": speed.per_second,
         "peak GiB": speed.peak_gib,
         "share": flops * speed.per_second / ground.peak,
         "loading": speed.loading,
-        "note": f"{batch} at once, {hardware.attention}",
+        "note": f"{batch} at once, {device_settings.attention}",
     }
 
 
@@ -172,16 +172,16 @@ def predicted(ground: Ground) -> Iterator[Row]:
     knobs = base.embedder.model_copy(update={"epochs": 1.0, "evaluations": 1, "dev_pages": dev})
     corpus = predicting.synthetic_corpus(ground.root / "short", base.pixels, rows, NEGATIVES, dev)
     started = time.perf_counter()
-    model, hardware = open_model(ground)
+    model, device_settings = open_model(ground)
     opening = time.perf_counter() - started
-    shared = (base.loss, base.compute, hardware)
+    shared = (base.loss, base.compute, device_settings)
     with tempfile.TemporaryDirectory(dir=ground.root) as scratch:
         speed = measuring.measure_training(
             model, corpus, predicting.synthetic_rows(rows, NEGATIVES), knobs, *shared, 3,
             Path(scratch), save=True,
         )  # fmt: skip
     costs = predicting.measure_costs(
-        model, corpus, hardware, base.compute.encode_batch, opening, speed, size["batch"]
+        model, corpus, device_settings, base.compute.encode_batch, opening, speed, size["batch"]
     )
     expected = predicting.train_seconds(costs, *predicting.schedule(knobs, rows), dev, dev)
     del model

@@ -27,7 +27,7 @@ from pagefinder import params
 from pagefinder.data import corpus as tables
 from pagefinder.data.corpus import Corpus
 from pagefinder.mining.negatives import mine, wanted_by_query
-from pagefinder.mining.rules import qrel_rows, settle_rules
+from pagefinder.mining.rules import qrel_rows, resolve_rules
 from pagefinder.retrieval.nearest import Vectors, open_vectors
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +75,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def mining(folder: Path) -> Callable[[], object]:
     """The mine stage's work under the project's own params."""
     corpus = Corpus(folder)
-    rules = settle_rules(params.load(ROOT / "params.yaml").mine, "hub")
+    rules = resolve_rules(params.load(ROOT / "params.yaml").mine, "hub")
 
     def run() -> object:
         vectors = open_vectors(folder, corpus)

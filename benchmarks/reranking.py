@@ -24,7 +24,7 @@ from sentence_transformers.util import batch_to_device
 from pagefinder import params
 from pagefinder.data.corpus import Corpus
 from pagefinder.models import opening, scoring
-from pagefinder.models.opening import Hardware
+from pagefinder.models.opening import DeviceSettings
 from pagefinder.params import Params
 
 ROOT = Path(__file__).parents[1]
@@ -41,23 +41,23 @@ def timed(work: Callable[[], object], device: str) -> float:
 
 def measure(root: Path, knobs: Params, queries: int, rounds: int) -> pd.DataFrame:
     """Median seconds per query of the three ways, pages per second, ratio to the forward pass."""
-    hardware = opening.settle(knobs.compute, scoring=True)
+    device_settings = opening.choose_device(knobs.compute, scoring=True)
     corpus = Corpus(root / "data/corpus")
     model = opening.open_reranker(
-        knobs.reranker, knobs.pixels, hardware, root, root / "models/reranker"
+        knobs.reranker, knobs.pixels, device_settings, root, root / "models/reranker"
     )
     found = pd.read_parquet(root / "data/candidates.parquet").query("split == 'eval'")
     depth = max(knobs.reranker.depths)
     found = found[found["rank"] <= depth]
     chosen = found["query_id"].unique()[:queries]
     parts = [found[found["query_id"] == query] for query in chosen]
-    ways = _ways(model, corpus, parts, hardware, knobs.compute.encode_batch)
+    ways = _ways(model, corpus, parts, device_settings, knobs.compute.encode_batch)
     for way in ways.values():  # the first call pays for warming up
         way()
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
-            seconds[name].append(timed(way, hardware.device) / len(parts))
+            seconds[name].append(timed(way, device_settings.device) / len(parts))
     median = {name: statistics.median(times) for name, times in seconds.items()}
     pages = sum(map(len, parts)) / len(parts)
     rows = [
@@ -71,7 +71,7 @@ def _ways(
     model: torch.nn.Module,
     corpus: Corpus,
     parts: list[pd.DataFrame],
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     batch: int,
 ) -> dict[str, Callable[[], object]]:
     texts = corpus.queries.set_index("query_id")["text"]
@@ -89,19 +89,19 @@ def _ways(
         prepared += features
 
     def forward() -> None:
-        with torch.inference_mode(), hardware.precision():
+        with torch.inference_mode(), device_settings.precision():
             for features in prepared:
                 model(dict(features))
 
     def one_by_one() -> None:
         for part in parts:
-            scoring.score_pairs(model, corpus, part, hardware, batch)
+            scoring.score_pairs(model, corpus, part, device_settings, batch)
 
     together = pd.concat(parts)
     return {
         "forward": forward,
         "a query": one_by_one,
-        "together": lambda: scoring.score_pairs(model, corpus, together, hardware, batch),
+        "together": lambda: scoring.score_pairs(model, corpus, together, device_settings, batch),
     }
 
 

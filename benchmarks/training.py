@@ -83,11 +83,11 @@ def per_query(root: Path) -> pd.DataFrame:
 def reference(settings: Params, root: Path, weights: str) -> SentenceTransformer:
     """Train and evaluate as the public recipe does."""
     knobs, corpus = settings.embedder, Corpus(root / CORPUS)
-    hardware = opening.settle(settings.compute)
-    model = opening.open_embedder(settings.base, settings.pixels, hardware, root)
+    device_settings = opening.choose_device(settings.compute)
+    model = opening.open_embedder(settings.base, settings.pixels, device_settings, root)
     if weights == "bf16":
         model.to(torch.bfloat16)
-    rules = rules_.settle_rules(settings.mine, settings.data.source)
+    rules = rules_.resolve_rules(settings.mine, settings.data.source)
     known = rules_.qrel_rows(corpus, "train")
     excluded = rules_.exclusions(corpus, rules, known[known["relevance"] > 0])
     negatives = pd.read_parquet(root / NEGATIVES)
@@ -106,8 +106,8 @@ def reference(settings: Params, root: Path, weights: str) -> SentenceTransformer
         per_device_eval_batch_size=knobs.batch,
         learning_rate=knobs.learning_rate,
         warmup_steps=knobs.warmup,
-        bf16=hardware.autocast is not None,
-        use_cpu=hardware.device == "cpu",
+        bf16=device_settings.autocast is not None,
+        use_cpu=device_settings.device == "cpu",
         batch_sampler=BatchSamplers.NO_DUPLICATES,
         eval_strategy="steps",
         eval_steps=0.1,
@@ -169,8 +169,8 @@ def evaluator(task: dict[str, dict], dimension: int | None = None) -> Informatio
 def speed(settings: Params, root: Path, precision: str) -> measuring.Speed:
     """A few steps of our training in a precision."""
     compute = settings.compute.model_copy(update={"precision": precision})
-    hardware = opening.settle(compute)
-    model = opening.open_embedder(settings.base, settings.pixels, hardware, root)
+    device_settings = opening.choose_device(compute)
+    model = opening.open_embedder(settings.base, settings.pixels, device_settings, root)
     corpus = Corpus(root / CORPUS)
     rows = batches.embedder_rows(corpus, pd.read_parquet(root / NEGATIVES), settings.seed)
     return measuring.measure_training(
@@ -180,7 +180,7 @@ def speed(settings: Params, root: Path, precision: str) -> measuring.Speed:
         settings.embedder,
         settings.loss,
         compute,
-        hardware,
+        device_settings,
         STEPS,
         root / "speed",
     )

@@ -240,12 +240,8 @@ class Reranker(Training, RerankerModel):
     dev_queries: Positive
     fusion_queries: Positive
     depths: tuple[Positive, ...]
+    compared_depth: Positive
     train_depth: Positive
-
-    @property
-    def middle_depth(self) -> int:
-        """The depth whose figures are compared, and at which dev makes its choices."""
-        return self.depths[len(self.depths) // 2]
 
     @pydantic.field_validator("depths")
     @classmethod
@@ -253,6 +249,14 @@ class Reranker(Training, RerankerModel):
         if not depths or list(depths) != sorted(set(depths)):
             raise ValueError("name each depth once, the smallest first, e.g. [10, 20, 30]")
         return depths
+
+    @pydantic.model_validator(mode="after")
+    def _compares_a_depth(self) -> "Reranker":
+        if self.compared_depth not in self.depths:
+            raise ValueError(
+                f"compared_depth {self.compared_depth} is none of depths {list(self.depths)}"
+            )
+        return self
 
 
 class CompareModel(Section):

@@ -27,7 +27,7 @@ def main(params: Params, root: Path = Path()) -> None:
         corpus,
         open_vectors(root / BASE_VECTORS, corpus),
         tuned,
-        rules.settle_rules(params.mine, params.data.source),
+        rules.resolve_rules(params.mine, params.data.source),
         knobs.train_depth,
         knobs.negatives,
         seed=params.seed,

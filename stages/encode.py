@@ -36,7 +36,7 @@ def main(params: Params, root: Path = Path(), name: str = "base") -> None:
             log.warning(
                 "%s: stored pages have %d pixels at most: raise pixels.max", name, params.pixels.max
             )
-    settings = opening.settle(params.compute, scoring=True)
+    settings = opening.choose_device(params.compute, scoring=True)
     weights = root / saved if saved else None
     model = opening.open_embedder(base, pixels, settings, root, weights, section)
     corpus = Corpus(root / CORPUS)

@@ -16,19 +16,21 @@ from stages import run
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write metrics/reranker.json, runs, a per-query table and the depth curve."""
-    hardware = opening.settle(params.compute, scoring=True)
+    device_settings = opening.choose_device(params.compute, scoring=True)
     corpus = Corpus(root / CORPUS)
     candidates = pd.read_parquet(root / CANDIDATES)
-    tuned = opening.open_reranker(params.reranker, params.pixels, hardware, root, root / RERANKER)
+    tuned = opening.open_reranker(
+        params.reranker, params.pixels, device_settings, root, root / RERANKER
+    )
     opening.check_budget(tuned, corpus.image(0), opening.on_own_grid(tuned, params.pixels))
-    base = opening.open_reranker(params.reranker, params.pixels, hardware, root)
+    base = opening.open_reranker(params.reranker, params.pixels, device_settings, root)
     result = reranker.evaluate(
         base,
         tuned,
         corpus,
         candidates,
         params.reranker,
-        hardware,
+        device_settings,
         params.compute.encode_batch,
         resamples=params.evaluate.bootstrap,
         seed=params.seed,

@@ -21,7 +21,7 @@ def main(params: Params, root: Path = Path()) -> None:
     """Write data/negatives.parquet, metrics/mining.json and data/audit/mining."""
     corpus = Corpus(root / CORPUS)
     vectors = open_vectors(root / BASE_VECTORS, corpus)
-    rules = rules_.settle_rules(params.mine, params.data.source)
+    rules = rules_.resolve_rules(params.mine, params.data.source)
     known = rules_.qrel_rows(corpus, "train")
     wanted = negatives.wanted_by_query(known, rules.negatives)
     veto = veto_.open_veto(params, corpus, root)

@@ -16,11 +16,11 @@ from stages import resume_folder, run
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write models/embedder and metrics/plots/embedder_training.csv."""
-    hardware = opening.settle(params.compute)
-    model = opening.open_embedder(params.base, params.pixels, hardware, root)
+    device_settings = opening.choose_device(params.compute)
+    model = opening.open_embedder(params.base, params.pixels, device_settings, root)
     corpus = Corpus(root / CORPUS)
     negatives = pd.read_parquet(root / NEGATIVES)
-    rules = rules_.settle_rules(params.mine, params.data.source)
+    rules = rules_.resolve_rules(params.mine, params.data.source)
     known = rules_.qrel_rows(corpus, "train")
     excluded = rules_.exclusions(corpus, rules, known[known["relevance"] > 0])
     beside = (rules.near_duplicates, rules.same_document_pages)
@@ -36,7 +36,7 @@ def main(params: Params, root: Path = Path()) -> None:
             params.embedder,
             params.loss,
             params.compute,
-            hardware,
+            device_settings,
             params.seed,
             checkpoints,
             excluded,

@@ -15,8 +15,8 @@ from stages import resume_folder, run
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write models/reranker and metrics/plots/reranker_training.csv."""
-    hardware = opening.settle(params.compute)
-    model = opening.open_reranker(params.reranker, params.pixels, hardware, root)
+    device_settings = opening.choose_device(params.compute)
+    model = opening.open_reranker(params.reranker, params.pixels, device_settings, root)
     corpus = Corpus(root / CORPUS)
     candidates = pd.read_parquet(root / CANDIDATES)
     knobs = (params.seed, params.pixels, params.compute, params.reranker)
@@ -30,7 +30,7 @@ def main(params: Params, root: Path = Path()) -> None:
             candidates,
             params.reranker,
             params.compute,
-            hardware,
+            device_settings,
             params.seed,
             checkpoints,
         )

@@ -26,7 +26,7 @@ from transformers import (
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.models import encoding, scoring
-from pagefinder.models.opening import Hardware
+from pagefinder.models.opening import DeviceSettings
 from pagefinder.params import Compute, Embedder, Loss
 from pagefinder.training import embedder
 
@@ -98,7 +98,7 @@ def measure_training(
     knobs: Embedder,
     loss: Loss,
     compute: Compute,
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     steps: int,
     scratch: Path,
     *,
@@ -113,7 +113,7 @@ def measure_training(
         knobs: How to train; epochs and evaluations are left alone.
         loss: As a training stage takes it.
         compute: Likewise.
-        hardware: What it came to.
+        device_settings: What it came to.
         steps: How many to count.
         scratch: Folder that a checkpoint may be written to.
         save: Write a checkpoint, and time that.
@@ -127,22 +127,22 @@ def measure_training(
         knobs.model_copy(update={"epochs": epochs}),
         loss,
         compute,
-        hardware,
+        device_settings,
         0,
         scratch,
         None,
     )
-    watch = _Stopwatch(hardware.device)
+    watch = _Stopwatch(device_settings.device)
     trainer.add_callback(watch)
     trainer.remove_callback(PrinterCallback)
-    _forget_peak(hardware.device)
+    _forget_peak(device_settings.device)
     watch.ended = time.perf_counter()
     trainer.train()
     trained = time.perf_counter() - started
     seconds = statistics.median(watch.steps[1:] or watch.steps)
     waited = sum(watch.waits[1:]) / max(sum(watch.steps[1:]), 1e-9)
     load = _load_seconds(trainer, knobs.batch, compute.workers)
-    peak = peak_gib(hardware.device)
+    peak = peak_gib(device_settings.device)
     return Speed(
         per_second=knobs.batch / max(seconds, load),
         peak_gib=peak,
@@ -170,53 +170,68 @@ def _checkpoint_seconds(trainer: Any) -> float:  # noqa: ANN401
 
 
 def measure_encoding(
-    model: SentenceTransformer, corpus: Corpus, hardware: Hardware, batch: int, pages: int
+    model: SentenceTransformer,
+    corpus: Corpus,
+    device_settings: DeviceSettings,
+    batch: int,
+    pages: int,
 ) -> Speed:
     """Encode `pages` pages; the first batch warms up and is not counted."""
     rows = np.arange(pages) % len(corpus.pages)
     parts = [rows[start : start + batch] for start in range(0, pages, batch)]
-    done = encoding.encode_parts(model, corpus, parts, hardware, batch)
+    done = encoding.encode_parts(model, corpus, parts, device_settings, batch)
 
     def prepare() -> None:
         model.preprocess(corpus.images(rows[:LOADED]), prompt=model.prompts["document"])
 
-    return _pace(done, prepare, min(LOADED, pages), hardware)
+    return _pace(done, prepare, min(LOADED, pages), device_settings)
 
 
 def measure_scoring(
-    model: CrossEncoder, corpus: Corpus, pairs: pd.DataFrame, hardware: Hardware, batch: int
+    model: CrossEncoder,
+    corpus: Corpus,
+    pairs: pd.DataFrame,
+    device_settings: DeviceSettings,
+    batch: int,
 ) -> Speed:
     """Score query-page pairs; the first batch warms up and is not counted."""
     texts = corpus.queries.set_index("query_id")["text"]
     asked = [(texts[query], corpus.page_row[page]) for query, page in pairs.to_numpy()]
     parts = (pairs[start : start + batch] for start in range(0, len(pairs), batch))
     done = (
-        scoring.score_ahead(model, corpus, asked, hardware, batch)
-        if hardware.ahead
-        else (scoring.score_pairs(model, corpus, part, hardware, batch) for part in parts)
+        scoring.score_ahead(model, corpus, asked, device_settings, batch)
+        if device_settings.loader_processes
+        else (scoring.score_pairs(model, corpus, part, device_settings, batch) for part in parts)
     )
 
     def prepare() -> None:
         some = [(text, corpus.image(row)) for text, row in asked[:LOADED]]
         model.preprocess(some, prompt=model.prompts.get(model.default_prompt_name))
 
-    return _pace(done, prepare, len(asked[:LOADED]), hardware)
+    return _pace(done, prepare, len(asked[:LOADED]), device_settings)
 
 
 def _pace(
-    batches: Iterator[np.ndarray], prepare: Callable[[], None], count: int, hardware: Hardware
+    batches: Iterator[np.ndarray],
+    prepare: Callable[[], None],
+    count: int,
+    device_settings: DeviceSettings,
 ) -> Speed:
     """Speed of some batches after the first, and of the preparation of `count` rows.
 
     The few batches that are timed were prepared ahead, and a long run is no faster than that.
     """
     next(batches)
-    _forget_peak(hardware.device)
+    _forget_peak(device_settings.device)
     start = time.perf_counter()
     rows = sum(len(one) for one in batches)
     each = (time.perf_counter() - start) / rows
-    peak = peak_gib(hardware.device)
-    load = _one_thread(prepare) / count / hardware.ahead if hardware.ahead else 0.0
+    peak = peak_gib(device_settings.device)
+    load = (
+        _one_thread(prepare) / count / device_settings.loader_processes
+        if device_settings.loader_processes
+        else 0.0
+    )
     return Speed(1 / max(each, load), peak, load / each)
 
 

@@ -35,10 +35,10 @@ def main(params: Params, root: Path = Path()) -> None:
         real = real and sys.argv[1] == params.profile
         content = file.read(root / "params.yaml")
         params = file.parse(content | {"profile": sys.argv[1]})
-    hardware = opening_.settle(params.compute)
-    scoring = opening_.settle(params.compute, scoring=True)
+    device_settings = opening_.choose_device(params.compute)
+    scoring = opening_.choose_device(params.compute, scoring=True)
     started = time.perf_counter()
-    model = opening_.open_embedder(params.base, params.pixels, hardware, root)
+    model = opening_.open_embedder(params.base, params.pixels, device_settings, root)
     opening = time.perf_counter() - started
     # One process's share of a step is measured; the others work at the same time.
     processes = params.compute.processes
@@ -58,13 +58,13 @@ def main(params: Params, root: Path = Path()) -> None:
             knobs,
             params.loss,
             params.compute,
-            hardware,
+            device_settings,
             STEPS,
             scratch,
             save=True,
         )
         costs = predicting.measure_costs(
-            model, corpus, hardware, batch, opening, trained, knobs.batch
+            model, corpus, device_settings, batch, opening, trained, knobs.batch
         )
     page_rate, row_rate = encoded.per_second * processes, trained.per_second * processes
     log.info("visual tokens per page: %s", tokens or "unknown")

@@ -15,7 +15,7 @@ from pagefinder.data import corpus as tables
 from pagefinder.data.corpus import Corpus
 from pagefinder.data.pixels import budget_size, encode_png
 from pagefinder.models import encoding
-from pagefinder.models.opening import Hardware
+from pagefinder.models.opening import DeviceSettings
 from pagefinder.params import Pixels, Training
 from tools.measuring import Speed
 
@@ -40,7 +40,7 @@ class Costs(NamedTuple):
 def measure_costs(
     model: SentenceTransformer,
     corpus: Corpus,
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     batch: int,
     opening: float,
     trained: Speed,
@@ -51,7 +51,7 @@ def measure_costs(
     Args:
         model: That was trained.
         corpus: Whose first pages and queries stand for those of dev.
-        hardware: Of training: dev is encoded as training computes.
+        device_settings: Of training: dev is encoded as training computes.
         batch: Pages encoded at once.
         opening: Seconds that opening the model took.
         trained: What measure_training found, with a checkpoint.
@@ -62,9 +62,9 @@ def measure_costs(
     start = time.perf_counter()
     corpus.images(pages)  # the evaluator holds those of dev, decoded, from the start
     decoded = time.perf_counter()
-    encoding.encode_pages(model, corpus, pages, hardware, batch)
+    encoding.encode_pages(model, corpus, pages, device_settings, batch)
     encoded = time.perf_counter()
-    encoding.encode_queries(model, texts, hardware, batch)
+    encoding.encode_queries(model, texts, device_settings, batch)
     asked = time.perf_counter()
     return Costs(
         opening=opening,

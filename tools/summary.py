@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from pagefinder import params
 from pagefinder.layout import METRICS, REPORT
 from pagefinder.runtime.outputs import WORK
 
@@ -25,10 +26,9 @@ def scores(root: Path) -> Iterator[Sequence[str]]:
     yield "tuned embedder", f"{embedder['tuned']['ndcg@10']:.4f}", *claim(embedder["gain"])
     reranker = metrics(root, "reranker")
     if reranker:
-        depths = list(reranker["depth"])
-        middle = depths[len(depths) // 2]
-        value = reranker["depth"][middle]["tuned"]["ndcg@10"]
-        yield f"first {middle} reranked", f"{value:.4f}", *claim(reranker["gain"])
+        depth = params.load(root / "params.yaml").reranker.compared_depth
+        value = reranker["depth"][str(depth)]["tuned"]["ndcg@10"]
+        yield f"first {depth} reranked", f"{value:.4f}", *claim(reranker["gain"])
     for name, at in embedder.get("text", {}).items():
         yield (
             {"bm25": "BM25", "minilm": "MiniLM"}.get(name, name),

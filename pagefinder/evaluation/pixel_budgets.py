@@ -26,15 +26,15 @@ def encode(params: Params, pixels: Pixels, test: Task, saved: Path, root: Path) 
     # Imported here: it takes seconds, and without extra budgets nothing is encoded.
     from pagefinder.models import encoding, opening
 
-    hardware = opening.settle(params.compute, scoring=True)
-    model = opening.open_embedder(params.base, pixels, hardware, root, saved)
+    device_settings = opening.choose_device(params.compute, scoring=True)
+    model = opening.open_embedder(params.base, pixels, device_settings, root, saved)
     opening.check_budget(model, test.corpus.image(int(test.page_rows[0])), pixels)
     batch = params.compute.encode_batch
     starts = range(0, len(test.page_rows), CHUNK)
     parts = [test.page_rows[start : start + CHUNK] for start in starts]
     log.info("encoding %d eval pages at %d pixels", len(test.page_rows), pixels.max)
     return np.concatenate(
-        [encoding.encode_pages(model, test.corpus, part, hardware, batch) for part in parts]
+        [encoding.encode_pages(model, test.corpus, part, device_settings, batch) for part in parts]
     )
 
 

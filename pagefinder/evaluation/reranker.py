@@ -13,7 +13,7 @@ from sentence_transformers import CrossEncoder
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.evaluation.significance import gain
-from pagefinder.models.opening import Hardware
+from pagefinder.models.opening import DeviceSettings
 from pagefinder.models.scoring import score_pairs
 from pagefinder.params import Reranker
 from pagefinder.retrieval.runs import (
@@ -103,7 +103,7 @@ def evaluate(
     corpus: Corpus,
     candidates: pd.DataFrame,
     knobs: Reranker,
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     batch: int,
     *,
     resamples: int,
@@ -111,38 +111,38 @@ def evaluate(
 ) -> Result:
     """Score embedder alone, base and tuned reranker, and fused scores at every depth.
 
-    The base reranker is scored down to the middle depth only, the one that is compared in the
+    The base reranker is scored down to the compared depth only, the one that stands in the
     report. The fusion weight is chosen at that depth, on `fusion_queries` dev queries drawn with
     the seed.
     """
-    middle, deepest = knobs.middle_depth, max(knobs.depths)
-    dev = _drawn(_of_split(candidates, "dev", middle), knobs.fusion_queries, seed)
+    compared, deepest = knobs.compared_depth, max(knobs.depths)
+    dev = _drawn(_of_split(candidates, "dev", compared), knobs.fusion_queries, seed)
     right = qrels_of(corpus, "dev")
     weight = choose_weight(
         dev,
-        score_pairs(tuned, corpus, dev, hardware, batch),
+        score_pairs(tuned, corpus, dev, device_settings, batch),
         {query_id: right[query_id] for query_id in dev["query_id"].unique()},
-        middle,
+        compared,
     )
     found = _of_split(candidates, "eval", deepest)
-    logits = score_pairs(tuned, corpus, found, hardware, batch)
-    inside = (found["rank"] <= middle).to_numpy()
+    logits = score_pairs(tuned, corpus, found, device_settings, batch)
+    inside = (found["rank"] <= compared).to_numpy()
     base_logits = np.full(len(found), np.nan, dtype=np.float32)
-    base_logits[inside] = score_pairs(base, corpus, found[inside], hardware, batch)
+    base_logits[inside] = score_pairs(base, corpus, found[inside], device_settings, batch)
     systems = {"embedder": found["score"].to_numpy(), "base": base_logits, "tuned": logits}
     runs = {
         (name, depth): reranked(found, scores, depth)
         for name, scores in systems.items()
         for depth in knobs.depths
-        if name != "base" or depth <= middle
+        if name != "base" or depth <= compared
     }
     for depth in knobs.depths:
         runs["fused", depth] = reranked(found, fused(found, logits, weight, depth), depth)
     names = [*systems, "fused"]
     qrels = qrels_of(corpus, "eval")
     scored = {key: metrics_per_query(answers, qrels) for key, answers in runs.items()}
-    metrics = _metrics(scored, corpus, qrels, middle, resamples=resamples, seed=seed)
-    _log_outcome(metrics, middle)
+    metrics = _metrics(scored, corpus, qrels, compared, resamples=resamples, seed=seed)
+    _log_outcome(metrics, compared)
     return Result(
         metrics | {"fusion_weight": weight},
         pd.DataFrame(
@@ -153,10 +153,10 @@ def evaluate(
             columns=["depth", "model", "ndcg@10"],
         ),
         pd.concat(
-            [scored[name, middle][["ndcg@10", "rank"]].add_prefix(f"{name}_") for name in names],
+            [scored[name, compared][["ndcg@10", "rank"]].add_prefix(f"{name}_") for name in names],
             axis=1,
         ).reset_index(),
-        {name: runs[name, middle if name == "base" else deepest] for name in names},
+        {name: runs[name, compared if name == "base" else deepest] for name in names},
     )
 
 
@@ -177,7 +177,7 @@ def _metrics(
     scored: dict[tuple[str, int], pd.DataFrame],
     corpus: Corpus,
     qrels: Qrels,
-    middle: int,
+    compared: int,
     *,
     resamples: int,
     seed: int,
@@ -189,7 +189,7 @@ def _metrics(
         return scored[name, depth]["ndcg@10"].to_numpy()
 
     def won(before: str, after: str) -> dict[str, float]:
-        values = ndcg(before, middle), ndcg(after, middle)
+        values = ndcg(before, compared), ndcg(after, compared)
         return gain(*values, documents, resamples=resamples, seed=seed)
 
     return {
@@ -204,16 +204,16 @@ def _metrics(
         "gain": won("embedder", "tuned"),
         "training": won("base", "tuned"),
         "fusion": won("embedder", "fused"),
-        "recall@10": float(scored["tuned", middle]["recall@10"].mean()),
+        "recall@10": float(scored["tuned", compared]["recall@10"].mean()),
         "first_stage_missed": int((scored["embedder", depths[-1]]["rank"] == 0).sum()),
     }
 
 
-def _log_outcome(metrics: dict[str, Any], middle: int) -> None:
-    at = metrics["depth"][middle]
+def _log_outcome(metrics: dict[str, Any], compared: int) -> None:
+    at = metrics["depth"][compared]
     log.info(
         "NDCG@10 reranking %d pages %.4f, embedder alone %.4f, gain %+.4f; base reranker %.4f",
-        middle,
+        compared,
         at["tuned"]["ndcg@10"],
         at["embedder"]["ndcg@10"],
         metrics["gain"]["ndcg@10"],

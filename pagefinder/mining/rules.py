@@ -24,7 +24,7 @@ RULES = (
 PDF_NEIGHBOURS = 2
 
 
-def settle_rules(rules: Mine, source: str) -> Mine:
+def resolve_rules(rules: Mine, source: str) -> Mine:
     """Resolve `same_document_pages: -1`: on for PDF files, whose pages run on; off elsewhere."""
     if rules.same_document_pages >= 0:
         return rules

@@ -23,8 +23,8 @@ def open_veto(params: Params, corpus: Corpus, root: Path) -> Veto | None:
     # This imports Sentence Transformers, which takes seconds that mining without a veto can save.
     from pagefinder.models import opening
 
-    hardware = opening.settle(params.compute, scoring=True)
-    model = opening.open_reranker(veto, params.pixels, hardware, root, section="mine.veto")
+    device_settings = opening.choose_device(params.compute, scoring=True)
+    model = opening.open_reranker(veto, params.pixels, device_settings, root, section="mine.veto")
     opening.check_budget(model, corpus.image(0), opening.on_own_grid(model, params.pixels))
     texts = corpus.queries["text"].to_numpy()
     batch = params.compute.encode_batch
@@ -40,7 +40,7 @@ def open_veto(params: Params, corpus: Corpus, root: Path) -> Veto | None:
                     strict=True,
                 )
             )
-            with hardware.precision():
+            with device_settings.precision():
                 # predict() applies the sigmoid itself.
                 found.append(model.predict(asked, batch_size=batch, show_progress_bar=False))
         return np.concatenate(found).astype(np.float64)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.models import prefetching
-from pagefinder.models.opening import Hardware, check_budget
+from pagefinder.models.opening import DeviceSettings, check_budget
 from pagefinder.params import Pixels
 from pagefinder.runtime import outputs, processes
 
@@ -30,7 +30,7 @@ def encode_corpus(
     model: SentenceTransformer,
     corpus: Corpus,
     pixels: Pixels,
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     batch: int,
     chunks: Path,
 ) -> None:
@@ -50,10 +50,10 @@ def encode_corpus(
             log.info("%s: %d of %d chunks are there", kind, len(parts) - len(missing), len(parts))
         wanted = [part for _, part in missing]
         found = (
-            encode_parts(model, corpus, wanted, hardware, batch)
+            encode_parts(model, corpus, wanted, device_settings, batch)
             if kind == PAGES
             else (
-                encode_queries(model, texts[part.start : part.stop], hardware, batch)
+                encode_queries(model, texts[part.start : part.stop], device_settings, batch)
                 for part in wanted
             )
         )
@@ -91,7 +91,7 @@ def write_vectors(
     model: SentenceTransformer,
     corpus: Corpus,
     pixels: Pixels,
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     batch: int,
     chunks: Path,
     target: Path,
@@ -101,7 +101,7 @@ def write_vectors(
 
     about.json says what a table of models needs to know of this one: its parameters.
     """
-    encode_corpus(model, corpus, pixels, hardware, batch, chunks)
+    encode_corpus(model, corpus, pixels, device_settings, batch, chunks)
     if processes.is_first():
         with outputs.output(target, root) as folder:
             merge(chunks, corpus, folder)
@@ -114,14 +114,14 @@ def encode_pages(
     model: SentenceTransformer,
     corpus: Corpus,
     rows: range | np.ndarray,
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     batch: int,
 ) -> np.ndarray:
     """Vectors of some pages, float32 [len(rows), dimension], with the model's page prompt."""
-    if hardware.ahead:
-        (vectors,) = _encode_ahead(model, corpus, [rows], hardware, batch)
+    if device_settings.loader_processes:
+        (vectors,) = _encode_ahead(model, corpus, [rows], device_settings, batch)
         return vectors
-    with hardware.precision():
+    with device_settings.precision():
         vectors = model.encode_document(
             corpus.images(rows),
             batch_size=batch,
@@ -135,20 +135,20 @@ def encode_parts(
     model: SentenceTransformer,
     corpus: Corpus,
     parts: Sequence[range | np.ndarray],
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     batch: int,
 ) -> Iterator[np.ndarray]:
     """Vectors of each part in turn; loader processes do not stop between them."""
-    if hardware.ahead:
-        return _encode_ahead(model, corpus, parts, hardware, batch)
-    return (encode_pages(model, corpus, part, hardware, batch) for part in parts)
+    if device_settings.loader_processes:
+        return _encode_ahead(model, corpus, parts, device_settings, batch)
+    return (encode_pages(model, corpus, part, device_settings, batch) for part in parts)
 
 
 def _encode_ahead(
     model: SentenceTransformer,
     corpus: Corpus,
     parts: Sequence[range | np.ndarray],
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     batch: int,
 ) -> Iterator[np.ndarray]:
     """What `encode_document` computes, with the pages of the next batches made ready meanwhile."""
@@ -159,22 +159,24 @@ def _encode_ahead(
         made: dict[str, Any] = model.preprocess(corpus.images(rows), prompt=prompt, task="document")
         return made
 
-    made = prefetching.prepared([rows for batches in cut for rows in batches], prepare, hardware)
+    made = prefetching.prepared(
+        [rows for batches in cut for rows in batches], prepare, device_settings
+    )
     model.eval()
     for batches in cut:
         vectors = []
         for _ in batches:
-            with torch.inference_mode(), hardware.precision():
+            with torch.inference_mode(), device_settings.precision():
                 found = model(next(made), task="document")["sentence_embedding"]
                 vectors.append(torch.nn.functional.normalize(found).float().cpu().numpy())
         yield np.concatenate(vectors)
 
 
 def encode_queries(
-    model: SentenceTransformer, texts: list[str], hardware: Hardware, batch: int
+    model: SentenceTransformer, texts: list[str], device_settings: DeviceSettings, batch: int
 ) -> np.ndarray:
     """Vectors of queries, float32 [len(texts), dimension], with the model's query prompt."""
-    with hardware.precision():
+    with device_settings.precision():
         vectors = model.encode_query(
             texts, batch_size=batch, normalize_embeddings=True, show_progress_bar=False
         )

@@ -26,13 +26,15 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Hardware:
+class DeviceSettings:
     """What `compute` came to on this machine."""
 
     device: str
     autocast: torch.dtype | None  # None: float32 throughout
     attention: str
-    ahead: int = 0  # loader processes of encoding and scoring; none on a CPU, which is busy itself
+    loader_processes: int = (
+        0  # loader processes of encoding and scoring; none on a CPU, which is busy itself
+    )
 
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:
@@ -44,7 +46,7 @@ class Hardware:
                 yield
 
 
-def settle(compute: Compute, *, scoring: bool = False) -> Hardware:
+def choose_device(compute: Compute, *, scoring: bool = False) -> DeviceSettings:
     """Choose device, precision and attention, log the choice, and fix what makes results repeat.
 
     Args:
@@ -82,8 +84,8 @@ def settle(compute: Compute, *, scoring: bool = False) -> Hardware:
         attention,
         torch.get_num_threads(),
     )
-    ahead = compute.workers if device.startswith("cuda") else 0
-    return Hardware(device, torch.bfloat16 if bf16 else None, attention, ahead)
+    loader_processes = compute.workers if device.startswith("cuda") else 0
+    return DeviceSettings(device, torch.bfloat16 if bf16 else None, attention, loader_processes)
 
 
 def _has_bf16(device: str) -> bool:
@@ -108,7 +110,7 @@ def _attention(wanted: str, device: str) -> str:
 def open_embedder(
     base: Base,
     pixels: Pixels,
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     root: Path,
     saved: Path | None = None,
     section: str = "base",
@@ -123,16 +125,18 @@ def open_embedder(
         InputError: no such model, no pooling for a fresh checkpoint, or a model blind to images.
     """
     name = str(saved) if saved else _locate(base.model, base.revision, section, root)
-    keywords = _keywords(name, pixels, hardware, "" if saved else base.revision)
+    keywords = _keywords(name, pixels, device_settings, "" if saved else base.revision)
     prompts = {"query": base.query_prompt, "document": base.page_prompt}
     if saved or _has_modules(name, base.revision):
-        model = SentenceTransformer(name, device=hardware.device, prompts=prompts, **keywords)
+        model = SentenceTransformer(
+            name, device=device_settings.device, prompts=prompts, **keywords
+        )
     else:
         transformer = Transformer(name, **_transformer_keywords(keywords), **_modalities(base))
         modules = [transformer, *_pooling(transformer, base, section), Normalize()]
-        model = SentenceTransformer(modules=modules, device=hardware.device, prompts=prompts)
+        model = SentenceTransformer(modules=modules, device=device_settings.device, prompts=prompts)
     _check_sight(model, base.model, section)
-    _settle_attention(model, hardware)
+    _set_attention(model, device_settings)
     return model
 
 
@@ -151,7 +155,7 @@ def _pooling(transformer: Transformer, base: Base, section: str) -> list[torch.n
 def open_reranker(
     reranker: RerankerModel,
     pixels: Pixels,
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     root: Path,
     saved: Path | None = None,
     section: str = "reranker",
@@ -170,21 +174,21 @@ def open_reranker(
     """
     head = reranker.head if isinstance(reranker, Reranker) else "logit"
     name = str(saved) if saved else _locate(reranker.model, reranker.revision, section, root)
-    keywords = _keywords(name, pixels, hardware, "" if saved else reranker.revision)
+    keywords = _keywords(name, pixels, device_settings, "" if saved else reranker.revision)
     instruction: dict[str, Any] = {
         "prompts": {"rerank": reranker.instruction},
         "default_prompt_name": "rerank",
     }
     if saved or (_has_modules(name, reranker.revision) and not score_heads.is_embedder(name)):
-        model = CrossEncoder(name, device=hardware.device, **instruction, **keywords)
+        model = CrossEncoder(name, device=device_settings.device, **instruction, **keywords)
         if not saved and head == "dense" and not isinstance(model[-1], Dense):
             modules = score_heads.dense_instead(model, name, _transformer_keywords(keywords))
-            model = CrossEncoder(modules=modules, device=hardware.device, **instruction)
+            model = CrossEncoder(modules=modules, device=device_settings.device, **instruction)
     else:
         modules = score_heads.fresh(name, head, _transformer_keywords(keywords), section)
-        model = CrossEncoder(modules=modules, device=hardware.device, **instruction)
+        model = CrossEncoder(modules=modules, device=device_settings.device, **instruction)
     _check_sight(model, reranker.model, section)
-    _settle_attention(model, hardware)
+    _set_attention(model, device_settings)
     return model
 
 
@@ -215,7 +219,9 @@ def _has_modules(name: str, revision: str) -> bool:
         ) from error
 
 
-def _keywords(name: str, pixels: Pixels, hardware: Hardware, revision: str) -> dict[str, Any]:
+def _keywords(
+    name: str, pixels: Pixels, device_settings: DeviceSettings, revision: str
+) -> dict[str, Any]:
     """Arguments of SentenceTransformer and CrossEncoder alike.
 
     Weights are float32 masters whatever the precision: Adam loses small steps in bfloat16. The
@@ -223,7 +229,7 @@ def _keywords(name: str, pixels: Pixels, hardware: Hardware, revision: str) -> d
     call, so that a later budget would be shown and ignored.
     """
     keywords: dict[str, Any] = {
-        "model_kwargs": {"dtype": torch.float32, "attn_implementation": hardware.attention},
+        "model_kwargs": {"dtype": torch.float32, "attn_implementation": device_settings.attention},
         "processor_kwargs": {},
     }
     if _counts_pixels(name, revision):
@@ -279,14 +285,16 @@ def _check_sight(model: SentenceTransformer | CrossEncoder, name: str, section: 
         )
 
 
-def _settle_attention(model: SentenceTransformer | CrossEncoder, hardware: Hardware) -> None:
+def _set_attention(
+    model: SentenceTransformer | CrossEncoder, device_settings: DeviceSettings
+) -> None:
     """Keep padding texts where flash attention would concatenate them; join pages elsewhere.
 
     The positions that Qwen-VL gives to text and image tokens are not proved against concatenation.
     """
-    if hardware.attention == "flash_attention_2":
+    if device_settings.attention == "flash_attention_2":
         model[0].unpad_inputs = False
-    vision.join_pages(getattr(model[0], "model", None), hardware.attention)
+    vision.join_pages(getattr(model[0], "model", None), device_settings.attention)
 
 
 def visual_tokens(model: SentenceTransformer | CrossEncoder, image: Image.Image) -> int | None:

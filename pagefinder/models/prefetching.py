@@ -11,20 +11,22 @@ import torch
 from torch.utils.data import DataLoader
 
 from pagefinder.errors import InputError
-from pagefinder.models.opening import Hardware
+from pagefinder.models.opening import DeviceSettings
 
 Batch = TypeVar("Batch")
 
 
 def prepared(
-    batches: Sequence[Batch], prepare: Callable[[Batch], dict[str, Any]], hardware: Hardware
+    batches: Sequence[Batch],
+    prepare: Callable[[Batch], dict[str, Any]],
+    device_settings: DeviceSettings,
 ) -> Iterator[dict[str, Any]]:
     """Yield `prepare(batch)` of each batch in their order, its tensors on the device.
 
     Args:
         batches: What there is to do; each loader process holds one prepared batch at most.
         prepare: Runs in a fork, and must not touch the device.
-        hardware: The device, and how many processes prepare ahead: at least one.
+        device_settings: The device, and how many processes prepare ahead: at least one.
 
     Raises:
         InputError: as `prepare` raised it.
@@ -40,16 +42,16 @@ def prepared(
         batches,  # type: ignore[arg-type]  # a sequence is all that is needed
         batch_size=None,
         collate_fn=caught,
-        num_workers=hardware.ahead,
+        num_workers=device_settings.loader_processes,
         prefetch_factor=1,
-        pin_memory=hardware.device.startswith("cuda"),
+        pin_memory=device_settings.device.startswith("cuda"),
         multiprocessing_context="fork",
     )
     for made in loader:
         if isinstance(made, InputError):
             raise made
         yield {
-            key: value.to(hardware.device, non_blocking=True)
+            key: value.to(device_settings.device, non_blocking=True)
             if isinstance(value, torch.Tensor)
             else value
             for key, value in made.items()

@@ -14,7 +14,7 @@ from transformers.image_utils import make_flat_list_of_images
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.models import prefetching
-from pagefinder.models.opening import Hardware
+from pagefinder.models.opening import DeviceSettings
 
 # Pairs scored at a time: their pages are kept meanwhile, 9 MB each at 360,000 pixels.
 CHUNK = 256
@@ -23,7 +23,11 @@ PATCHES, GRID = "pixel_values", "image_grid_thw"
 
 
 def score_pairs(
-    model: CrossEncoder, corpus: Corpus, candidates: pd.DataFrame, hardware: Hardware, batch: int
+    model: CrossEncoder,
+    corpus: Corpus,
+    candidates: pd.DataFrame,
+    device_settings: DeviceSettings,
+    batch: int,
 ) -> np.ndarray:
     """Logits of query-page pairs, float32 [len(candidates)], in their order.
 
@@ -35,10 +39,10 @@ def score_pairs(
     order = np.argsort(rows, kind="stable")
     query_ids = candidates["query_id"].to_numpy()
     logits = np.empty(len(candidates), dtype=np.float32)
-    if hardware.ahead and len(order):
+    if device_settings.loader_processes and len(order):
         asked = [(texts[query_ids[pair]], int(rows[pair])) for pair in order]
         count = -(-len(asked) // batch)
-        found = score_ahead(model, corpus, asked, hardware, batch)
+        found = score_ahead(model, corpus, asked, device_settings, batch)
         shown = tqdm(found, desc="pairs", unit="batch", total=count, disable=None)
         logits[order] = np.concatenate(list(shown))
         return logits
@@ -47,7 +51,7 @@ def score_pairs(
             chunk = order[start : start + CHUNK]
             images = {row: corpus.image(row) for row in dict.fromkeys(rows[chunk].tolist())}
             pairs = [(texts[query_ids[pair]], images[rows[pair]]) for pair in chunk]
-            with hardware.precision(), preprocessed_once(model):
+            with device_settings.precision(), preprocessed_once(model):
                 scores = model.predict(
                     pairs,
                     batch_size=batch,
@@ -64,7 +68,7 @@ def score_ahead(
     model: CrossEncoder,
     corpus: Corpus,
     asked: Sequence[tuple[str, int]],
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     batch: int,
 ) -> Iterator[np.ndarray]:
     """What `predict` computes, with the pairs of the next batches made ready meanwhile.
@@ -73,7 +77,7 @@ def score_ahead(
         model: The cross-encoder.
         corpus: Of the pages.
         asked: Query and page row of each pair; a page's pairs stand together.
-        hardware: The device.
+        device_settings: The device.
         batch: Pairs scored at once.
 
     Yields:
@@ -91,8 +95,8 @@ def score_ahead(
         return made
 
     model.eval()
-    for features in prefetching.prepared(batches, prepare, hardware):
-        with torch.inference_mode(), hardware.precision():
+    for features in prefetching.prepared(batches, prepare, device_settings):
+        with torch.inference_mode(), device_settings.precision():
             logits = model(features)["scores"].float().reshape(-1)
         yield logits.cpu().numpy()
 

@@ -62,7 +62,7 @@ def cases(inputs: Inputs) -> list[Case]:
     queries = inputs.queries
     if queries.empty:
         return []
-    depth = inputs.params.reranker.middle_depth
+    depth = inputs.params.reranker.compared_depth
     first, second = inputs.ranked("reranker/embedder"), inputs.ranked("reranker/tuned")
     runs = {
         "base": inputs.ranked("embedder/base"),

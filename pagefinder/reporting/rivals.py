@@ -23,8 +23,8 @@ def rivals(inputs: Inputs) -> Section:
     rows = [("base", metrics["base"], True), ("tuned", metrics["tuned"], True)]
     at = inputs.reranker.get("depth", {})
     if at:
-        middle = inputs.params.reranker.middle_depth
-        rows.append((f"tuned, {middle} reranked", at[str(middle)]["tuned"], True))
+        depth = inputs.params.reranker.compared_depth
+        rows.append((f"tuned, {depth} reranked", at[str(depth)]["tuned"], True))
     rows.append((BASELINES["random"], metrics["random"], False))
     rows += [(BASELINES[name], at, False) for name, at in metrics.get("text", {}).items()]
     rows += [(name, at, False) for name, at in compared.items()]

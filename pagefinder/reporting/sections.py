@@ -143,11 +143,11 @@ def reranking(inputs: Inputs) -> Section:
         section.answer.append("No reranker was measured.")
         return section
     depths = inputs.params.reranker.depths
-    middle = str(inputs.params.reranker.middle_depth)
-    at, gain = metrics["depth"][middle], metrics["gain"]
+    compared = str(inputs.params.reranker.compared_depth)
+    at, gain = metrics["depth"][compared], metrics["gain"]
     section.verdict, sentence = verdict(gain, "Reranking")
     section.answer.append(
-        f"Reranking the embedder's first {middle} pages moves NDCG@10 from "
+        f"Reranking the embedder's first {compared} pages moves NDCG@10 from "
         f"{score(at['embedder']['ndcg@10'])} to {score(at['tuned']['ndcg@10'])}: "
         f"{change(gain['ndcg@10'])}{sure(gain)}."
     )
@@ -174,7 +174,7 @@ def reranking(inputs: Inputs) -> Section:
         [depth, *(score(by.get(name, {}).get("ndcg@10")) for name in names)]
         for depth, by in metrics["depth"].items()
     ]
-    marked = frozenset(number for number, row in enumerate(rows) if row[0] == middle)
+    marked = frozenset(number for number, row in enumerate(rows) if row[0] == compared)
     header = ["pages reranked", *names.values()]
     section.tables.append(Table("NDCG@10 by depth", header, rows, marked))
     if not inputs.depth.empty:
@@ -191,9 +191,9 @@ def headline(inputs: Inputs) -> list[tuple[str, str, str]]:
         ("Tuned", score(metrics["tuned"]["ndcg@10"]), f"{change(gain['ndcg@10'])}{sure(gain)}"),
     ]
     if inputs.reranker:
-        middle = inputs.params.reranker.middle_depth
-        at, gain = inputs.reranker["depth"][str(middle)], inputs.reranker["gain"]
-        detail = f"{change(gain['ndcg@10'])}{sure(gain)}, first {middle} pages"
+        compared = inputs.params.reranker.compared_depth
+        at, gain = inputs.reranker["depth"][str(compared)], inputs.reranker["gain"]
+        detail = f"{change(gain['ndcg@10'])}{sure(gain)}, first {compared} pages"
         tiles.append(("Reranked", score(at["tuned"]["ndcg@10"]), detail))
     if inputs.dimensions:
         choice = inputs.dimensions["recommended"]["dimension"]

@@ -27,7 +27,7 @@ def figures(
     """What a run came to, from its three metrics files; a gain is {value, low, high}.
 
     `quarter` is the share of NDCG@10 that a quarter of the dimensions keeps; `reranked` is at the
-    middle depth. What a run has not measured is left out.
+    compared depth. What a run has not measured is left out.
     """
     found: dict[str, Any] = {name: embedder[name]["ndcg@10"] for name in ("base", "tuned")}
     found["gain"] = _gain(embedder["gain"])

@@ -22,7 +22,7 @@ from sentence_transformers.util import resolve_ids
 from pagefinder.data.corpus import PAGES, Corpus
 from pagefinder.errors import InputError
 from pagefinder.models import encoding
-from pagefinder.models.opening import Hardware
+from pagefinder.models.opening import DeviceSettings
 from pagefinder.params import Embedder, Reranker
 
 log = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ def dev_retrieval(
 
 
 def encode_ahead(
-    evaluator: InformationRetrievalEvaluator, corpus: Corpus, hardware: Hardware
+    evaluator: InformationRetrievalEvaluator, corpus: Corpus, device_settings: DeviceSettings
 ) -> None:
     """Let the evaluator's pages be made ready by loader processes, as those of encoding are."""
     rows = np.array([corpus.page_row[page_id] for page_id in evaluator.corpus_ids])
@@ -224,8 +224,8 @@ def encode_ahead(
         if encode_fn_name != "document":
             found: torch.Tensor = one_process(model, sentences, encode_fn_name, **keywords)
             return found
-        vectors = encoding.encode_pages(model, corpus, rows, hardware, evaluator.batch_size)
-        return torch.from_numpy(vectors).to(hardware.device)
+        vectors = encoding.encode_pages(model, corpus, rows, device_settings, evaluator.batch_size)
+        return torch.from_numpy(vectors).to(device_settings.device)
 
     evaluator.embed_inputs = embed_inputs
 
@@ -236,8 +236,7 @@ def dev_reranking(
     """NDCG@10 of `dev_queries` dev queries whose page is among those reranked."""
     positives = corpus.positives("dev")
     texts = corpus.queries.set_index("query_id")["text"]
-    middle = knobs.middle_depth
-    dev = candidates[(candidates["split"] == "dev") & (candidates["rank"] <= middle)]
+    dev = candidates[(candidates["split"] == "dev") & (candidates["rank"] <= knobs.compared_depth)]
     pages = dev.sort_values(["query_id", "rank"]).groupby("query_id")["page_id"].agg(list)
     samples: list[dict[str, Any]] = []
 

@@ -33,7 +33,7 @@ from transformers import PrinterCallback, TrainingArguments
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
-from pagefinder.models.opening import Hardware
+from pagefinder.models.opening import DeviceSettings
 from pagefinder.params import Compute, Embedder, Loss, Reranker, Training
 from pagefinder.runtime import processes
 from pagefinder.training import batches
@@ -55,7 +55,7 @@ def train_embedder(
     knobs: Embedder,
     loss: Loss,
     compute: Compute,
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     seed: int,
     checkpoints: Path,
     excluded: pd.DataFrame | None = None,
@@ -75,10 +75,10 @@ def train_embedder(
         )
     rows = batches.embedder_rows(corpus, negatives, seed, excluded)
     evaluator = batches.dev_retrieval(corpus, knobs, compute.encode_batch, seed)
-    if hardware.ahead:
-        batches.encode_ahead(evaluator, corpus, hardware)
+    if device_settings.loader_processes:
+        batches.encode_ahead(evaluator, corpus, device_settings)
     trainer = embedder_trainer(
-        model, corpus, rows, knobs, loss, compute, hardware, seed, checkpoints, evaluator
+        model, corpus, rows, knobs, loss, compute, device_settings, seed, checkpoints, evaluator
     )
     return _fit(trainer, checkpoints)
 
@@ -90,7 +90,7 @@ def embedder_trainer(
     knobs: Embedder,
     loss: Loss,
     compute: Compute,
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     seed: int,
     checkpoints: Path,
     evaluator: InformationRetrievalEvaluator | None,
@@ -103,7 +103,7 @@ def embedder_trainer(
     page_columns = [column for column in dataset[0] if column != "query"]
     page_prompts = dict.fromkeys(page_columns, model.prompts["document"])
     prompts = {"query": model.prompts["query"]} | page_prompts
-    shared = _arguments(knobs, compute, hardware, seed, checkpoints, len(dataset))
+    shared = _arguments(knobs, compute, device_settings, seed, checkpoints, len(dataset))
     if evaluator is None:
         shared |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
     arguments = SentenceTransformerTrainingArguments(
@@ -115,7 +115,7 @@ def embedder_trainer(
     _one_card(arguments)
     _prepare(model, knobs, seed)
     automatic = knobs.mini_batch == "auto"
-    if automatic and not hardware.device.startswith("cuda"):
+    if automatic and not device_settings.device.startswith("cuda"):
         raise InputError(
             "embedder.mini_batch is auto, which needs CUDA: name a number, or 0 for the whole batch"
         )
@@ -129,7 +129,10 @@ def embedder_trainer(
     )
     if automatic:
         trainer.loss = _matryoshka(
-            model, knobs, loss, _fitting_mini_batch(trainer, corpus, rows, knobs, loss, hardware)
+            model,
+            knobs,
+            loss,
+            _fitting_mini_batch(trainer, corpus, rows, knobs, loss, device_settings),
         )
     return trainer
 
@@ -140,7 +143,7 @@ def _fitting_mini_batch(
     rows: pd.DataFrame,
     knobs: Embedder,
     loss: Loss,
-    hardware: Hardware,
+    device_settings: DeviceSettings,
 ) -> int:
     """Probe with the rows whose pages are largest: 0, or the mini-batch that fits."""
     pages = corpus.pages.set_index("page_id")
@@ -154,7 +157,7 @@ def _fitting_mini_batch(
         lambda mini_batch: _matryoshka(trainer.model, knobs, loss, mini_batch, gather=False),
         trainer.data_collator,
         trainer.collect_features,
-        hardware,
+        device_settings,
     )
 
 
@@ -184,7 +187,7 @@ def train_reranker(
     candidates: pd.DataFrame,
     knobs: Reranker,
     compute: Compute,
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     seed: int,
     checkpoints: Path,
 ) -> pd.DataFrame:
@@ -199,7 +202,7 @@ def train_reranker(
     arguments = CrossEncoderTrainingArguments(
         prompts=knobs.instruction,
         metric_for_best_model=DEV_RERANKED,
-        **_arguments(knobs, compute, hardware, seed, checkpoints, len(dataset)),
+        **_arguments(knobs, compute, device_settings, seed, checkpoints, len(dataset)),
     )
     _one_card(arguments)
     _prepare(model, knobs, seed)
@@ -217,7 +220,7 @@ def train_reranker(
 def _arguments(
     knobs: Training,
     compute: Compute,
-    hardware: Hardware,
+    device_settings: DeviceSettings,
     seed: int,
     checkpoints: Path,
     rows: int,
@@ -231,7 +234,7 @@ def _arguments(
         )
     steps = max(1, round(knobs.epochs * max(1, rows // knobs.batch)))
     every = max(1, steps // knobs.evaluations)
-    cuda = hardware.device.startswith("cuda")
+    cuda = device_settings.device.startswith("cuda")
     log.info("%d rows, batch %d, %d steps, dev every %d", rows, knobs.batch, steps, every)
     return {
         "output_dir": str(checkpoints),
@@ -243,7 +246,7 @@ def _arguments(
         "learning_rate": knobs.learning_rate,
         "warmup_steps": knobs.warmup,
         "learning_rate_mapping": dict(knobs.learning_rates),
-        "bf16": hardware.autocast is not None,
+        "bf16": device_settings.autocast is not None,
         "use_cpu": not cuda,
         "optim": "adamw_torch_fused" if cuda else "adamw_torch",
         "dataloader_num_workers": compute.workers,

@@ -12,7 +12,7 @@ from accelerate.utils import convert_to_fp32
 from sentence_transformers import SentenceTransformer
 
 from pagefinder.errors import InputError
-from pagefinder.models.opening import Hardware
+from pagefinder.models.opening import DeviceSettings
 from pagefinder.runtime import processes
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def probe(
     make_loss: Callable[[int], torch.nn.Module],
     collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
     collect: Callable[[dict[str, Any]], tuple[list[dict[str, Any]], Any]],
-    hardware: Hardware,
+    device_settings: DeviceSettings,
 ) -> int:
     """Settle `mini_batch: auto` with real training steps on the largest pages.
 
@@ -75,23 +75,23 @@ def probe(
     several = processes.count() > 1
     reserved = trained * (ADAM_BYTES + (BUCKET_BYTES if several else 0))
     features, labels = collect(collate(examples))
-    features = [_to_device(column, hardware.device) for column in features]
+    features = [_to_device(column, device_settings.device) for column in features]
 
     def attempt(mini_batch: int) -> None:
-        with _room(hardware.device, reserved):
+        with _room(device_settings.device, reserved):
             try:
                 make_loss(mini_batch)(features, labels).backward()
             finally:
                 model.zero_grad(set_to_none=True)
 
-    with as_in_training(model, hardware), _same_random(hardware.device):
+    with as_in_training(model, device_settings), _same_random(device_settings.device):
         fitting = largest_mini_batch(attempt, len(examples)) or len(examples)
     agreed = processes.smallest(fitting)
     return 0 if agreed == len(examples) else agreed
 
 
 @contextlib.contextmanager
-def as_in_training(model: SentenceTransformer, hardware: Hardware) -> Iterator[None]:
+def as_in_training(model: SentenceTransformer, device_settings: DeviceSettings) -> Iterator[None]:
     """Let `model` compute as it does under the trainer, before the trainer has prepared it.
 
     Accelerate autocasts each call of the model, not the step: the cached loss calls it again in its
@@ -101,12 +101,12 @@ def as_in_training(model: SentenceTransformer, hardware: Hardware) -> Iterator[N
     was_training, plain, own = model.training, model.forward, model.__dict__.get("forward")
 
     def forward(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401
-        with hardware.precision():
+        with device_settings.precision():
             found = plain(*arguments, **keywords)
         return convert_to_fp32(found)
 
     model.train()
-    if hardware.autocast is not None:
+    if device_settings.autocast is not None:
         model.forward = forward
     try:
         yield

@@ -36,6 +36,7 @@ def knobs(device, compute):
         "evaluations": 1,
         "negatives": 1,
         "depths": [2, 4, 6],
+        "compared_depth": 4,
         "train_depth": 6,
         "dev_queries": 6,
         "fusion_queries": 6,
@@ -75,11 +76,11 @@ def test_vectors_are_those_of_the_cpu_in_float32(root, knobs):
     exact = knobs.compute.model_copy(
         update={"device": "cpu", "scoring": "fp32", "attention": "eager"}
     )
-    hardware = opening.settle(exact, scoring=True)
+    device_settings = opening.choose_device(exact, scoring=True)
     corpus = Corpus(root / "data/corpus")
     for saved, name in ((None, "base"), (root / "models/embedder", "tuned")):
-        model = opening.open_embedder(knobs.base, knobs.pixels, hardware, root, saved)
-        expected = encoding.encode_pages(model, corpus, range(16), hardware, 16)
+        model = opening.open_embedder(knobs.base, knobs.pixels, device_settings, root, saved)
+        expected = encoding.encode_pages(model, corpus, range(16), device_settings, 16)
         found = np.load(root / "data/embeddings" / name / "pages.npy")[:16]
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-3)
         assert (found * expected).sum(axis=1).min() >= 0.999

@@ -31,8 +31,8 @@ def negatives():
 
 def train(root, corpus, folder, compute, **knobs):
     params = tiny_params(compute=compute, embedder=knobs)
-    hardware = opening.settle(params.compute)
-    model = opening.open_embedder(params.base, params.pixels, hardware, root)
+    device_settings = opening.choose_device(params.compute)
+    model = opening.open_embedder(params.base, params.pixels, device_settings, root)
     curves = embedder_.train_embedder(
         model,
         corpus,
@@ -40,18 +40,18 @@ def train(root, corpus, folder, compute, **knobs):
         params.embedder,
         params.loss,
         params.compute,
-        hardware,
+        device_settings,
         1,
         folder,
     )
-    return model, hardware, curves
+    return model, device_settings, curves
 
 
 def pages(root, corpus, compute, **changed):
     params = tiny_params(compute=compute | changed)
-    hardware = opening.settle(params.compute)
-    model = opening.open_embedder(params.base, params.pixels, hardware, root)
-    return encoding.encode_pages(model, corpus, range(40), hardware, 8)
+    device_settings = opening.choose_device(params.compute)
+    model = opening.open_embedder(params.base, params.pixels, device_settings, root)
+    return encoding.encode_pages(model, corpus, range(40), device_settings, 8)
 
 
 @pytest.mark.parametrize("cached", [True, False])
@@ -67,7 +67,7 @@ def test_training_in_bf16_keeps_float32_weights_and_lowers_the_loss(
 
 
 def test_an_interrupted_training_goes_on_where_it_was(compute, root, corpus, tmp_path, monkeypatch):
-    whole, hardware, _ = train(root, corpus, tmp_path / "whole", compute)
+    whole, device_settings, _ = train(root, corpus, tmp_path / "whole", compute)
     original = callbacks.Watch.on_step_end
 
     def killed(self, args, state, control, **keywords):
@@ -82,7 +82,8 @@ def test_an_interrupted_training_goes_on_where_it_was(compute, root, corpus, tmp
     assert any((tmp_path / "torn").glob("checkpoint-*"))
     again, _, _ = train(root, corpus, tmp_path / "torn", compute)
     found = [
-        encoding.encode_pages(model, corpus, range(40), hardware, 8) for model in (whole, again)
+        encoding.encode_pages(model, corpus, range(40), device_settings, 8)
+        for model in (whole, again)
     ]
     assert (found[0] * found[1]).sum(axis=1).min() >= 0.999
 
@@ -107,7 +108,7 @@ def test_reranking_gives_the_scores_of_the_cpu(compute, root, corpus):
     scores = []
     for one in (compute | {"attention": "sdpa"}, {"device": "cpu", "attention": "eager"}):
         params = tiny_params(compute=one | {"precision": "fp32"})
-        hardware = opening.settle(params.compute)
-        model = opening.open_reranker(params.reranker, params.pixels, hardware, root)
-        scores.append(scoring.score_pairs(model, corpus, pairs, hardware, 2))
+        device_settings = opening.choose_device(params.compute)
+        model = opening.open_reranker(params.reranker, params.pixels, device_settings, root)
+        scores.append(scoring.score_pairs(model, corpus, pairs, device_settings, 2))
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-2)

@@ -37,6 +37,7 @@ def small(**overrides: object) -> params.Params:
         "evaluations": 1,
         "negatives": 1,
         "depths": [2, 4, 6],
+        "compared_depth": 4,
         "train_depth": 6,
         "dev_queries": 6,
         "fusion_queries": 6,

@@ -64,7 +64,9 @@ def test_both_heads_are_trained_from_one_start(tmp_path):
     table = pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank", "label"])
     table = table.astype({"label": int}).assign(score=1 - table["rank"] / 10)
     table.to_parquet(root / "data/candidates.parquet")
-    content = tiny_content(reranker={"model": "nano/models/reranker", "depths": [2, 3, 4]})
+    content = tiny_content(
+        reranker={"model": "nano/models/reranker", "depths": [2, 3, 4], "compared_depth": 3}
+    )
     content["checkpoints"] = "nano/models"
     table, won = heads.compare(content, root)
     assert table.loc["logit", "base_ndcg@10"] == table.loc["dense", "base_ndcg@10"] > 0
@@ -93,8 +95,8 @@ def test_the_reranking_benchmark_runs(tmp_path):
 
     root = write_root(tmp_path)
     knobs = tiny_params()
-    hardware = opening.settle(knobs.compute)
-    model = opening.open_reranker(knobs.reranker, knobs.pixels, hardware, root)
+    device_settings = opening.choose_device(knobs.compute)
+    model = opening.open_reranker(knobs.reranker, knobs.pixels, device_settings, root)
     opening.save(model, root / "models/reranker")
     rows = [
         (f"q{i}", f"p{page}", "eval", rank)

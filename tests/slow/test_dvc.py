@@ -37,6 +37,7 @@ SMALL = {
     "profiles.cpu.reranker.evaluations": 1,
     "profiles.cpu.reranker.negatives": 1,
     "profiles.cpu.reranker.depths": [2, 4, 6],
+    "profiles.cpu.reranker.compared_depth": 4,
     "profiles.cpu.reranker.train_depth": 6,
     "profiles.cpu.reranker.dev_queries": 6,
     "profiles.cpu.reranker.fusion_queries": 6,

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -53,6 +54,7 @@ def write(root: Path, *, full: bool = True) -> Path:
     _embedder(root, full)
     _rankings(root, full)
     pd.DataFrame(columns=["origin", "item", "reason"]).to_parquet(root / "data/quarantine.parquet")
+    shutil.copy(ROOT / "params.yaml", root)
     (root / "requirements.lock").write_text("torch==2.13.0\ndvc==3.67.1\n")
     if full:
         _optional(root)

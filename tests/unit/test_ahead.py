@@ -8,11 +8,14 @@ from tiny import tiny_params, write_tiny_corpus, write_vlm
 
 from pagefinder.errors import InputError
 from pagefinder.models import encoding, opening, prefetching, scoring
-from pagefinder.models.opening import Hardware
+from pagefinder.models.opening import DeviceSettings
 from pagefinder.training import batches
 
 PARAMS = tiny_params()
-PLAIN, AHEAD = Hardware("cpu", None, "eager"), Hardware("cpu", None, "eager", ahead=1)
+PLAIN, AHEAD = (
+    DeviceSettings("cpu", None, "eager"),
+    DeviceSettings("cpu", None, "eager", loader_processes=1),
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def embedder(root):
-    opening.settle(PARAMS.compute)
+    opening.choose_device(PARAMS.compute)
     return opening.open_embedder(PARAMS.base, PARAMS.pixels, PLAIN, root)
 
 
@@ -45,12 +48,12 @@ def test_chunks_that_are_no_multiple_of_the_batch_stay_in_order(
 ):
     monkeypatch.setitem(encoding.CHUNK, encoding.PAGES, 11)
     found = {}
-    for name, hardware in (("plain", PLAIN), ("ahead", AHEAD)):
+    for name, device_settings in (("plain", PLAIN), ("ahead", AHEAD)):
         chunks = tmp_path / name
-        encoding.encode_corpus(embedder, corpus, PARAMS.pixels, hardware, 4, chunks)
+        encoding.encode_corpus(embedder, corpus, PARAMS.pixels, device_settings, 4, chunks)
         # An interrupted run has the others encoded again.
         (chunks / f"000001-{encoding.PAGES}").unlink()
-        encoding.encode_corpus(embedder, corpus, PARAMS.pixels, hardware, 4, chunks)
+        encoding.encode_corpus(embedder, corpus, PARAMS.pixels, device_settings, 4, chunks)
         encoding.merge(chunks, corpus, tmp_path / "merged")
         found[name] = np.load(tmp_path / "merged" / encoding.PAGES)
     np.testing.assert_allclose(found["ahead"], found["plain"], atol=1e-6)
@@ -94,10 +97,12 @@ def test_a_users_mistake_comes_back_as_one_line():
 
 def test_only_a_gpu_is_prepared_for_and_need_not_repeat_its_bits(monkeypatch):
     compute = PARAMS.compute.model_copy(update={"workers": 4})
-    assert opening.settle(compute).ahead == 0
+    assert opening.choose_device(compute).loader_processes == 0
     assert torch.are_deterministic_algorithms_enabled()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
-    assert opening.settle(compute.model_copy(update={"device": "cuda"})).ahead == 4
+    assert (
+        opening.choose_device(compute.model_copy(update={"device": "cuda"})).loader_processes == 4
+    )
     assert not torch.are_deterministic_algorithms_enabled()
-    opening.settle(compute)
+    opening.choose_device(compute)

@@ -158,7 +158,7 @@ def test_stages_are_thin(path):
 
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_modules_and_functions_are_small(path):
-    assert len(path.read_text().splitlines()) <= 425
+    assert len(path.read_text().splitlines()) <= 430
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 80, node.name

@@ -85,7 +85,9 @@ def test_a_compared_model_has_its_own_prompts_and_pixels(root):
     np.testing.assert_array_equal(unchanged, queries)
     about = json.loads((root / "data/compare/other/about.json").read_text())
     knobs = params.parse(content)
-    model = opening.open_embedder(knobs.base, knobs.pixels, opening.settle(knobs.compute), root)
+    model = opening.open_embedder(
+        knobs.base, knobs.pixels, opening.choose_device(knobs.compute), root
+    )
     assert about == {"parameters": sum(weight.numel() for weight in model.parameters())}
 
 

@@ -23,8 +23,8 @@ def embedder(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     gpu_model.write_model(root / "model", SIZE, "cpu")
     base = gpu_model.settings(SIZE, "cpu")
-    hardware = opening.settle(base.compute.model_copy(update={"attention": "eager"}))
-    return opening.open_embedder(base.base, base.pixels, hardware, root)
+    device_settings = opening.choose_device(base.compute.model_copy(update={"attention": "eager"}))
+    return opening.open_embedder(base.base, base.pixels, device_settings, root)
 
 
 @pytest.mark.parametrize(

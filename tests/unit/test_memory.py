@@ -59,12 +59,20 @@ def trainer(tmp_path):
     write_vlm(tmp_path / "models/vlm")
     corpus = write_tiny_corpus(tmp_path / "corpus")
     params = tiny_params()
-    hardware = opening.settle(params.compute)
-    model = opening.open_embedder(params.base, params.pixels, hardware, tmp_path)
+    device_settings = opening.choose_device(params.compute)
+    model = opening.open_embedder(params.base, params.pixels, device_settings, tmp_path)
     pairs = [(f"q{i:02}", f"p{(i + 1) % 24:02}") for i in range(24)]
     negatives = pd.DataFrame(pairs, columns=["query_id", "page_id"])
     rows = batches.embedder_rows(corpus, negatives, 1)
-    arguments = (params.embedder, params.loss, params.compute, hardware, 1, tmp_path / "run", None)
+    arguments = (
+        params.embedder,
+        params.loss,
+        params.compute,
+        device_settings,
+        1,
+        tmp_path / "run",
+        None,
+    )
     return embedder.embedder_trainer(model, corpus, rows, *arguments), corpus, rows, params
 
 
@@ -82,9 +90,9 @@ def test_the_probe_takes_real_steps_and_leaves_everything_as_it_was(trainer, mon
     monkeypatch.setattr(embedder, "_matryoshka", small_card)
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     states = torch.get_rng_state(), random.getstate()
-    hardware = opening.settle(params.compute)
+    device_settings = opening.choose_device(params.compute)
     found = embedder._fitting_mini_batch(
-        trainer, corpus, rows, params.embedder, params.loss, hardware
+        trainer, corpus, rows, params.embedder, params.loss, device_settings
     )
     assert found == 1
     assert tried == [0, 2, 1]
@@ -98,15 +106,15 @@ def test_the_probe_takes_real_steps_and_leaves_everything_as_it_was(trainer, mon
 def test_auto_on_a_cpu_is_said_with_the_mend(tmp_path, trainer):
     trainer, corpus, rows, params = trainer
     knobs = params.embedder.model_copy(update={"mini_batch": "auto"})
-    hardware = opening.settle(params.compute)
+    device_settings = opening.choose_device(params.compute)
     with pytest.raises(InputError, match="mini_batch is auto, which needs CUDA: name a number"):
         embedder.embedder_trainer(
-            trainer.model, corpus, rows, knobs, params.loss, params.compute, hardware, 1,
+            trainer.model, corpus, rows, knobs, params.loss, params.compute, device_settings, 1,
             tmp_path, None,
         )  # fmt: skip
 
 
-def probed(trainer, params, mini_batch, hardware):
+def probed(trainer, params, mini_batch, device_settings):
     """The probe of three examples with one mini-batch only."""
     model, loss = trainer.model, params.loss
     return mini_batch_.probe(
@@ -115,7 +123,7 @@ def probed(trainer, params, mini_batch, hardware):
         lambda _: embedder._matryoshka(model, params.embedder, loss, mini_batch, gather=False),
         trainer.data_collator,
         trainer.collect_features,
-        hardware,
+        device_settings,
     )
 
 
@@ -123,11 +131,11 @@ def probed(trainer, params, mini_batch, hardware):
 def test_both_passes_of_the_probe_compute_in_the_precision_of_training(trainer, mini_batch):
     """The cached loss embeds again in its backward pass, outside of any block around the loss."""
     trainer, _, _, params = trainer
-    hardware = opening.Hardware("cpu", torch.bfloat16, "eager")
+    device_settings = opening.DeviceSettings("cpu", torch.bfloat16, "eager")
     layer = trainer.model[0].model.language_model.layers[0].mlp.down_proj
     seen = []
     handle = layer.register_forward_hook(lambda module, given, output: seen.append(output.dtype))
-    probed(trainer, params, mini_batch, hardware)
+    probed(trainer, params, mini_batch, device_settings)
     handle.remove()
     columns = len(trainer.train_dataset[0])
     assert seen == [torch.bfloat16] * (columns * (2 * 3 if mini_batch else 1))
@@ -147,7 +155,7 @@ def test_adam_and_the_exchange_of_gradients_are_set_aside(
         "_room",
         lambda device, reserved: held.append(reserved) or mini_batch_._same_random("cpu"),
     )
-    probed(trainer, params, 0, opening.settle(params.compute))
+    probed(trainer, params, 0, opening.choose_device(params.compute))
     weights = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     assert held == [bytes_each * weights]
 

@@ -20,7 +20,7 @@ from pagefinder.layout import (
 )
 from pagefinder.mining import audit, candidates
 from pagefinder.mining.negatives import KEPT, SPARE, choose, mine, wanted_by_query
-from pagefinder.mining.rules import qrel_rows, settle_rules
+from pagefinder.mining.rules import qrel_rows, resolve_rules
 from pagefinder.retrieval.nearest import Vectors, open_vectors
 from stages.candidates import main as make_candidates
 from stages.mine import main as make_negatives
@@ -249,9 +249,9 @@ def test_sampling_follows_the_seed_and_the_weights() -> None:
 
 def test_pdf_pages_get_their_neighbours_left_out_by_default() -> None:
     auto = rules(same_document_pages=-1)
-    assert settle_rules(auto, "pdf").same_document_pages == 2
-    assert settle_rules(auto, "generated").same_document_pages == 0
-    assert settle_rules(rules(same_document_pages=1), "pdf").same_document_pages == 1
+    assert resolve_rules(auto, "pdf").same_document_pages == 2
+    assert resolve_rules(auto, "generated").same_document_pages == 0
+    assert resolve_rules(rules(same_document_pages=1), "pdf").same_document_pages == 1
 
 
 def test_a_window_too_narrow_is_refused() -> None:
@@ -548,8 +548,8 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
         opened.append((knobs.model, knobs.revision, knobs.instruction))
         return Reranker()
 
-    hardware = SimpleNamespace(precision=contextlib.nullcontext)
-    monkeypatch.setattr(opening, "settle", lambda compute, scoring: hardware)
+    device_settings = SimpleNamespace(precision=contextlib.nullcontext)
+    monkeypatch.setattr(opening, "choose_device", lambda compute, scoring: device_settings)
     monkeypatch.setattr(opening, "open_reranker", open_reranker)
     monkeypatch.setattr(opening, "on_own_grid", lambda model, pixels: pixels)
     monkeypatch.setattr(opening, "check_budget", lambda *_: None)

@@ -20,7 +20,7 @@ from pagefinder.training import batches, callbacks, checkpoints
 from pagefinder.training import embedder as embedder_
 
 PARAMS = tiny_params()
-HARDWARE = opening.settle(PARAMS.compute)
+DEVICE_SETTINGS = opening.choose_device(PARAMS.compute)
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +37,12 @@ def corpus(tmp_path_factory):
 
 def embedder(root, **knobs):
     base = PARAMS.base.model_copy(update=knobs)
-    return opening.open_embedder(base, PARAMS.pixels, HARDWARE, root)
+    return opening.open_embedder(base, PARAMS.pixels, DEVICE_SETTINGS, root)
 
 
 def reranker(root, **knobs):
     return opening.open_reranker(
-        PARAMS.reranker.model_copy(update=knobs), PARAMS.pixels, HARDWARE, root
+        PARAMS.reranker.model_copy(update=knobs), PARAMS.pixels, DEVICE_SETTINGS, root
     )
 
 
@@ -81,9 +81,9 @@ def test_missing_cuda_and_missing_flash_attention_are_said():
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     with pytest.raises(InputError, match="compute.device is 'cuda'"):
-        opening.settle(PARAMS.compute.model_copy(update={"device": "cuda"}))
+        opening.choose_device(PARAMS.compute.model_copy(update={"device": "cuda"}))
     with pytest.raises(InputError, match="flash-attn or CUDA is missing"):
-        opening.settle(PARAMS.compute.model_copy(update={"attention": "flash_attention_2"}))
+        opening.choose_device(PARAMS.compute.model_copy(update={"attention": "flash_attention_2"}))
 
 
 def test_each_process_has_a_card_of_its_own(monkeypatch):
@@ -99,7 +99,10 @@ def test_a_model_blind_to_images_is_refused(root, tmp_path):
     SentenceTransformer(modules=[BoW(vocab=["a"])]).save_pretrained(str(tmp_path / "blind"))
     with pytest.raises(InputError, match="but no image"):
         opening.open_embedder(
-            PARAMS.base.model_copy(update={"model": "blind"}), PARAMS.pixels, HARDWARE, tmp_path
+            PARAMS.base.model_copy(update={"model": "blind"}),
+            PARAMS.pixels,
+            DEVICE_SETTINGS,
+            tmp_path,
         )
 
 
@@ -107,10 +110,14 @@ def test_an_error_names_the_section_that_the_model_stands_in(root, tmp_path):
     nobody = {"model": "nobody", "pooling": ""}
     base = PARAMS.base.model_copy(update=nobody)
     with pytest.raises(InputError, match=r"compare_models.a.model is 'nobody'.*models.a.revision"):
-        opening.open_embedder(base, PARAMS.pixels, HARDWARE, tmp_path, section="compare_models.a")
+        opening.open_embedder(
+            base, PARAMS.pixels, DEVICE_SETTINGS, tmp_path, section="compare_models.a"
+        )
     fresh = PARAMS.base.model_copy(update={"pooling": ""})
     with pytest.raises(InputError, match=r"compare_models.a.model .* set compare_models.a.pooling"):
-        opening.open_embedder(fresh, PARAMS.pixels, HARDWARE, root, section="compare_models.a")
+        opening.open_embedder(
+            fresh, PARAMS.pixels, DEVICE_SETTINGS, root, section="compare_models.a"
+        )
     veto = PARAMS.mine.veto.model_copy(update={"model": "nobody"})
     mine = PARAMS.mine.model_copy(update={"veto": veto})
     with pytest.raises(InputError, match=r"mine.veto.model is 'nobody'.* mine.veto.revision"):
@@ -127,20 +134,23 @@ def test_the_pixel_budget_is_what_the_model_really_sees(root):
 
 def test_vectors_are_unit_float32_in_table_order_and_depend_on_the_prompt(root, corpus, tmp_path):
     model = embedder(root)
-    encoding.encode_corpus(model, corpus, PARAMS.pixels, HARDWARE, 8, tmp_path / "chunks")
+    encoding.encode_corpus(model, corpus, PARAMS.pixels, DEVICE_SETTINGS, 8, tmp_path / "chunks")
     encoding.merge(tmp_path / "chunks", corpus, tmp_path / "v")
     pages, queries = (np.load(tmp_path / "v" / name) for name in ("pages.npy", "queries.npy"))
     assert pages.dtype == np.float32
     assert pages.shape == queries.shape == (40, 192)
     np.testing.assert_allclose(np.linalg.norm(pages, axis=1), 1, atol=1e-5)
-    alone = encoding.encode_pages(model, corpus, range(7, 8), HARDWARE, 8)
+    alone = encoding.encode_pages(model, corpus, range(7, 8), DEVICE_SETTINGS, 8)
     np.testing.assert_allclose(alone[0], pages[7], atol=1e-5)
     other = embedder(root, page_prompt="Something else.", query_prompt="Something else.")
     assert (
-        np.abs(encoding.encode_pages(other, corpus, range(1), HARDWARE, 8) - pages[:1]).max() > 0.01
+        np.abs(encoding.encode_pages(other, corpus, range(1), DEVICE_SETTINGS, 8) - pages[:1]).max()
+        > 0.01
     )
     text = corpus.queries["text"].tolist()[:1]
-    assert np.abs(encoding.encode_queries(other, text, HARDWARE, 8) - queries[:1]).max() > 0.01
+    assert (
+        np.abs(encoding.encode_queries(other, text, DEVICE_SETTINGS, 8) - queries[:1]).max() > 0.01
+    )
 
 
 def test_both_heads_start_with_the_same_scores(root):
@@ -261,7 +271,15 @@ def test_a_batch_that_no_pages_can_fill_is_named(root, corpus, tmp_path):
 
 def fit_embedder(model, corpus, folder, knobs=PARAMS.embedder):
     return embedder_.train_embedder(
-        model, corpus, negatives(corpus), knobs, PARAMS.loss, PARAMS.compute, HARDWARE, 1, folder
+        model,
+        corpus,
+        negatives(corpus),
+        knobs,
+        PARAMS.loss,
+        PARAMS.compute,
+        DEVICE_SETTINGS,
+        1,
+        folder,
     )
 
 
@@ -337,13 +355,13 @@ def test_adapters_are_merged_when_saved(root, corpus, tmp_path):
     model = embedder(root)
     knobs = tiny_params(embedder={"lora_rank": 2, "learning_rate": 0.01}).embedder
     fit_embedder(model, corpus, tmp_path / "run", knobs)
-    expected = encoding.encode_pages(model, corpus, range(4), HARDWARE, 4)
+    expected = encoding.encode_pages(model, corpus, range(4), DEVICE_SETTINGS, 4)
     opening.save(model, tmp_path / "merged")
     assert not list((tmp_path / "merged").glob("adapter*"))
     opened = opening.open_embedder(
-        PARAMS.base, PARAMS.pixels, HARDWARE, root, saved=tmp_path / "merged"
+        PARAMS.base, PARAMS.pixels, DEVICE_SETTINGS, root, saved=tmp_path / "merged"
     )
-    actual = encoding.encode_pages(opened, corpus, range(4), HARDWARE, 4)
+    actual = encoding.encode_pages(opened, corpus, range(4), DEVICE_SETTINGS, 4)
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
@@ -370,18 +388,26 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
     model = reranker(root, **knobs)
     pairs = candidates()
     curves = embedder_.train_reranker(
-        model, corpus, pairs, PARAMS.reranker, PARAMS.compute, HARDWARE, 1, tmp_path / "run"
+        model, corpus, pairs, PARAMS.reranker, PARAMS.compute, DEVICE_SETTINGS, 1, tmp_path / "run"
     )
     assert set(curves["metric"]) == {"loss", "dev_ndcg@10"}
     opening.save(model, tmp_path / "saved")
     result = reranker_.evaluate(
-        reranker(root), model, corpus, pairs, PARAMS.reranker, HARDWARE, 8, resamples=50, seed=1
+        reranker(root),
+        model,
+        corpus,
+        pairs,
+        PARAMS.reranker,
+        DEVICE_SETTINGS,
+        8,
+        resamples=50,
+        seed=1,
     )
     assert set(result.metrics["depth"]) == {2, 3, 5}
     assert "base" not in result.metrics["depth"][5]
     assert result.metrics["first_stage_missed"] == 0
     found = pairs[pairs["split"] == "eval"].reset_index(drop=True)
-    expected = scoring.score_pairs(model, corpus, found, HARDWARE, 8)
+    expected = scoring.score_pairs(model, corpus, found, DEVICE_SETTINGS, 8)
     cards.release_reranker(tmp_path / "saved", tmp_path / "released", "# card")
     opened = CrossEncoder(str(tmp_path / "released"), device="cpu")
     first = found[found["query_id"] == "q32"]
@@ -395,7 +421,7 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
 
 def test_the_instruction_is_the_same_in_training_evaluation_and_serving(root, corpus, tmp_path):
     knobs = PARAMS.reranker.model_copy(update={"instruction": "Does the page answer?"})
-    model = opening.open_reranker(knobs, PARAMS.pixels, HARDWARE, root)
+    model = opening.open_reranker(knobs, PARAMS.pixels, DEVICE_SETTINGS, root)
 
     def spied(model):
         seen = set()
@@ -411,11 +437,11 @@ def test_the_instruction_is_the_same_in_training_evaluation_and_serving(root, co
     seen = spied(model)
     pairs = candidates()
     embedder_.train_reranker(
-        model, corpus, pairs, knobs, PARAMS.compute, HARDWARE, 1, tmp_path / "run"
+        model, corpus, pairs, knobs, PARAMS.compute, DEVICE_SETTINGS, 1, tmp_path / "run"
     )
     assert seen == {"Does the page answer?"}
     seen.clear()
-    scoring.score_pairs(model, corpus, pairs[:4], HARDWARE, 4)
+    scoring.score_pairs(model, corpus, pairs[:4], DEVICE_SETTINGS, 4)
     assert seen == {"Does the page answer?"}
     del model.preprocess
     opening.save(model, tmp_path / "saved")

@@ -48,8 +48,8 @@ def test_a_query_with_two_pages_makes_two_rows(tmp_path):
 
 def test_the_schedule_is_that_of_training(tmp_path):
     params = tiny_params(embedder={"epochs": 3, "batch": 4, "evaluations": 4})
-    hardware = opening_.settle(params.compute)
-    made = embedder_._arguments(params.embedder, params.compute, hardware, 1, tmp_path, 27)
+    device_settings = opening_.choose_device(params.compute)
+    made = embedder_._arguments(params.embedder, params.compute, device_settings, 1, tmp_path, 27)
     assert predicting.schedule(params.embedder, 27) == (made["max_steps"], made["eval_steps"])
     assert made["max_steps"] == 18
 

@@ -24,8 +24,8 @@ def corpus(tmp_path_factory):
 def model(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     write_vlm(root / "models/vlm")
-    hardware = opening.settle(PARAMS.compute, scoring=True)
-    return opening.open_reranker(PARAMS.reranker, PARAMS.pixels, hardware, root)
+    device_settings = opening.choose_device(PARAMS.compute, scoring=True)
+    return opening.open_reranker(PARAMS.reranker, PARAMS.pixels, device_settings, root)
 
 
 def pairs(*named: tuple[str, str]) -> pd.DataFrame:
@@ -34,14 +34,14 @@ def pairs(*named: tuple[str, str]) -> pd.DataFrame:
 
 def scores(model, corpus, table, batch=4):
     return scoring.score_pairs(
-        model, corpus, table, opening.settle(PARAMS.compute, scoring=True), batch
+        model, corpus, table, opening.choose_device(PARAMS.compute, scoring=True), batch
     )
 
 
 def test_precision_of_training_and_of_scoring_are_set_apart():
     compute = PARAMS.compute.model_copy(update={"precision": "bf16", "scoring": "fp32"})
-    assert opening.settle(compute).autocast is not None
-    assert opening.settle(compute, scoring=True).autocast is None
+    assert opening.choose_device(compute).autocast is not None
+    assert opening.choose_device(compute, scoring=True).autocast is None
 
 
 def test_a_page_is_preprocessed_once_whatever_the_batches(model, corpus, monkeypatch):

@@ -27,12 +27,12 @@ def root(tmp_path_factory):
 def set_up(root, scratch, evaluator=None, **sections):
     """The embedder's trainer on the tiny corpus, without mined negatives."""
     settings: Params = tiny_params(**sections)
-    hardware = opening.settle(settings.compute)
-    model = opening.open_embedder(settings.base, settings.pixels, hardware, root)
+    device_settings = opening.choose_device(settings.compute)
+    model = opening.open_embedder(settings.base, settings.pixels, device_settings, root)
     corpus = Corpus(root / "data/corpus")
     unmined = pd.DataFrame({"query_id": [], "page_id": []})
     rows = embedder_rows(corpus, unmined, settings.seed)
-    arguments = (settings.embedder, settings.loss, settings.compute, hardware, 1, scratch)
+    arguments = (settings.embedder, settings.loss, settings.compute, device_settings, 1, scratch)
     return embedder_.embedder_trainer(model, corpus, rows, *arguments, evaluator)
 
 
@@ -116,8 +116,8 @@ def test_bfloat16_is_taken_where_the_processor_has_it_over_float32_weights(root,
     compute = tiny_params(compute={"precision": "auto"}).compute
     for has, dtype in ((True, torch.bfloat16), (False, None)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
-        hardware = opening.settle(compute)
-        assert hardware.autocast is dtype
+        device_settings = opening.choose_device(compute)
+        assert device_settings.autocast is dtype
         settings = tiny_params()
-        model = opening.open_embedder(settings.base, settings.pixels, hardware, root)
+        model = opening.open_embedder(settings.base, settings.pixels, device_settings, root)
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

@@ -16,8 +16,10 @@ def opened(tmp_path_factory):
     knobs = tiny_params()
     result = {}
     for attention in vision.NAMES:
-        hardware = opening.settle(knobs.compute.model_copy(update={"attention": attention}))
-        result[attention] = opening.open_embedder(knobs.base, knobs.pixels, hardware, root)
+        device_settings = opening.choose_device(
+            knobs.compute.model_copy(update={"attention": attention})
+        )
+        result[attention] = opening.open_embedder(knobs.base, knobs.pixels, device_settings, root)
     return result
 
 

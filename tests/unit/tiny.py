@@ -37,6 +37,7 @@ def tiny_content(**sections: dict) -> dict:
         "epochs": 1,
         "evaluations": 2,
         "depths": [2, 3, 5],
+        "compared_depth": 3,
         "dev_queries": 4,
         "fusion_queries": 4,
     }
