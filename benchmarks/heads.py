@@ -20,7 +20,7 @@ from pagefinder import params
 from pagefinder.data.corpus import Corpus
 from pagefinder.evaluation.significance import gain
 from pagefinder.retrieval.runs import documents_of, qrels_of
-from pagefinder.runtime import outputs
+from pagefinder.runtime import running, scratch
 
 HEADS = ("logit", "dense")
 STAGES = ("train_reranker", "evaluate_reranker")
@@ -33,7 +33,7 @@ def lay_out(content: dict, head: str, root: Path) -> Path:
     code = [path for stage in STAGES for path in stages.code(stage)]
     shared = (*NEEDED, content["checkpoints"])
     inputs = [*dict.fromkeys(code), *(root / name for name in shared)]
-    folder = outputs.checkpoints(f"heads/{head}", (content["seed"], knobs), inputs, root)
+    folder = scratch.folder(f"heads/{head}", (content["seed"], knobs), inputs, root)
     for name in shared:
         if not (root / name).exists():
             sys.exit(f"error: {name} is missing: run `make repro` first")
@@ -70,7 +70,7 @@ def compare(content: dict, root: Path = ROOT) -> tuple[pd.DataFrame, dict[str, f
 
 def main() -> None:
     """Print the comparison as a Markdown table."""
-    outputs.configure_logging()
+    running.configure_logging()
     content = params.read(ROOT / "params.yaml")
     params.parse(content)
     table, won = compare(content)

@@ -18,7 +18,7 @@ from benchmarks import roots
 from benchmarks.roots import ROOT
 from pagefinder import params
 from pagefinder.reporting import spread
-from pagefinder.runtime import outputs
+from pagefinder.runtime import outputs, running, scratch
 from tools import readme
 
 STAGES = (
@@ -35,7 +35,7 @@ def lay_out(content: dict, seed: int, root: Path) -> Path:
     content = content | {"seed": seed, "compare": []}
     code = [path for stage in STAGES for path in stages.code(stage)]
     inputs = [*dict.fromkeys(code), root / content["checkpoints"]]
-    folder = outputs.checkpoints("seeds/run", content, inputs, root)
+    folder = scratch.folder("seeds/run", content, inputs, root)
     (folder / "data/compare").mkdir(parents=True, exist_ok=True)
     roots.share((content["checkpoints"], content["input"]), root, folder)
     roots.write_params(content, folder)
@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[13, 14, 15])
     options = parser.parse_args()
-    outputs.configure_logging()
+    running.configure_logging()
     content = params.read(ROOT / "params.yaml")
     params.parse(content)
     table = spread.table(run(content, options.seeds))

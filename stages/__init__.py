@@ -13,7 +13,7 @@ import yaml
 from pagefinder import params
 from pagefinder.errors import InputError
 from pagefinder.params import Params
-from pagefinder.runtime import outputs, processes
+from pagefinder.runtime import outputs, processes, running, scratch
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +60,7 @@ def resume_folder(stage: str, knobs: object, inputs: Iterable[Path], root: Path)
         inputs: Files and folders, relative to `root` or absolute.
         root: The folder that the stage works in.
     """
-    return outputs.checkpoints(
-        stage, knobs, [*(root / path for path in inputs), *code(stage)], root
-    )
+    return scratch.folder(stage, knobs, [*(root / path for path in inputs), *code(stage)], root)
 
 
 def run(
@@ -79,7 +77,7 @@ def run(
     A `distributed` stage runs in `compute.processes` processes. The first holds the stage's lock
     and writes its outputs; the others wait until it has the lock.
     """
-    outputs.configure_logging()
+    running.configure_logging()
     module = Path(main.__code__.co_filename).stem
     name = stage or module
     try:
@@ -87,7 +85,7 @@ def run(
         if distributed:
             processes.relaunch(f"stages.{module}", checked.compute.processes)
         with processes.joined():
-            alone = outputs.stage(name, root) if processes.is_first() else contextlib.nullcontext()
+            alone = running.stage(name, root) if processes.is_first() else contextlib.nullcontext()
             with alone:
                 processes.wait()
                 main(checked, root)

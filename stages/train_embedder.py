@@ -9,7 +9,7 @@ from pagefinder.layout import CORPUS, EMBEDDER, NEGATIVES, PLOTS
 from pagefinder.mining import rules as rules_
 from pagefinder.models import opening
 from pagefinder.params import Params
-from pagefinder.runtime import outputs, processes
+from pagefinder.runtime import outputs, processes, scratch
 from pagefinder.training import embedder
 from stages import resume_folder, run
 
@@ -47,7 +47,7 @@ def main(params: Params, root: Path = Path()) -> None:
         curves.to_csv(path, index=False)
     with outputs.output(root / EMBEDDER, root) as folder:
         opening.save(model, folder)
-    outputs.discard(checkpoints)
+    scratch.discard(checkpoints)
 
 
 if __name__ == "__main__":

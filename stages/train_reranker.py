@@ -8,7 +8,7 @@ from pagefinder.data.corpus import Corpus
 from pagefinder.layout import CANDIDATES, CORPUS, EMBEDDER, PLOTS, RERANKER
 from pagefinder.models import opening
 from pagefinder.params import Params
-from pagefinder.runtime import outputs, processes
+from pagefinder.runtime import outputs, processes, scratch
 from pagefinder.training import embedder
 from stages import resume_folder, run
 
@@ -40,7 +40,7 @@ def main(params: Params, root: Path = Path()) -> None:
         curves.to_csv(path, index=False)
     with outputs.output(root / RERANKER, root) as folder:
         opening.save(model, folder)
-    outputs.discard(checkpoints)
+    scratch.discard(checkpoints)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 from pagefinder import params
 from pagefinder.errors import InputError
 from pagefinder.reporting.words import flat
-from pagefinder.runtime import outputs
+from pagefinder.runtime import running
 from tools.summary import aligned
 
 log = logging.getLogger("tools.spread")  # also where it runs as __main__
@@ -89,7 +89,7 @@ def recorded(root: Path) -> list[Run]:
 
 def main(metrics: Sequence[str], root: Path = Path()) -> int:
     """Write a table for each metric to standard output."""
-    outputs.configure_logging()
+    running.configure_logging()
     try:
         content = params.read(root / "params.yaml")
         runs = recorded(root)

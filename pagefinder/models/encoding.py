@@ -15,7 +15,7 @@ from pagefinder.data.corpus import Corpus
 from pagefinder.models import prefetching
 from pagefinder.models.opening import DeviceSettings, check_budget
 from pagefinder.params import Pixels
-from pagefinder.runtime import outputs, processes
+from pagefinder.runtime import outputs, processes, scratch
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def write_vectors(
             merge(chunks, corpus, folder)
             about = {"parameters": sum(p.numel() for p in model.parameters())}
             (folder / ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
-        outputs.discard(chunks)
+        scratch.discard(chunks)
 
 
 def encode_pages(

@@ -21,7 +21,7 @@ from pagefinder.data import pixels
 from pagefinder.errors import InputError
 from pagefinder.params import Pixels
 from pagefinder.retrieval.precisions import cut
-from pagefinder.runtime import outputs
+from pagefinder.runtime import outputs, running
 from pagefinder.serving.pages import Pages, corpus_pages, folder_pages, listed, state_of
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--top", type=int, default=10, help="pages to print (10)")
     parser.add_argument("--models", type=Path, default=Path("models/release"), help="their folder")
     given = parser.parse_args(arguments)
-    outputs.configure_logging()
+    running.configure_logging()
     try:
         if given.top < 1 or not given.query.strip():
             raise InputError("give a query that is not empty, and --top of at least 1")

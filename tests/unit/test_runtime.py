@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pagefinder.runtime import outputs
+from pagefinder.runtime import outputs, running, scratch
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ def test_output_replaces_a_folder(tmp_path):
 
 
 def test_stage_records_time_and_memory(tmp_path):
-    with outputs.stage("mine", tmp_path):
+    with running.stage("mine", tmp_path):
         pass
     row = json.loads((tmp_path / ".work/timings/mine.jsonl").read_text())
     assert row["stage"] == "mine"
@@ -43,7 +43,7 @@ def test_stage_records_time_and_memory(tmp_path):
 
 
 def test_a_failed_stage_records_nothing(tmp_path):
-    with pytest.raises(ValueError, match="no"), outputs.stage("mine", tmp_path):
+    with pytest.raises(ValueError, match="no"), running.stage("mine", tmp_path):
         raise ValueError("no")
     assert not (tmp_path / ".work/timings").exists()
 
@@ -51,9 +51,9 @@ def test_a_failed_stage_records_nothing(tmp_path):
 def test_a_second_run_waits_for_the_first_and_a_dead_one_holds_no_lock(tmp_path):
     code = (
         "import sys, time, logging; from pathlib import Path\n"
-        "from pagefinder.runtime import outputs\n"
+        "from pagefinder.runtime import running\n"
         "logging.basicConfig(level=logging.INFO, stream=sys.stderr)\n"
-        "with outputs.stage('mine', Path(sys.argv[1])):\n"
+        "with running.stage('mine', Path(sys.argv[1])):\n"
         "    print('in', flush=True); time.sleep(float(sys.argv[2]))\n"
     )
 
@@ -80,8 +80,8 @@ def test_a_second_run_waits_for_the_first_and_a_dead_one_holds_no_lock(tmp_path)
 
 def test_a_child_that_outlives_its_stage_does_not_hold_the_lock(tmp_path):
     code = (
-        "import os, sys, time; from pathlib import Path; from pagefinder.runtime import outputs\n"
-        "with outputs.stage('mine', Path(sys.argv[1])):\n"
+        "import os, sys, time; from pathlib import Path; from pagefinder.runtime import running\n"
+        "with running.stage('mine', Path(sys.argv[1])):\n"
         "    child = os.fork()\n"
         "    if not child:\n"
         "        os.close(1); time.sleep(60)\n"
@@ -92,7 +92,7 @@ def test_a_child_that_outlives_its_stage_does_not_hold_the_lock(tmp_path):
     )
     try:
         started = time.monotonic()
-        with outputs.stage("mine", tmp_path):
+        with running.stage("mine", tmp_path):
             assert time.monotonic() - started < 30
     finally:
         os.kill(int(died.stdout), signal.SIGKILL)
@@ -102,15 +102,15 @@ def test_checkpoints_are_keyed_by_knobs_and_content(tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     (data / "a").write_text("1")
-    one = outputs.checkpoints("train", {"lr": 1}, [data], tmp_path)
-    assert one == outputs.checkpoints("train", {"lr": 1}, [data], tmp_path)
-    assert one != outputs.checkpoints("train", {"lr": 2}, [data], tmp_path)
+    one = scratch.folder("train", {"lr": 1}, [data], tmp_path)
+    assert one == scratch.folder("train", {"lr": 1}, [data], tmp_path)
+    assert one != scratch.folder("train", {"lr": 2}, [data], tmp_path)
     (data / "a").write_text("2")
-    assert one != outputs.checkpoints("train", {"lr": 1}, [data], tmp_path)
-    elsewhere = outputs.checkpoints("train", {}, [data], tmp_path / "root")
+    assert one != scratch.folder("train", {"lr": 1}, [data], tmp_path)
+    elsewhere = scratch.folder("train", {}, [data], tmp_path / "root")
     assert elsewhere.parent == tmp_path / "root/.work", "an input may lie outside the root"
     (data / "a").rename(data / "b")
-    assert elsewhere != outputs.checkpoints("train", {}, [data], tmp_path / "root")
+    assert elsewhere != scratch.folder("train", {}, [data], tmp_path / "root")
 
 
 def test_json_is_rounded(tmp_path):

@@ -1,0 +1,87 @@
+"""Around a stage's work: its log, its lock, its seconds and peak memory."""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pagefinder.runtime.outputs import WORK
+
+log = logging.getLogger(__name__)
+
+
+def configure_logging() -> None:
+    """Log to stderr with the time, and keep the libraries' chatter to warnings."""
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
+    for noisy in (
+        "httpx",
+        "urllib3",
+        "filelock",
+        "matplotlib",
+        "sentence_transformers",
+        "transformers",
+        "datasets",
+    ):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def stage(name: str, root: Path) -> Iterator[None]:
+    """Hold the stage's lock and append its seconds and peak memory to .work/timings/NAME.jsonl.
+
+    A second run of the same stage waits for the first and names its process. The lock is the
+    kernel's, so a dead process holds none, and the process's own: a loader process that outlives a
+    kill by seconds does not inherit it.
+    """
+    with _locked(root / WORK / "locks" / name, name):
+        started = time.time()
+        log.info("%s: started", name)
+        yield
+        seconds = time.time() - started
+        peak = max(
+            resource.getrusage(who).ru_maxrss
+            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
+        # macOS counts bytes where Linux counts KiB.
+        peak_mib = peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+        row = {
+            "stage": name,
+            "started": round(started, 1),
+            "seconds": round(seconds, 1),
+            "peak_mib": round(peak_mib),
+        }
+        timings = root / WORK / "timings"
+        timings.mkdir(parents=True, exist_ok=True)
+        with (timings / f"{name}.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        log.info("%s: done in %.1f s, peak memory %.0f MiB", name, seconds, peak_mib)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, name: str) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            log.warning(
+                "%s: waiting for process %s, which runs this stage", name, file.read().strip()
+            )
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
