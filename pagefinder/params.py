@@ -16,19 +16,14 @@ import yaml
 from pydantic import Field
 
 from pagefinder.errors import InputError
+from pagefinder.layout import EMBEDDER
+from pagefinder.systems import RESERVED
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 FileName = Annotated[str, Field(pattern=r"^[^/\\]*$")]
-
-# Systems that evaluation scores in any case: their names are files and columns.
-RESERVED = ("base", "tuned", "bm25", "minilm", "random", "qrels")
-
-
-# The tuned embedder, which a reranker may start from.
-TUNED = Path("models/embedder")
 
 
 class Section(pydantic.BaseModel):
@@ -338,7 +333,7 @@ def _check_local_models(params: Params, path: Path) -> None:
     root = path.parent
     models = {"base": params.base.model, "mine.veto": params.mine.veto.model}
     models |= {f"compare_models.{name}": other.model for name, other in params.compare.items()}
-    if Path(params.reranker.model) != TUNED:
+    if Path(params.reranker.model) != EMBEDDER:  # a reranker may start from the tuned embedder
         models["reranker"] = params.reranker.model
     for section, model in models.items():
         folder = (root / model).resolve()
@@ -388,11 +383,11 @@ def parse(content: dict[str, Any], name: str = "params.yaml") -> Params:
         raise InputError(
             f"{name}: compare names {missing[0]!r}, which compare_models does not describe"
         )
-    taken = [name for name in file.compare if name in RESERVED]
-    if taken:
+    reserved = [name for name in file.compare if name in RESERVED]
+    if reserved:
         raise InputError(
-            f"{name}: compare names a model {taken[0]!r}, as one of the pipeline's own is called: "
-            "give it another name"
+            f"{name}: compare names a model {reserved[0]!r}, as one of the pipeline's own is "
+            "called: give it another name"
         )
     shared = {key: getattr(file, key) for key in Shared.model_fields}
     compare = {name: file.compare_models[name] for name in file.compare}

@@ -23,6 +23,7 @@ from pagefinder.retrieval.nearest import open_vectors
 from pagefinder.retrieval.runs import DEPTH, metrics_per_query
 from pagefinder.retrieval.vector_search import search, task
 from pagefinder.runtime import outputs
+from pagefinder.systems import BASE, DISTRACTORS, TUNED, TUNED_AT
 
 
 def main(params: Params, root: Path = Path()) -> None:
@@ -32,26 +33,26 @@ def main(params: Params, root: Path = Path()) -> None:
     test = task(corpus, "eval")
     if not test.query_ids:
         raise InputError("the corpus has no eval query with an answer: give its source some")
-    folders = {"base": root / BASE_VECTORS, "tuned": root / TUNED_VECTORS}
+    folders = {BASE: root / BASE_VECTORS, TUNED: root / TUNED_VECTORS}
     folders |= {name: root / COMPARE_VECTORS / name for name in params.compare}
     models = {name: open_vectors(path, corpus) for name, path in folders.items()}
-    own = {name: models[name] for name in ("base", "tuned")}
-    width = own["tuned"].pages.shape[1]
+    own = {name: models[name] for name in (BASE, TUNED)}
+    width = own[TUNED].pages.shape[1]
     dims = sorted({width, *params.embedder.dims}, reverse=True)
     find = partial(search, k=DEPTH, device=device)
 
-    choice = dimensions.recommended(
-        task(corpus, "dev"), own["tuned"], dims, knobs.tolerance, device
-    )
+    choice = dimensions.recommended(task(corpus, "dev"), own[TUNED], dims, knobs.tolerance, device)
     table = dimensions.grid(test, models, dict.fromkeys(own, dims), knobs.rescore, device)
     runs = {name: find(test, model) for name, model in models.items()}
     figures = dimensions.dimension_metrics(table, choice)
-    runs |= {f"tuned@{d}": find(test, own["tuned"], dimension=d) for d in dimensions.named(figures)}
+    runs |= {
+        f"{TUNED_AT}{d}": find(test, own[TUNED], dimension=d) for d in dimensions.named(figures)
+    }
     wanted = {"text": knobs.text_baseline, "embedder": knobs.text_embedder}
     runs |= baseline_runs(test, **wanted, seed=seed, device=device)
     if knobs.distractors == "all":
         every = task(corpus, "eval", distractors=True)
-        runs |= {name + embedder.FAR: find(every, model) for name, model in own.items()}
+        runs |= {name + DISTRACTORS: find(every, model) for name, model in own.items()}
     scored = {name: metrics_per_query(run, test.qrels) for name, run in runs.items()}
 
     about = embedder.about_queries(test)

@@ -54,12 +54,15 @@ def imported(root: Path, file: str) -> frozenset[str]:
 
 
 def needed(root: Path, file: str) -> list[str]:
-    """A file and every file of the project that it imports, directly or not, sorted."""
+    """A file and every file of the project that it imports, directly or not, sorted.
+
+    What only PLUMBING imports is left out: it decides as little.
+    """
     seen, todo = {file}, [file]
     while todo:
         new = imported(root, todo.pop()) - seen
         seen |= new
-        todo += new
+        todo += [name for name in new if not name.startswith(PLUMBING)]
     return sorted(seen)
 
 

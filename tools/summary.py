@@ -15,6 +15,7 @@ import yaml
 from pagefinder import params
 from pagefinder.layout import METRICS, REPORT
 from pagefinder.runtime.outputs import WORK
+from pagefinder.systems import TEXT_BASELINES
 
 
 def scores(root: Path) -> Iterator[Sequence[str]]:
@@ -30,13 +31,7 @@ def scores(root: Path) -> Iterator[Sequence[str]]:
         value = reranker["depth"][str(depth)]["tuned"]["ndcg@10"]
         yield f"first {depth} reranked", f"{value:.4f}", *claim(reranker["gain"])
     for name, at in embedder.get("text", {}).items():
-        yield (
-            {"bm25": "BM25", "minilm": "MiniLM"}.get(name, name),
-            f"{at['ndcg@10']:.4f}",
-            "",
-            "",
-            "",
-        )
+        yield TEXT_BASELINES[name], f"{at['ndcg@10']:.4f}", "", "", ""
     for name, at in embedder.get("compare", {}).items():
         yield name, f"{at['ndcg@10']:.4f}", "", "", ""
 

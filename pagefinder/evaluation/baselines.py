@@ -11,6 +11,7 @@ from pagefinder.errors import InputError
 from pagefinder.retrieval.nearest import nearest
 from pagefinder.retrieval.runs import DEPTH, Run
 from pagefinder.retrieval.vector_search import Task
+from pagefinder.systems import BM25, MINILM, RANDOM
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +31,14 @@ def baseline_runs(
         seed: Of the random run.
         device: Of the text embedder.
     """
-    runs = {"random": random_run(task, seed)}
+    runs = {RANDOM: random_run(task, seed)}
     texts = page_texts(task)
     if texts is None and (text or embedder):
         log.info("no page of this split has text: no text baseline")
     if text and texts:
-        runs["bm25"] = bm25_run(task, texts)
+        runs[BM25] = bm25_run(task, texts)
     if embedder and texts:
-        runs["minilm"] = minilm_run(task, texts, device)
+        runs[MINILM] = minilm_run(task, texts, device)
     return runs
 
 

@@ -12,8 +12,8 @@ from pagefinder.evaluation.significance import gain
 from pagefinder.retrieval.runs import METRICS, Qrels, Run, first_right, write_qrels, write_run
 from pagefinder.retrieval.vector_search import Task
 from pagefinder.runtime import outputs
+from pagefinder.systems import BASE, DISTRACTORS, RANDOM, TEXT_BASELINES, TUNED, TUNED_AT
 
-FAR = "+distractors"  # ends the name of a run over every page of the corpus
 SLICES = ("origin", "kind", "document_id")
 
 
@@ -58,19 +58,19 @@ def embedder_metrics(
 
     chosen = claims.query("before == 'base' and after == 'tuned' and metric == 'ndcg@10'").iloc[0]
     claim = chosen[["difference", "low", "high", "p_value", "documents"]].dropna()
-    text = {name: ndcg(name) for name in ("bm25", "minilm") if name in scored}
+    text = {name: ndcg(name) for name in TEXT_BASELINES if name in scored}
     optional = {
         "text": text,
         "compare": {name: ndcg(name) for name in compared},
         "distractors": {
-            name: ndcg(far) for name in ("base", "tuned") if (far := name + FAR) in scored
+            name: ndcg(far) for name in (BASE, TUNED) if (far := name + DISTRACTORS) in scored
         },
     }
     return {
-        "base": ndcg("base"),
-        "tuned": {name: float(scored["tuned"][name].mean()) for name in METRICS},
+        BASE: ndcg(BASE),
+        TUNED: {name: float(scored[TUNED][name].mean()) for name in METRICS},
         "gain": claim.rename({"difference": "ndcg@10"}).to_dict(),
-        "random": ndcg("random"),
+        RANDOM: ndcg(RANDOM),
     } | {name: content for name, content in optional.items() if content}
 
 
@@ -91,15 +91,17 @@ def comparisons(
         before, after, metric, queries, documents, difference, low, high, p_value (the last three
         empty where documents are too few).
     """
-    cuts = [name for name in scored if name.startswith("tuned@")]
+    cuts = [name for name in scored if name.startswith(TUNED_AT)]
     others = [name for name in scored if name not in cuts]
-    pairs = [(name, "tuned" + FAR if name.endswith(FAR) else "tuned") for name in others]
-    pairs += [(name, cut) for cut in cuts for name in ("base", "tuned")]
+    pairs = [
+        (name, TUNED + DISTRACTORS if name.endswith(DISTRACTORS) else TUNED) for name in others
+    ]
+    pairs += [(name, cut) for cut in cuts for name in (BASE, TUNED)]
     rows = []
     for before, after in pairs:
-        if before in (after, "random"):
+        if before in (after, RANDOM):
             continue
-        for metric in METRICS if (before, after) == ("base", "tuned") else METRICS[:1]:
+        for metric in METRICS if (before, after) == (BASE, TUNED) else METRICS[:1]:
             result = gain(
                 scored[before][metric],
                 scored[after][metric],
@@ -129,7 +131,7 @@ def slices(
         for value, part in about.groupby(by, sort=True):
             if by == "document_id" and len(part) == 1:
                 continue
-            base, tuned = (scored[name].loc[part.index, "ndcg@10"] for name in ("base", "tuned"))
+            base, tuned = (scored[name].loc[part.index, "ndcg@10"] for name in (BASE, TUNED))
             result = gain(
                 base,
                 tuned,

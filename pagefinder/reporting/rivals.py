@@ -9,10 +9,9 @@ from pagefinder.reporting import plots
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.sections import Section, Table, claimed, gain_table, sure
 from pagefinder.reporting.words import score
+from pagefinder.systems import BASELINES, DISTRACTORS
 
 PUBLISHED = Path(__file__).parent / "published.json"
-FAR = "+distractors"  # ends the name of a system that searched among every page
-BASELINES = {"random": "random order", "bm25": "BM25 on the text", "minilm": "MiniLM on the text"}
 
 
 def rivals(inputs: Inputs) -> Section:
@@ -49,7 +48,7 @@ def rivals(inputs: Inputs) -> Section:
     far = metrics.get("distractors", {})
     if far:
         said = ", ".join(f"{name} {score(at['ndcg@10'])}" for name, at in far.items())
-        won = claimed(inputs, "base" + FAR, "tuned" + FAR)
+        won = claimed(inputs, "base" + DISTRACTORS, "tuned" + DISTRACTORS)
         section.answer.append(f"With every other page of the corpus as a distractor, {said}{won}.")
     _published(section, inputs)
     return section

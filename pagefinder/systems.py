@@ -1,0 +1,29 @@
+"""Names of the systems that evaluation scores, and what a reader calls them.
+
+A name stands in the metrics and is the name of a run's file and of columns. A system that searches
+with the tuned embedder's vectors cut to D dimensions is called `tuned@D`.
+"""
+
+BASE, TUNED = "base", "tuned"  # the embedder before and after fine-tuning
+RANDOM, BM25, MINILM = "random", "bm25", "minilm"  # baselines
+# A reader's names of the baselines that search the pages' text, in the order of the metrics.
+TEXT_BASELINES = {BM25: "BM25", MINILM: "MiniLM"}
+# A reader's names of all baselines, where it must be said what they search.
+BASELINES = {RANDOM: "random order"} | {
+    name: f"{label} on the text" for name, label in TEXT_BASELINES.items()
+}
+# No model to compare may have one of these names. `qrels` is no system, but a file beside the runs.
+RESERVED = (BASE, TUNED, *BASELINES, "qrels")
+
+TUNED_AT = "tuned@"  # begins the name of the tuned embedder cut to the dimension that follows
+DISTRACTORS = "+distractors"  # ends the name of a system that searched every page of the corpus
+
+# What evaluate_reranker compares at each depth, and a reader's names of it. There `base` and
+# `tuned` are the reranker before and after fine-tuning, `fused` its scores with the embedder's.
+RERANKING = {
+    "embedder": "embedder alone",
+    BASE: "untrained reranker",
+    TUNED: "tuned reranker",
+    "fused": "fused scores",
+}
+RERANKED = "reranked"  # in a table of embedders: the tuned embedder's pages, reranked
