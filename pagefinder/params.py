@@ -141,13 +141,21 @@ class Pdf(Section):
 
 
 class Data(Section):
-    """Where pages and queries come from."""
+    """Where pages and queries come from: `source` names one of the sections below."""
 
-    source: Literal["generated", "hub", "table", "pdf"]
+    source: str
     generated: Generated
     hub: Hub
     table: Table
     pdf: Pdf
+
+    @pydantic.field_validator("source")
+    @classmethod
+    def _has_a_section(cls, source: str) -> str:
+        sources = [name for name in cls.model_fields if name != "source"]
+        if source not in sources:
+            raise ValueError(f"name one of {', '.join(sources)}")
+        return source
 
 
 class Pixels(Section):

@@ -12,6 +12,7 @@ from pagefinder.mining import veto as veto_
 from pagefinder.params import Params
 from pagefinder.retrieval.nearest import open_vectors
 from pagefinder.runtime import outputs
+from pagefinder.sources.kinds import source_kind
 from stages import run
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def main(params: Params, root: Path = Path()) -> None:
     hidden = audit.hidden_positives(search, corpus, rules, known, wanted, params.seed)
     if hidden:
         metrics["hidden_positives"] = hidden
-    if params.data.source == "generated":  # whose qrels name every right page
+    if source_kind(params.data.source).complete_qrels:
         metrics["false_negatives"] = audit.false_negatives(pairs)
     kept = pairs[pairs["rule"] == negatives.KEPT].sort_values("query", kind="stable")
     with outputs.output(root / NEGATIVES, root) as path:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.params import Mine
+from pagefinder.sources.kinds import source_kind
 
 # In the order in which they apply. Pages outside the split come first and are never even searched.
 RULES = (
@@ -19,16 +20,13 @@ RULES = (
     "max_score",
     "veto",
 )
-# Pages of the same document that are no negatives where they are the pages of PDF files: a
-# section runs on, and its heading is a question that the next page answers as well.
-PDF_NEIGHBOURS = 2
 
 
 def resolve_rules(rules: Mine, source: str) -> Mine:
-    """Resolve `same_document_pages: -1`: on for PDF files, whose pages run on; off elsewhere."""
+    """Resolve `same_document_pages: -1` to the number of neighbouring pages of the source."""
     if rules.same_document_pages >= 0:
         return rules
-    pages = PDF_NEIGHBOURS if source == "pdf" else 0
+    pages = source_kind(source).neighbouring_pages
     return rules.model_copy(update={"same_document_pages": pages})
 
 

@@ -22,6 +22,7 @@ from pagefinder.preparing.queries import Judged, judge
 from pagefinder.preparing.splits import Split, split_corpus
 from pagefinder.runtime import pool
 from pagefinder.sources import storing
+from pagefinder.sources.kinds import source_kind
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,8 @@ def _make_pages(source: Path, scratch: Path, params: Params) -> list[Path]:
         )
         for shard, number in storing.units(source)
     ]
-    results = pool.run(pages.work, tasks, pages.crashed, isolate=params.data.source == "pdf")
+    isolate = source_kind(params.data.source).may_crash
+    results = pool.run(pages.work, tasks, pages.crashed, isolate=isolate)
     bar = tqdm(results, total=len(tasks), desc=f"{storing.BATCH_PAGES} pages", disable=None)
     return list(bar)
 

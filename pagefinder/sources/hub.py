@@ -16,7 +16,7 @@ import datasets
 from huggingface_hub import HfApi
 
 from pagefinder.errors import InputError
-from pagefinder.params import Hub
+from pagefinder.params import Hub, Params
 from pagefinder.sources import beir, cells, hub_splits
 from pagefinder.sources.hub_splits import Open, Parts
 from pagefinder.sources.storing import Row, Source, file_digest
@@ -26,12 +26,13 @@ log = logging.getLogger(__name__)
 BEIR = {"corpus", "queries"}
 
 
-def open_source(settings: Hub, root: Path) -> Source:
-    """The dataset that params name, its revision resolved to a commit.
+def open_source(params: Params, root: Path) -> Source:
+    """The dataset `data.hub.path`, its revision resolved to a commit.
 
     Raises:
         InputError: no such dataset, config, split or column, or no room for it.
     """
+    settings = params.data.hub
     if not settings.path:
         raise InputError("data.source is hub, but data.hub.path is empty: name a dataset or folder")
     local = root / settings.path
@@ -62,7 +63,7 @@ def open_source(settings: Hub, root: Path) -> Source:
         raise InputError(
             f"data.hub.path {settings.path!r} does not open: {_line(error)}"
         ) from error
-    return Source("hub", rows, found)
+    return Source("hub", rows, found, folder=local)
 
 
 def _resolve(settings: Hub) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pypdfium2
 
 from pagefinder.errors import InputError
+from pagefinder.params import Params
 from pagefinder.runtime import pool
 from pagefinder.sources import storing
 from pagefinder.sources.pdf_queries import layout, phrases, questions, sections
@@ -21,12 +22,13 @@ PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
 Document = tuple[Path, str, str]
 
 
-def open_source(folder: Path) -> Source:
-    """All PDF files under `folder`, at any depth; identical files count once.
+def open_source(params: Params, root: Path) -> Source:
+    """All PDF files in the folder `input`, at any depth; identical files count once.
 
     Raises:
         InputError: there is none.
     """
+    folder = root / params.input
     documents, outside = _find(folder)
     if not documents:
         raise InputError(
@@ -45,6 +47,7 @@ def open_source(folder: Path) -> Source:
         {"documents": rows, "links": others},
         {"files": {name: stored for _, stored, name in documents}},
         files={stored: path for path, stored, _ in documents},
+        folder=folder,
         settle=questions.settle,
     )
 

@@ -89,6 +89,8 @@ class Source:
         parts: Per part a function that yields its rows from a given row number on.
         provenance: Settings, resolved revision and hashes of the user's files.
         files: Files copied unchanged to data/source/pdf, by name.
+        folder: The user's folder, if the source reads one: an interrupted download starts again
+            when a file in it has changed.
         settle: Makes the final queries from all that the rows held and the folder of shards.
     """
 
@@ -96,6 +98,7 @@ class Source:
     parts: Mapping[str, Callable[[int], Iterable[Row]]]
     provenance: Mapping[str, object]
     files: Mapping[str, Path] = field(default_factory=dict)
+    folder: Path | None = None
     settle: Callable[[list[SourceQuery], Path], list[SourceQuery]] | None = None
 
 

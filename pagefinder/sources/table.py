@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pagefinder.errors import InputError
-from pagefinder.params import Table
+from pagefinder.params import Params, Table
 from pagefinder.sources import cells, storing
 from pagefinder.sources.storing import Row, Source, SourceQuery
 
@@ -36,14 +36,15 @@ GROUP_BYTES, GROUP_ROWS = 64 * 2**20, 1000
 Numbered = tuple[int, Mapping[str, Any] | str]
 
 
-def open_source(settings: Table, folder: Path) -> Source:
-    """The table of a folder, and its images, which lie at any depth.
+def open_source(params: Params, root: Path) -> Source:
+    """The table in the folder `input`, and its images, which lie at any depth.
 
     A folder and not a file: all of it then is what the pipeline depends on.
 
     Raises:
         InputError: no folder, no table, several, or one without the columns named in params.
     """
+    settings, folder = params.data.table, root / params.input
     if folder.is_file():
         raise InputError(
             f"input {str(folder)!r} is a file: name its folder as input, and"
@@ -62,6 +63,7 @@ def open_source(settings: Table, folder: Path) -> Source:
             "settings": settings.model_dump(),
             "files": {path.name: storing.file_digest(path) for path in files.values()},
         },
+        folder=folder,
     )
 
 

@@ -34,6 +34,11 @@ def changed(path: str, value: object) -> dict:
         ("compare", ["clip"], ["'clip'", "compare_models"]),
         ("prepare.dev_share", "lots", ["prepare.dev_share is 'lots'"]),
         ("compare", [".."], ["compare.0 is '..'"]),
+        (
+            "profiles.cpu.data.source",
+            "tiff",
+            ["data.source is 'tiff'", "generated, hub, table, pdf"],
+        ),
         ("profiles.cpu.compute.device", "mps", ["device is 'mps'", "'cuda' or 'auto'"]),
         ("profiles.cpu.compute.device", "cuda:1", ["is 'cuda:1'", "CUDA_VISIBLE_DEVICES"]),
     ],

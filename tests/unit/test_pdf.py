@@ -171,7 +171,7 @@ def test_long_file_is_read(tmp_path):
     pages = [[f"Leaf number {n}"] for n in range(2000)]
     titles = [(0, f"Leaf number {n}", n) for n in range(0, 2000, 100)]
     write_pdf(tmp_path / "long.pdf", pages, titles, "Long")
-    writing.write(pdf.open_source(tmp_path), tmp_path / "out")
+    writing.write(pdf.open_source(with_params("pdf", input="."), tmp_path), tmp_path / "out")
     assert sum(batch.num_rows for batch in storing.batches(tmp_path / "out")) == 2000
 
 

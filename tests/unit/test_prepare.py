@@ -407,7 +407,7 @@ def test_killed_download_goes_on_behind_its_last_shard(tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "SHARD_ITEMS", 10)
     write_rows(tmp_path, good_rows())
     params = with_params("table", input="raw")
-    source = table.open_source(params.data.table, tmp_path / "raw")
+    source = table.open_source(params, tmp_path)
     writing.write(source, tmp_path / "whole")
 
     starts = []

@@ -180,9 +180,9 @@ def test_urls_are_fetched_only_where_allowed(tmp_path):
         (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
         def problems(allowed):
-            settings = with_params("table", {"allow_urls": allowed}).data.table
+            params = with_params("table", {"allow_urls": allowed}, input=".")
             folder = tmp_path / str(allowed)
-            writing.write(table.open_source(settings, tmp_path), folder)
+            writing.write(table.open_source(params, tmp_path), folder)
             return [r["problem"] for b in storing.batches(folder) for r in b.to_pylist()]
 
         fine, gone = problems(True)
@@ -344,7 +344,7 @@ def test_beir_layout(tmp_path):
 
 def test_dataset_rows_start_anywhere(tmp_path):
     reference(tmp_path / "set", False)
-    source = hub.open_source(with_params("hub", {"path": "set"}).data.hub, tmp_path)
+    source = hub.open_source(with_params("hub", {"path": "set"}), tmp_path)
     whole = list(source.parts["train"](0))
     assert list(source.parts["train"](17)) == whole[17:]
 
@@ -380,16 +380,16 @@ def test_space_is_told_before_a_download(tmp_path, monkeypatch, caplog):
             files = [type("File", (), {"size": self.size})]
             return type("Info", (), {"sha": "c0ffee", "siblings": files})
 
-    settings = with_params("hub", {"path": "who/what", "revision": "main"}).data.hub
+    params = with_params("hub", {"path": "who/what", "revision": "main"})
     monkeypatch.setattr(hub, "HfApi", partial(Api, 10**18))
     with pytest.raises(InputError, match="GB are free: make room"):
-        hub.open_source(settings, tmp_path)
+        hub.open_source(params, tmp_path)
     monkeypatch.setattr(hub, "HfApi", partial(Api, 3_000_000))
     reference(tmp_path / "set", False)
     monkeypatch.setattr(
         hub_splits, "remote", lambda path, commit: hub_splits.local(tmp_path / "set")
     )
     with caplog.at_level("INFO"):
-        source = hub.open_source(settings, tmp_path)
+        source = hub.open_source(params, tmp_path)
     assert source.provenance["commit"] == "c0ffee"
     assert "GB for data/source" in caplog.text

@@ -2,15 +2,17 @@
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 from pagefinder.data import pixels
-from pagefinder.params import Generated
+from pagefinder.params import Params
 from pagefinder.sources.generated.reports import GeneratedPage, GeneratedQuery, pages_and_queries
 from pagefinder.sources.storing import Row, Source, SourcePage, SourceQuery
 
 
-def open_source(settings: Generated, seed: int) -> Source:
-    """Draw the documents while they are stored."""
+def open_source(params: Params, root: Path) -> Source:
+    """Pages that are drawn while they are stored; nothing in `root` is read."""
+    settings, seed = params.data.generated, params.seed
 
     def rows(start: int) -> Iterator[Row]:
         drawn = itertools.islice(pages_and_queries(settings, seed), start, None)

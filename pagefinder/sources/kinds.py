@@ -1,0 +1,31 @@
+"""How the sources differ from each other, for the stages after `download`."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """Facts about the pages and queries of a source.
+
+    Attributes:
+        complete_qrels: The qrels name every relevant page, so false negatives can be counted.
+        neighbouring_pages: Pages before and behind a positive, in its document, that may answer its
+            query too: `mine.same_document_pages: -1` excludes as many as negatives.
+        may_crash: Native code reads the user's files when pages are made, and may end the process.
+    """
+
+    complete_qrels: bool = False
+    neighbouring_pages: int = 0
+    may_crash: bool = False
+
+
+_KINDS = {
+    "generated": SourceKind(complete_qrels=True),
+    # A section runs on, and its heading is a question that the next page answers as well.
+    "pdf": SourceKind(neighbouring_pages=2, may_crash=True),
+}
+
+
+def source_kind(source: str) -> SourceKind:
+    """The facts about a source, by its name in `data.source`."""
+    return _KINDS.get(source, SourceKind())
