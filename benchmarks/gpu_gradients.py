@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 
 from pagefinder.data.corpus import Corpus
-from pagefinder.models import opening
+from pagefinder.models.device import DeviceSettings, choose_device
+from pagefinder.models.opening import open_embedder
 from pagefinder.params import Params
 from pagefinder.training import embedder, mini_batch
 
@@ -27,10 +28,10 @@ def gradients(
     rows: pd.DataFrame,
     *,
     plain: bool,
-    device_settings: opening.DeviceSettings,
+    device_settings: DeviceSettings,
 ) -> dict[str, torch.Tensor]:
     """Gradients of one step of EXAMPLES rows, float32 on the CPU, by parameter name."""
-    model = opening.open_embedder(base.base, base.pixels, device_settings, root)
+    model = open_embedder(base.base, base.pixels, device_settings, root)
     if plain:
         # Not even pages of one size share a product.
         model[0].model.set_attn_implementation({"vision_config": "eager"})
@@ -77,9 +78,9 @@ def check(base: Params, root: Path, corpus: Corpus, rows: pd.DataFrame) -> dict[
     exact = base.compute.model_copy(update={"precision": "fp32"})
     # flash-attn has no float32.
     settled = [
-        ("plain", opening.choose_device(exact.model_copy(update={"attention": "eager"}))),
-        ("float32", opening.choose_device(exact.model_copy(update={"attention": "sdpa"}))),
-        ("bfloat16", opening.choose_device(base.compute.model_copy(update={"precision": "bf16"}))),
+        ("plain", choose_device(exact.model_copy(update={"attention": "eager"}))),
+        ("float32", choose_device(exact.model_copy(update={"attention": "sdpa"}))),
+        ("bfloat16", choose_device(base.compute.model_copy(update={"precision": "bf16"}))),
     ]
     words, expected = {}, {}
     for name, device_settings in settled:

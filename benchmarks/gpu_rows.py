@@ -14,7 +14,10 @@ import torch
 from benchmarks import gpu_gradients, gpu_model
 from benchmarks.gpu_model import forward_flops
 from pagefinder.data.corpus import Corpus
-from pagefinder.models import opening as opening_
+from pagefinder.models.device import DeviceSettings, choose_device
+from pagefinder.models.opening import open_embedder, open_reranker
+from pagefinder.models.saving import save_model
+from pagefinder.models.visual_tokens import check_budget
 from pagefinder.params import Params
 from pagefinder.training import embedder
 from tools import measuring, predicting
@@ -36,16 +39,16 @@ class Ground:
     mini_batches: dict[str, int] = field(default_factory=dict)  # found, by variant
 
 
-def open_model(ground: Ground, attention: str = "") -> tuple[Any, opening_.DeviceSettings]:
+def open_model(ground: Ground, attention: str = "") -> tuple[Any, DeviceSettings]:
     """The embedder and the hardware, as a stage opens them."""
     base = ground.base
     compute = base.compute
     if attention:
         compute = compute.model_copy(update={"attention": attention})
-    device_settings = opening_.choose_device(compute)
+    device_settings = choose_device(compute)
     # Pages are stored inside their own budgets, and so the largest one fits them all.
     pixels = base.pixels.model_copy(update={"max": max(ground.size["pixels"])})
-    return opening_.open_embedder(base.base, pixels, device_settings, ground.root), device_settings
+    return open_embedder(base.base, pixels, device_settings, ground.root), device_settings
 
 
 def free() -> None:
@@ -105,7 +108,7 @@ def train(
 
 def other_attention(ground: Ground) -> Iterator[Row]:
     """Training on SDPA, where that is not what was chosen anyway."""
-    if opening_.choose_device(ground.base.compute).attention == "sdpa":
+    if choose_device(ground.base.compute).attention == "sdpa":
         yield {"note": "left out: SDPA is what was chosen, flash-attn is not installed"}
     else:
         yield from train(ground, "SDPA", attention="sdpa", mini_batch=known(ground))
@@ -119,7 +122,7 @@ def known(ground: Ground) -> int | str:
 def encode(ground: Ground) -> Iterator[Row]:
     """One row per pixel budget."""
     model, _ = open_model(ground)
-    device_settings = opening_.choose_device(ground.base.compute, scoring=True)
+    device_settings = choose_device(ground.base.compute, scoring=True)
     first, batch = ground.size["pixels"][0], ground.base.compute.encode_batch
     for pixels in ground.size["pixels"]:
         # As many pixels in a batch, and in all, whatever the budget.
@@ -127,7 +130,7 @@ def encode(ground: Ground) -> Iterator[Row]:
         at_once = min(batch * first // pixels, pages // 2)
         budget = ground.base.pixels.model_copy(update={"max": pixels})
         corpus = predicting.synthetic_corpus(ground.root / f"c{pixels}", budget, pages, 0)
-        tokens = opening_.check_budget(model, corpus.image(0), budget)
+        tokens = check_budget(model, corpus.image(0), budget)
         page = model.preprocess([corpus.image(0)], prompt=model.prompts["document"])
         flops = forward_flops(model[0].model.config, page)
         speed = measuring.measure_encoding(model, corpus, device_settings, at_once, pages)
@@ -144,8 +147,8 @@ def encode(ground: Ground) -> Iterator[Row]:
 def rerank(ground: Ground) -> Iterator[Row]:
     """Pairs a second, each with a page of its own."""
     base = ground.base
-    device_settings = opening_.choose_device(base.compute, scoring=True)
-    model = opening_.open_reranker(base.reranker, base.pixels, device_settings, ground.root)
+    device_settings = choose_device(base.compute, scoring=True)
+    model = open_reranker(base.reranker, base.pixels, device_settings, ground.root)
     count = len(ground.corpus.queries)
     pairs = pd.DataFrame(
         {"query_id": [f"q{n}" for n in range(count)], "page_id": [f"p{n}" for n in range(count)]}
@@ -192,7 +195,7 @@ def predicted(ground: Ground) -> Iterator[Row]:
     started = time.perf_counter()
     model, _ = open_model(ground)
     embedder.train_embedder(model, corpus, negatives, knobs, *shared, 0, ground.root / "actual")
-    opening_.save(model, ground.root / "tuned")
+    save_model(model, ground.root / "tuned")
     took = time.perf_counter() - started
     parts = ", ".join(f"{name} {seconds:.3g}" for name, seconds in costs._asdict().items())
     yield {"note": f"predicted {expected:.1f} s, took {took:.1f} s; seconds: {parts}"}

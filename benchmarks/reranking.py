@@ -23,8 +23,9 @@ from sentence_transformers.util import batch_to_device
 
 from pagefinder import params
 from pagefinder.data.corpus import Corpus
-from pagefinder.models import opening, scoring
-from pagefinder.models.opening import DeviceSettings
+from pagefinder.models import scoring
+from pagefinder.models.device import DeviceSettings, choose_device
+from pagefinder.models.opening import open_reranker
 from pagefinder.params import Params
 
 ROOT = Path(__file__).parents[1]
@@ -41,9 +42,9 @@ def timed(work: Callable[[], object], device: str) -> float:
 
 def measure(root: Path, knobs: Params, queries: int, rounds: int) -> pd.DataFrame:
     """Median seconds per query of the three ways, pages per second, ratio to the forward pass."""
-    device_settings = opening.choose_device(knobs.compute, scoring=True)
+    device_settings = choose_device(knobs.compute, scoring=True)
     corpus = Corpus(root / "data/corpus")
-    model = opening.open_reranker(
+    model = open_reranker(
         knobs.reranker, knobs.pixels, device_settings, root, root / "models/reranker"
     )
     found = pd.read_parquet(root / "data/candidates.parquet").query("split == 'eval'")

@@ -46,7 +46,9 @@ from pagefinder.errors import InputError
 from pagefinder.evaluation.significance import gain
 from pagefinder.layout import BASE_VECTORS, COMPARE_VECTORS, CORPUS, EMBEDDER, NEGATIVES, PER_QUERY
 from pagefinder.mining import rules as rules_
-from pagefinder.models import opening
+from pagefinder.models.device import choose_device
+from pagefinder.models.opening import open_embedder
+from pagefinder.models.saving import save_model
 from pagefinder.params import Params
 from pagefinder.training import batches
 from stages import encode, evaluate_embedder, train_embedder
@@ -83,8 +85,8 @@ def per_query(root: Path) -> pd.DataFrame:
 def reference(settings: Params, root: Path, weights: str) -> SentenceTransformer:
     """Train and evaluate as the public recipe does."""
     knobs, corpus = settings.embedder, Corpus(root / CORPUS)
-    device_settings = opening.choose_device(settings.compute)
-    model = opening.open_embedder(settings.base, settings.pixels, device_settings, root)
+    device_settings = choose_device(settings.compute)
+    model = open_embedder(settings.base, settings.pixels, device_settings, root)
     if weights == "bf16":
         model.to(torch.bfloat16)
     rules = rules_.resolve_rules(settings.mine, settings.data.source)
@@ -169,8 +171,8 @@ def evaluator(task: dict[str, dict], dimension: int | None = None) -> Informatio
 def speed(settings: Params, root: Path, precision: str) -> measuring.Speed:
     """A few steps of our training in a precision."""
     compute = settings.compute.model_copy(update={"precision": precision})
-    device_settings = opening.choose_device(compute)
-    model = opening.open_embedder(settings.base, settings.pixels, device_settings, root)
+    device_settings = choose_device(compute)
+    model = open_embedder(settings.base, settings.pixels, device_settings, root)
     corpus = Corpus(root / CORPUS)
     rows = batches.embedder_rows(corpus, pd.read_parquet(root / NEGATIVES), settings.seed)
     return measuring.measure_training(
@@ -190,7 +192,7 @@ def rescored(model: SentenceTransformer, settings: Params, root: Path, own: Path
     """Scores of the reference's model by the stages that score ours, whose root is `own`."""
     # What the trainer put around the forward pass would compute in bfloat16 here too.
     extract_model_from_parallel(model, keep_fp32_wrapper=False)
-    opening.save(model.float(), root / EMBEDDER)
+    save_model(model.float(), root / EMBEDDER)
     roots.share([BASE_VECTORS], own, root)
     encode.main(settings, root, "tuned")
     evaluate_embedder.main(settings, root)

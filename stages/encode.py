@@ -10,7 +10,10 @@ from pathlib import Path
 from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.layout import BASE_VECTORS, COMPARE_VECTORS, CORPUS, EMBEDDER, TUNED_VECTORS
-from pagefinder.models import encoding, opening
+from pagefinder.models import encoding
+from pagefinder.models.device import choose_device
+from pagefinder.models.opening import open_embedder
+from pagefinder.models.visual_tokens import on_own_grid, visual_tokens
 from pagefinder.params import Base, Params
 from stages import resume_folder, run
 
@@ -36,13 +39,13 @@ def main(params: Params, root: Path = Path(), name: str = "base") -> None:
             log.warning(
                 "%s: stored pages have %d pixels at most: raise pixels.max", name, params.pixels.max
             )
-    settings = opening.choose_device(params.compute, scoring=True)
+    settings = choose_device(params.compute, scoring=True)
     weights = root / saved if saved else None
-    model = opening.open_embedder(base, pixels, settings, root, weights, section)
+    model = open_embedder(base, pixels, settings, root, weights, section)
     corpus = Corpus(root / CORPUS)
     if section != "base":  # pages are stored on the base model's grid
-        pixels = opening.on_own_grid(model, pixels)
-    if pixels != params.pixels and opening.visual_tokens(model, corpus.image(0)) is None:
+        pixels = on_own_grid(model, pixels)
+    if pixels != params.pixels and visual_tokens(model, corpus.image(0)) is None:
         raise InputError(
             f"{section}.max_pixels is {pixels.max}, but its processor resizes every page to one "
             "size of its own: leave it out"

@@ -7,7 +7,9 @@ import pandas as pd
 from pagefinder.data.corpus import Corpus
 from pagefinder.evaluation import reranker
 from pagefinder.layout import CANDIDATES, CORPUS, METRICS, PER_QUERY, PLOTS, RERANKER, RUNS
-from pagefinder.models import opening
+from pagefinder.models.device import choose_device
+from pagefinder.models.opening import open_reranker
+from pagefinder.models.visual_tokens import check_budget, on_own_grid
 from pagefinder.params import Params
 from pagefinder.retrieval.runs import write_run
 from pagefinder.runtime import outputs
@@ -16,14 +18,12 @@ from stages import run
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write metrics/reranker.json, runs, a per-query table and the depth curve."""
-    device_settings = opening.choose_device(params.compute, scoring=True)
+    device_settings = choose_device(params.compute, scoring=True)
     corpus = Corpus(root / CORPUS)
     candidates = pd.read_parquet(root / CANDIDATES)
-    tuned = opening.open_reranker(
-        params.reranker, params.pixels, device_settings, root, root / RERANKER
-    )
-    opening.check_budget(tuned, corpus.image(0), opening.on_own_grid(tuned, params.pixels))
-    base = opening.open_reranker(params.reranker, params.pixels, device_settings, root)
+    tuned = open_reranker(params.reranker, params.pixels, device_settings, root, root / RERANKER)
+    check_budget(tuned, corpus.image(0), on_own_grid(tuned, params.pixels))
+    base = open_reranker(params.reranker, params.pixels, device_settings, root)
     result = reranker.evaluate(
         base,
         tuned,

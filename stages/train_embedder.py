@@ -7,7 +7,9 @@ import pandas as pd
 from pagefinder.data.corpus import Corpus
 from pagefinder.layout import CORPUS, EMBEDDER, NEGATIVES, PLOTS
 from pagefinder.mining import rules as rules_
-from pagefinder.models import opening
+from pagefinder.models.device import choose_device
+from pagefinder.models.opening import open_embedder
+from pagefinder.models.saving import save_model
 from pagefinder.params import Params
 from pagefinder.runtime import outputs, processes, scratch
 from pagefinder.training import embedder
@@ -16,8 +18,8 @@ from stages import resume_folder, run
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write models/embedder and metrics/plots/embedder_training.csv."""
-    device_settings = opening.choose_device(params.compute)
-    model = opening.open_embedder(params.base, params.pixels, device_settings, root)
+    device_settings = choose_device(params.compute)
+    model = open_embedder(params.base, params.pixels, device_settings, root)
     corpus = Corpus(root / CORPUS)
     negatives = pd.read_parquet(root / NEGATIVES)
     rules = rules_.resolve_rules(params.mine, params.data.source)
@@ -46,7 +48,7 @@ def main(params: Params, root: Path = Path()) -> None:
     with outputs.output(root / PLOTS / "embedder_training.csv", root) as path:
         curves.to_csv(path, index=False)
     with outputs.output(root / EMBEDDER, root) as folder:
-        opening.save(model, folder)
+        save_model(model, folder)
     scratch.discard(checkpoints)
 
 

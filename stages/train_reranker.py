@@ -6,7 +6,9 @@ import pandas as pd
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.layout import CANDIDATES, CORPUS, EMBEDDER, PLOTS, RERANKER
-from pagefinder.models import opening
+from pagefinder.models.device import choose_device
+from pagefinder.models.opening import open_reranker
+from pagefinder.models.saving import save_model
 from pagefinder.params import Params
 from pagefinder.runtime import outputs, processes, scratch
 from pagefinder.training import embedder
@@ -15,8 +17,8 @@ from stages import resume_folder, run
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write models/reranker and metrics/plots/reranker_training.csv."""
-    device_settings = opening.choose_device(params.compute)
-    model = opening.open_reranker(params.reranker, params.pixels, device_settings, root)
+    device_settings = choose_device(params.compute)
+    model = open_reranker(params.reranker, params.pixels, device_settings, root)
     corpus = Corpus(root / CORPUS)
     candidates = pd.read_parquet(root / CANDIDATES)
     knobs = (params.seed, params.pixels, params.compute, params.reranker)
@@ -39,7 +41,7 @@ def main(params: Params, root: Path = Path()) -> None:
     with outputs.output(root / PLOTS / "reranker_training.csv", root) as path:
         curves.to_csv(path, index=False)
     with outputs.output(root / RERANKER, root) as folder:
-        opening.save(model, folder)
+        save_model(model, folder)
     scratch.discard(checkpoints)
 
 

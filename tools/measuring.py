@@ -26,7 +26,7 @@ from transformers import (
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.models import encoding, scoring
-from pagefinder.models.opening import DeviceSettings
+from pagefinder.models.device import DeviceSettings
 from pagefinder.params import Compute, Embedder, Loss
 from pagefinder.training import embedder
 

@@ -14,7 +14,9 @@ import pandas as pd
 from pagefinder import params as file
 from pagefinder.data.corpus import Corpus
 from pagefinder.layout import CORPUS
-from pagefinder.models import opening as opening_
+from pagefinder.models.device import choose_device
+from pagefinder.models.opening import open_embedder
+from pagefinder.models.visual_tokens import check_budget
 from pagefinder.params import Params
 from pagefinder.runtime import outputs
 from stages import run
@@ -35,10 +37,10 @@ def main(params: Params, root: Path = Path()) -> None:
         real = real and sys.argv[1] == params.profile
         content = file.read(root / "params.yaml")
         params = file.parse(content | {"profile": sys.argv[1]})
-    device_settings = opening_.choose_device(params.compute)
-    scoring = opening_.choose_device(params.compute, scoring=True)
+    device_settings = choose_device(params.compute)
+    scoring = choose_device(params.compute, scoring=True)
     started = time.perf_counter()
-    model = opening_.open_embedder(params.base, params.pixels, device_settings, root)
+    model = open_embedder(params.base, params.pixels, device_settings, root)
     opening = time.perf_counter() - started
     # One process's share of a step is measured; the others work at the same time.
     processes = params.compute.processes
@@ -48,7 +50,7 @@ def main(params: Params, root: Path = Path()) -> None:
     with tempfile.TemporaryDirectory(prefix="plan-", dir=root / outputs.WORK) as folder:
         scratch, count = Path(folder), knobs.batch * (STEPS + 1)
         corpus, rows = _real(params, root, count) if real else _synthetic(params, scratch, count)
-        tokens = opening_.check_budget(model, corpus.image(0), params.pixels)
+        tokens = check_budget(model, corpus.image(0), params.pixels)
         batch = params.compute.encode_batch
         encoded = measuring.measure_encoding(model, corpus, scoring, batch, 2 * batch)
         trained = measuring.measure_training(

@@ -15,7 +15,7 @@ from pagefinder.data import corpus as tables
 from pagefinder.data.corpus import Corpus
 from pagefinder.data.pixels import budget_size, encode_png
 from pagefinder.models import encoding
-from pagefinder.models.opening import DeviceSettings
+from pagefinder.models.device import DeviceSettings
 from pagefinder.params import Pixels, Training
 from tools.measuring import Speed
 

@@ -24,11 +24,14 @@ def encode(params: Params, pixels: Pixels, test: Task, saved: Path, root: Path) 
     ones are a little softer than pages that were resized once.
     """
     # Imported here: it takes seconds, and without extra budgets nothing is encoded.
-    from pagefinder.models import encoding, opening
+    from pagefinder.models import encoding
+    from pagefinder.models.device import choose_device
+    from pagefinder.models.opening import open_embedder
+    from pagefinder.models.visual_tokens import check_budget
 
-    device_settings = opening.choose_device(params.compute, scoring=True)
-    model = opening.open_embedder(params.base, pixels, device_settings, root, saved)
-    opening.check_budget(model, test.corpus.image(int(test.page_rows[0])), pixels)
+    device_settings = choose_device(params.compute, scoring=True)
+    model = open_embedder(params.base, pixels, device_settings, root, saved)
+    check_budget(model, test.corpus.image(int(test.page_rows[0])), pixels)
     batch = params.compute.encode_batch
     starts = range(0, len(test.page_rows), CHUNK)
     parts = [test.page_rows[start : start + CHUNK] for start in starts]

@@ -13,7 +13,7 @@ from sentence_transformers import CrossEncoder
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.evaluation.significance import gain
-from pagefinder.models.opening import DeviceSettings
+from pagefinder.models.device import DeviceSettings
 from pagefinder.models.scoring import score_pairs
 from pagefinder.params import Reranker
 from pagefinder.retrieval.runs import (

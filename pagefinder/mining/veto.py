@@ -21,11 +21,13 @@ def open_veto(params: Params, corpus: Corpus, root: Path) -> Veto | None:
     if not veto.model:
         return None
     # This imports Sentence Transformers, which takes seconds that mining without a veto can save.
-    from pagefinder.models import opening
+    from pagefinder.models.device import choose_device
+    from pagefinder.models.opening import open_reranker
+    from pagefinder.models.visual_tokens import check_budget, on_own_grid
 
-    device_settings = opening.choose_device(params.compute, scoring=True)
-    model = opening.open_reranker(veto, params.pixels, device_settings, root, section="mine.veto")
-    opening.check_budget(model, corpus.image(0), opening.on_own_grid(model, params.pixels))
+    device_settings = choose_device(params.compute, scoring=True)
+    model = open_reranker(veto, params.pixels, device_settings, root, section="mine.veto")
+    check_budget(model, corpus.image(0), on_own_grid(model, params.pixels))
     texts = corpus.queries["text"].to_numpy()
     batch = params.compute.encode_batch
 

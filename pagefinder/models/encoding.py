@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.models import prefetching
-from pagefinder.models.opening import DeviceSettings, check_budget
+from pagefinder.models.device import DeviceSettings
+from pagefinder.models.visual_tokens import check_budget
 from pagefinder.params import Pixels
 from pagefinder.runtime import outputs, processes, scratch
 

@@ -1,110 +1,21 @@
-"""Open embedders and rerankers: one place for device, precision, attention, prompts and pixels."""
+"""Open embedders and rerankers: one place for precision, attention, prompts and pixel budget."""
 
-import contextlib
-import inspect
-import json
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from transformers import AutoConfig
 
-from pagefinder.data.pixels import budget_size
 from pagefinder.errors import InputError
 from pagefinder.models import score_heads, vision
-from pagefinder.params import Base, Compute, Pixels, Reranker, RerankerModel
-from pagefinder.runtime import processes
+from pagefinder.models.device import DeviceSettings
+from pagefinder.params import Base, Pixels, Reranker, RerankerModel
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class DeviceSettings:
-    """What `compute` came to on this machine."""
-
-    device: str
-    autocast: torch.dtype | None  # None: float32 throughout
-    attention: str
-    loader_processes: int = (
-        0  # loader processes of encoding and scoring; none on a CPU, which is busy itself
-    )
-
-    @contextlib.contextmanager
-    def precision(self) -> Iterator[None]:
-        """Autocast over float32 weights, where it was asked for."""
-        if self.autocast is None:
-            yield
-        else:
-            with torch.autocast(self.device.partition(":")[0], dtype=self.autocast):
-                yield
-
-
-def choose_device(compute: Compute, *, scoring: bool = False) -> DeviceSettings:
-    """Choose device, precision and attention, log the choice, and fix what makes results repeat.
-
-    Args:
-        compute: The params.
-        scoring: Take the precision of encoding and reranking, not that of training.
-
-    Raises:
-        InputError: the machine lacks what `compute` names.
-    """
-    device: str = compute.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"compute.device is {device!r}, but torch sees no CUDA: set it to cpu")
-    device = processes.local_device(device)
-    if device.startswith("cuda:"):
-        torch.cuda.set_device(device)
-    torch.use_deterministic_algorithms(device == "cpu")
-    if device == "cpu":
-        # Nothing here reads memory it has not written, and filling it costs a tenth of a step.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if compute.threads:
-        torch.set_num_threads(compute.threads)
-    fast_bf16 = _has_bf16(device)
-    name = "scoring" if scoring else "precision"
-    wanted = getattr(compute, name)
-    if wanted == "bf16" and not fast_bf16:
-        log.warning("compute.%s is bf16, which this machine only emulates: expect it slow", name)
-    bf16 = wanted == "bf16" or (wanted == "auto" and fast_bf16)
-    attention = _attention(compute.attention, device)
-    log.info(
-        "device %s, %s, attention %s, %d threads",
-        device,
-        "bf16 autocast over float32 weights" if bf16 else "float32",
-        attention,
-        torch.get_num_threads(),
-    )
-    loader_processes = compute.workers if device.startswith("cuda") else 0
-    return DeviceSettings(device, torch.bfloat16 if bf16 else None, attention, loader_processes)
-
-
-def _has_bf16(device: str) -> bool:
-    if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
-
-
-def _attention(wanted: str, device: str) -> str:
-    from transformers.utils import is_flash_attn_2_available
-
-    # Without this check transformers would fetch a kernel from the Hub, or fail on import.
-    available = device.startswith("cuda") and is_flash_attn_2_available()
-    if wanted == "flash_attention_2" and not available:
-        raise InputError(
-            "compute.attention is flash_attention_2, but flash-attn or CUDA is missing: "
-            "run `make cuda`, or set it to sdpa or auto"
-        )
-    return ("flash_attention_2" if available else "sdpa") if wanted == "auto" else wanted
 
 
 def open_embedder(
@@ -295,94 +206,3 @@ def _set_attention(
     if device_settings.attention == "flash_attention_2":
         model[0].unpad_inputs = False
     vision.join_pages(getattr(model[0], "model", None), device_settings.attention)
-
-
-def visual_tokens(model: SentenceTransformer | CrossEncoder, image: Image.Image) -> int | None:
-    """How many visual tokens the model really makes of a page; None for models without a grid."""
-    features = model.preprocess(
-        [image] if isinstance(model, SentenceTransformer) else [("", image)]
-    )
-    if "image_grid_thw" not in features:
-        return None
-    merge = int(model[0].processor.image_processor.merge_size)
-    return int(features["image_grid_thw"][0].prod()) // merge**2
-
-
-def on_own_grid(model: SentenceTransformer | CrossEncoder, pixels: Pixels) -> Pixels:
-    """The budget on the grid of the model's own processor, where it has one: patch x merge size.
-
-    Pages are stored on the base model's grid, so a model of another family, Qwen2.5-VL beside
-    Qwen3-VL for one, resizes them once more.
-    """
-    processor: Any = getattr(getattr(model[0], "processor", None), "image_processor", None)
-    patch, merge = (getattr(processor, name, None) for name in ("patch_size", "merge_size"))
-    if not isinstance(patch, int) or not isinstance(merge, int) or patch * merge == pixels.multiple:
-        return pixels
-    log.info("pages are resized from the grid of %d pixels to %d", pixels.multiple, patch * merge)
-    return pixels.model_copy(update={"multiple": patch * merge})
-
-
-def check_budget(
-    model: SentenceTransformer | CrossEncoder, image: Image.Image, pixels: Pixels
-) -> int | None:
-    """Log the real number of visual tokens of a page and insist that it is the budget's.
-
-    A processor can show one budget and apply another, so attributes prove nothing.
-    """
-    tokens = visual_tokens(model, image)
-    if tokens is None:
-        log.info("visual tokens per page: unknown to this model's processor")
-        return None
-    width, height = budget_size(*image.size, pixels)
-    expected = width * height // pixels.multiple**2
-    log.info("visual tokens of the first page (%dx%d): %d", *image.size, tokens)
-    if tokens != expected:
-        raise InputError(
-            f"the model makes {tokens} visual tokens of a {image.width}x{image.height} page, the "
-            f"budget of pixels.max {pixels.max} and pixels.multiple {pixels.multiple} means "
-            f"{expected}: set pixels.multiple to the model's patch size times its merge size"
-        )
-    return tokens
-
-
-def save(model: SentenceTransformer | CrossEncoder, folder: Path) -> None:
-    """Write a folder that plain Sentence Transformers opens: adapters merged, no card."""
-    transformer = model[0]
-    if getattr(transformer.model, "peft_config", None):
-        _merge_adapters(transformer.model)
-    if getattr(transformer.tokenizer, "is_fast", False):
-        # The last call's padding would be saved: another file after an interruption.
-        transformer.tokenizer.backend_tokenizer.no_padding()
-        transformer.tokenizer.backend_tokenizer.no_truncation()
-    model.save_pretrained(str(folder), create_model_card=False)
-    _write_video_settings(transformer.processor, folder)
-
-
-def _merge_adapters(network: Any) -> None:  # noqa: ANN401  # a PreTrainedModel with adapters
-    """Fold LoRA weights into the layers they sit on: a saved adapter names an absolute path."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for name, layer in list(network.named_modules()):
-        if isinstance(layer, BaseTunerLayer):
-            layer.merge()
-            parent, _, leaf = name.rpartition(".")
-            setattr(network.get_submodule(parent), leaf, layer.get_base_layer())
-    del network.peft_config
-    network._hf_peft_config_loaded = False
-
-
-def _write_video_settings(processor: Any, folder: Path) -> None:  # noqa: ANN401
-    """Let a model saved without torchvision open where torchvision exists.
-
-    There the processor wants a video part, which it could not save here; nothing shows a video, so
-    the image settings do.
-    """
-    parameters = inspect.signature(type(processor).__init__).parameters
-    if "video_processor" not in parameters or hasattr(processor, "video_processor"):
-        return
-    image = processor.image_processor.to_dict()
-    kept = ("patch_size", "merge_size", "temporal_patch_size", "size", "image_mean", "image_std")
-    kind = type(processor).__name__.removesuffix("Processor") + "VideoProcessor"
-    settings = {"video_processor_type": kind} | {key: image[key] for key in kept if key in image}
-    text = json.dumps(settings, indent=2) + "\n"
-    (folder / "video_preprocessor_config.json").write_text(text, encoding="utf-8")

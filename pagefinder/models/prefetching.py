@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pagefinder.errors import InputError
-from pagefinder.models.opening import DeviceSettings
+from pagefinder.models.device import DeviceSettings
 
 Batch = TypeVar("Batch")
 

@@ -14,7 +14,7 @@ from transformers.image_utils import make_flat_list_of_images
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.models import prefetching
-from pagefinder.models.opening import DeviceSettings
+from pagefinder.models.device import DeviceSettings
 
 # Pairs scored at a time: their pages are kept meanwhile, 9 MB each at 360,000 pixels.
 CHUNK = 256

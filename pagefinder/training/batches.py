@@ -22,7 +22,7 @@ from sentence_transformers.util import resolve_ids
 from pagefinder.data.corpus import PAGES, Corpus
 from pagefinder.errors import InputError
 from pagefinder.models import encoding
-from pagefinder.models.opening import DeviceSettings
+from pagefinder.models.device import DeviceSettings
 from pagefinder.params import Embedder, Reranker
 
 log = logging.getLogger(__name__)

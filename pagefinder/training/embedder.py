@@ -33,7 +33,7 @@ from transformers import PrinterCallback, TrainingArguments
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
-from pagefinder.models.opening import DeviceSettings
+from pagefinder.models.device import DeviceSettings
 from pagefinder.params import Compute, Embedder, Loss, Reranker, Training
 from pagefinder.runtime import processes
 from pagefinder.training import batches

@@ -12,7 +12,7 @@ from accelerate.utils import convert_to_fp32
 from sentence_transformers import SentenceTransformer
 
 from pagefinder.errors import InputError
-from pagefinder.models.opening import DeviceSettings
+from pagefinder.models.device import DeviceSettings
 from pagefinder.runtime import processes
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,9 @@ import pytest
 import stages
 from pagefinder import params
 from pagefinder.data.corpus import Corpus
-from pagefinder.models import encoding, opening
+from pagefinder.models import encoding
+from pagefinder.models.device import choose_device
+from pagefinder.models.opening import open_embedder
 
 ROOT = Path(__file__).parents[2]
 STAGES = (
@@ -76,10 +78,10 @@ def test_vectors_are_those_of_the_cpu_in_float32(root, knobs):
     exact = knobs.compute.model_copy(
         update={"device": "cpu", "scoring": "fp32", "attention": "eager"}
     )
-    device_settings = opening.choose_device(exact, scoring=True)
+    device_settings = choose_device(exact, scoring=True)
     corpus = Corpus(root / "data/corpus")
     for saved, name in ((None, "base"), (root / "models/embedder", "tuned")):
-        model = opening.open_embedder(knobs.base, knobs.pixels, device_settings, root, saved)
+        model = open_embedder(knobs.base, knobs.pixels, device_settings, root, saved)
         expected = encoding.encode_pages(model, corpus, range(16), device_settings, 16)
         found = np.load(root / "data/embeddings" / name / "pages.npy")[:16]
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-3)

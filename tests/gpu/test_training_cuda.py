@@ -7,7 +7,9 @@ from conftest import NEEDS_CUDA
 from tiny import tiny_params, write_tiny_corpus, write_vlm
 from transformers.utils import is_flash_attn_2_available
 
-from pagefinder.models import encoding, opening, scoring
+from pagefinder.models import encoding, scoring
+from pagefinder.models.device import choose_device
+from pagefinder.models.opening import open_embedder, open_reranker
 from pagefinder.training import callbacks
 from pagefinder.training import embedder as embedder_
 
@@ -31,8 +33,8 @@ def negatives():
 
 def train(root, corpus, folder, compute, **knobs):
     params = tiny_params(compute=compute, embedder=knobs)
-    device_settings = opening.choose_device(params.compute)
-    model = opening.open_embedder(params.base, params.pixels, device_settings, root)
+    device_settings = choose_device(params.compute)
+    model = open_embedder(params.base, params.pixels, device_settings, root)
     curves = embedder_.train_embedder(
         model,
         corpus,
@@ -49,8 +51,8 @@ def train(root, corpus, folder, compute, **knobs):
 
 def pages(root, corpus, compute, **changed):
     params = tiny_params(compute=compute | changed)
-    device_settings = opening.choose_device(params.compute)
-    model = opening.open_embedder(params.base, params.pixels, device_settings, root)
+    device_settings = choose_device(params.compute)
+    model = open_embedder(params.base, params.pixels, device_settings, root)
     return encoding.encode_pages(model, corpus, range(40), device_settings, 8)
 
 
@@ -108,7 +110,7 @@ def test_reranking_gives_the_scores_of_the_cpu(compute, root, corpus):
     scores = []
     for one in (compute | {"attention": "sdpa"}, {"device": "cpu", "attention": "eager"}):
         params = tiny_params(compute=one | {"precision": "fp32"})
-        device_settings = opening.choose_device(params.compute)
-        model = opening.open_reranker(params.reranker, params.pixels, device_settings, root)
+        device_settings = choose_device(params.compute)
+        model = open_reranker(params.reranker, params.pixels, device_settings, root)
         scores.append(scoring.score_pairs(model, corpus, pairs, device_settings, 2))
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-2)

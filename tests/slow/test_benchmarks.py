@@ -9,7 +9,9 @@ import yaml
 from tiny import tiny_content, tiny_params, write_root
 
 from pagefinder import params
-from pagefinder.models import opening
+from pagefinder.models.device import choose_device
+from pagefinder.models.opening import open_reranker
+from pagefinder.models.saving import save_model
 from stages import train_embedder
 
 pytestmark = pytest.mark.slow
@@ -95,9 +97,9 @@ def test_the_reranking_benchmark_runs(tmp_path):
 
     root = write_root(tmp_path)
     knobs = tiny_params()
-    device_settings = opening.choose_device(knobs.compute)
-    model = opening.open_reranker(knobs.reranker, knobs.pixels, device_settings, root)
-    opening.save(model, root / "models/reranker")
+    device_settings = choose_device(knobs.compute)
+    model = open_reranker(knobs.reranker, knobs.pixels, device_settings, root)
+    save_model(model, root / "models/reranker")
     rows = [
         (f"q{i}", f"p{page}", "eval", rank)
         for i in range(32, 36)

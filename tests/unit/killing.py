@@ -53,7 +53,7 @@ def _die_from(method: str, step: int) -> None:
 
 
 def _main(moment: str) -> None:
-    from pagefinder.models import opening
+    from pagefinder.models import saving
     from stages import run, train_embedder
 
     if moment == MOMENTS[0]:
@@ -62,7 +62,7 @@ def _main(moment: str) -> None:
         # Weights and optimiser are written by then, random states and trainer state are not.
         _die_from("_save_rng_state", 6)
     else:
-        opening._write_video_settings = _die
+        saving._write_video_settings = _die
     run(train_embedder.main, distributed=True)
 
 

@@ -7,8 +7,9 @@ import torch
 from tiny import tiny_params, write_tiny_corpus, write_vlm
 
 from pagefinder.errors import InputError
-from pagefinder.models import encoding, opening, prefetching, scoring
-from pagefinder.models.opening import DeviceSettings
+from pagefinder.models import encoding, prefetching, scoring
+from pagefinder.models.device import DeviceSettings, choose_device
+from pagefinder.models.opening import open_embedder, open_reranker
 from pagefinder.training import batches
 
 PARAMS = tiny_params()
@@ -32,8 +33,8 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def embedder(root):
-    opening.choose_device(PARAMS.compute)
-    return opening.open_embedder(PARAMS.base, PARAMS.pixels, PLAIN, root)
+    choose_device(PARAMS.compute)
+    return open_embedder(PARAMS.base, PARAMS.pixels, PLAIN, root)
 
 
 def test_a_batch_has_the_same_bits(embedder, corpus):
@@ -71,7 +72,7 @@ def test_dev_scores_are_the_same(embedder, corpus, monkeypatch):
 @pytest.mark.parametrize("head", ["logit", "dense"])
 def test_scores_are_the_same(root, corpus, head):
     reranker = PARAMS.reranker.model_copy(update={"head": head})
-    model = opening.open_reranker(reranker, PARAMS.pixels, PLAIN, root)
+    model = open_reranker(reranker, PARAMS.pixels, PLAIN, root)
     pairs = pd.DataFrame(
         [(f"q{i % 7:02}", f"p{i * 5 % 11:02}") for i in range(23)], columns=["query_id", "page_id"]
     )
@@ -97,12 +98,10 @@ def test_a_users_mistake_comes_back_as_one_line():
 
 def test_only_a_gpu_is_prepared_for_and_need_not_repeat_its_bits(monkeypatch):
     compute = PARAMS.compute.model_copy(update={"workers": 4})
-    assert opening.choose_device(compute).loader_processes == 0
+    assert choose_device(compute).loader_processes == 0
     assert torch.are_deterministic_algorithms_enabled()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
-    assert (
-        opening.choose_device(compute.model_copy(update={"device": "cuda"})).loader_processes == 4
-    )
+    assert choose_device(compute.model_copy(update={"device": "cuda"})).loader_processes == 4
     assert not torch.are_deterministic_algorithms_enabled()
-    opening.choose_device(compute)
+    choose_device(compute)

@@ -15,7 +15,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from pagefinder import params
 from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
-from pagefinder.models import opening
+from pagefinder.models.device import choose_device
+from pagefinder.models.opening import open_embedder
 from stages import encode
 
 WORDS = ["<pad>", "<s>", "</s>", "<unk>", "where", "is", "revenue", "plant", "bank", "find"]
@@ -85,9 +86,7 @@ def test_a_compared_model_has_its_own_prompts_and_pixels(root):
     np.testing.assert_array_equal(unchanged, queries)
     about = json.loads((root / "data/compare/other/about.json").read_text())
     knobs = params.parse(content)
-    model = opening.open_embedder(
-        knobs.base, knobs.pixels, opening.choose_device(knobs.compute), root
-    )
+    model = open_embedder(knobs.base, knobs.pixels, choose_device(knobs.compute), root)
     assert about == {"parameters": sum(weight.numel() for weight in model.parameters())}
 
 

@@ -11,7 +11,8 @@ from transformers import Qwen3VLProcessor
 
 from benchmarks import gpu, gpu_gradients, gpu_model, gpu_rows
 from nano import architecture
-from pagefinder.models import opening
+from pagefinder.models.device import choose_device
+from pagefinder.models.opening import open_embedder
 from tools import predicting
 
 SIZE = gpu_model.SIZES["tiny"]
@@ -23,8 +24,8 @@ def embedder(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     gpu_model.write_model(root / "model", SIZE, "cpu")
     base = gpu_model.settings(SIZE, "cpu")
-    device_settings = opening.choose_device(base.compute.model_copy(update={"attention": "eager"}))
-    return opening.open_embedder(base.base, base.pixels, device_settings, root)
+    device_settings = choose_device(base.compute.model_copy(update={"attention": "eager"}))
+    return open_embedder(base.base, base.pixels, device_settings, root)
 
 
 @pytest.mark.parametrize(

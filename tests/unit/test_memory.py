@@ -8,7 +8,8 @@ import torch
 from tiny import tiny_params, write_tiny_corpus, write_vlm
 
 from pagefinder.errors import InputError
-from pagefinder.models import opening
+from pagefinder.models.device import DeviceSettings, choose_device
+from pagefinder.models.opening import open_embedder
 from pagefinder.runtime import processes as processes_
 from pagefinder.training import batches, embedder
 from pagefinder.training import mini_batch as mini_batch_
@@ -59,8 +60,8 @@ def trainer(tmp_path):
     write_vlm(tmp_path / "models/vlm")
     corpus = write_tiny_corpus(tmp_path / "corpus")
     params = tiny_params()
-    device_settings = opening.choose_device(params.compute)
-    model = opening.open_embedder(params.base, params.pixels, device_settings, tmp_path)
+    device_settings = choose_device(params.compute)
+    model = open_embedder(params.base, params.pixels, device_settings, tmp_path)
     pairs = [(f"q{i:02}", f"p{(i + 1) % 24:02}") for i in range(24)]
     negatives = pd.DataFrame(pairs, columns=["query_id", "page_id"])
     rows = batches.embedder_rows(corpus, negatives, 1)
@@ -90,7 +91,7 @@ def test_the_probe_takes_real_steps_and_leaves_everything_as_it_was(trainer, mon
     monkeypatch.setattr(embedder, "_matryoshka", small_card)
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     states = torch.get_rng_state(), random.getstate()
-    device_settings = opening.choose_device(params.compute)
+    device_settings = choose_device(params.compute)
     found = embedder._fitting_mini_batch(
         trainer, corpus, rows, params.embedder, params.loss, device_settings
     )
@@ -106,7 +107,7 @@ def test_the_probe_takes_real_steps_and_leaves_everything_as_it_was(trainer, mon
 def test_auto_on_a_cpu_is_said_with_the_mend(tmp_path, trainer):
     trainer, corpus, rows, params = trainer
     knobs = params.embedder.model_copy(update={"mini_batch": "auto"})
-    device_settings = opening.choose_device(params.compute)
+    device_settings = choose_device(params.compute)
     with pytest.raises(InputError, match="mini_batch is auto, which needs CUDA: name a number"):
         embedder.embedder_trainer(
             trainer.model, corpus, rows, knobs, params.loss, params.compute, device_settings, 1,
@@ -131,7 +132,7 @@ def probed(trainer, params, mini_batch, device_settings):
 def test_both_passes_of_the_probe_compute_in_the_precision_of_training(trainer, mini_batch):
     """The cached loss embeds again in its backward pass, outside of any block around the loss."""
     trainer, _, _, params = trainer
-    device_settings = opening.DeviceSettings("cpu", torch.bfloat16, "eager")
+    device_settings = DeviceSettings("cpu", torch.bfloat16, "eager")
     layer = trainer.model[0].model.language_model.layers[0].mlp.down_proj
     seen = []
     handle = layer.register_forward_hook(lambda module, given, output: seen.append(output.dtype))
@@ -155,7 +156,7 @@ def test_adam_and_the_exchange_of_gradients_are_set_aside(
         "_room",
         lambda device, reserved: held.append(reserved) or mini_batch_._same_random("cpu"),
     )
-    probed(trainer, params, 0, opening.choose_device(params.compute))
+    probed(trainer, params, 0, choose_device(params.compute))
     weights = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     assert held == [bytes_each * weights]
 

@@ -524,7 +524,7 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
     from PIL import Image
 
     from pagefinder.mining.veto import open_veto
-    from pagefinder.models import opening
+    from pagefinder.models import device, opening, visual_tokens
 
     def png(grey: int) -> dict:
         file = io.BytesIO()
@@ -549,10 +549,10 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
         return Reranker()
 
     device_settings = SimpleNamespace(precision=contextlib.nullcontext)
-    monkeypatch.setattr(opening, "choose_device", lambda compute, scoring: device_settings)
+    monkeypatch.setattr(device, "choose_device", lambda compute, scoring: device_settings)
     monkeypatch.setattr(opening, "open_reranker", open_reranker)
-    monkeypatch.setattr(opening, "on_own_grid", lambda model, pixels: pixels)
-    monkeypatch.setattr(opening, "check_budget", lambda *_: None)
+    monkeypatch.setattr(visual_tokens, "on_own_grid", lambda model, pixels: pixels)
+    monkeypatch.setattr(visual_tokens, "check_budget", lambda *_: None)
     veto = {"model": "some/judge", "revision": "1", "instruction": "Right?", "max_score": 0.5}
     answers = open_veto(default_params(veto=veto), corpus, tmp_path)
     assert opened == [("some/judge", "1", "Right?")]

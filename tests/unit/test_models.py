@@ -12,7 +12,11 @@ from tiny import blank, tiny_params, write_tiny_corpus, write_vlm
 from pagefinder.errors import InputError
 from pagefinder.evaluation import reranker as reranker_
 from pagefinder.mining import veto as veto_
-from pagefinder.models import encoding, opening, scoring
+from pagefinder.models import encoding, scoring
+from pagefinder.models.device import choose_device
+from pagefinder.models.opening import open_embedder, open_reranker
+from pagefinder.models.saving import save_model
+from pagefinder.models.visual_tokens import check_budget, visual_tokens
 from pagefinder.params import Pixels
 from pagefinder.release import cards
 from pagefinder.runtime import processes
@@ -20,7 +24,7 @@ from pagefinder.training import batches, callbacks, checkpoints
 from pagefinder.training import embedder as embedder_
 
 PARAMS = tiny_params()
-DEVICE_SETTINGS = opening.choose_device(PARAMS.compute)
+DEVICE_SETTINGS = choose_device(PARAMS.compute)
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +41,11 @@ def corpus(tmp_path_factory):
 
 def embedder(root, **knobs):
     base = PARAMS.base.model_copy(update=knobs)
-    return opening.open_embedder(base, PARAMS.pixels, DEVICE_SETTINGS, root)
+    return open_embedder(base, PARAMS.pixels, DEVICE_SETTINGS, root)
 
 
 def reranker(root, **knobs):
-    return opening.open_reranker(
+    return open_reranker(
         PARAMS.reranker.model_copy(update=knobs), PARAMS.pixels, DEVICE_SETTINGS, root
     )
 
@@ -81,9 +85,9 @@ def test_missing_cuda_and_missing_flash_attention_are_said():
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     with pytest.raises(InputError, match="compute.device is 'cuda'"):
-        opening.choose_device(PARAMS.compute.model_copy(update={"device": "cuda"}))
+        choose_device(PARAMS.compute.model_copy(update={"device": "cuda"}))
     with pytest.raises(InputError, match="flash-attn or CUDA is missing"):
-        opening.choose_device(PARAMS.compute.model_copy(update={"attention": "flash_attention_2"}))
+        choose_device(PARAMS.compute.model_copy(update={"attention": "flash_attention_2"}))
 
 
 def test_each_process_has_a_card_of_its_own(monkeypatch):
@@ -98,7 +102,7 @@ def test_a_model_blind_to_images_is_refused(root, tmp_path):
 
     SentenceTransformer(modules=[BoW(vocab=["a"])]).save_pretrained(str(tmp_path / "blind"))
     with pytest.raises(InputError, match="but no image"):
-        opening.open_embedder(
+        open_embedder(
             PARAMS.base.model_copy(update={"model": "blind"}),
             PARAMS.pixels,
             DEVICE_SETTINGS,
@@ -110,14 +114,10 @@ def test_an_error_names_the_section_that_the_model_stands_in(root, tmp_path):
     nobody = {"model": "nobody", "pooling": ""}
     base = PARAMS.base.model_copy(update=nobody)
     with pytest.raises(InputError, match=r"compare_models.a.model is 'nobody'.*models.a.revision"):
-        opening.open_embedder(
-            base, PARAMS.pixels, DEVICE_SETTINGS, tmp_path, section="compare_models.a"
-        )
+        open_embedder(base, PARAMS.pixels, DEVICE_SETTINGS, tmp_path, section="compare_models.a")
     fresh = PARAMS.base.model_copy(update={"pooling": ""})
     with pytest.raises(InputError, match=r"compare_models.a.model .* set compare_models.a.pooling"):
-        opening.open_embedder(
-            fresh, PARAMS.pixels, DEVICE_SETTINGS, root, section="compare_models.a"
-        )
+        open_embedder(fresh, PARAMS.pixels, DEVICE_SETTINGS, root, section="compare_models.a")
     veto = PARAMS.mine.veto.model_copy(update={"model": "nobody"})
     mine = PARAMS.mine.model_copy(update={"veto": veto})
     with pytest.raises(InputError, match=r"mine.veto.model is 'nobody'.* mine.veto.revision"):
@@ -126,10 +126,10 @@ def test_an_error_names_the_section_that_the_model_stands_in(root, tmp_path):
 
 def test_the_pixel_budget_is_what_the_model_really_sees(root):
     model = embedder(root)
-    assert opening.check_budget(model, blank(), PARAMS.pixels) == 6
-    assert opening.visual_tokens(model, blank(960, 640)) == 6
+    assert check_budget(model, blank(), PARAMS.pixels) == 6
+    assert visual_tokens(model, blank(960, 640)) == 6
     with pytest.raises(InputError, match="24 visual tokens|6 visual tokens"):
-        opening.check_budget(model, blank(), Pixels(min=256, max=6144, multiple=16))
+        check_budget(model, blank(), Pixels(min=256, max=6144, multiple=16))
 
 
 def test_vectors_are_unit_float32_in_table_order_and_depend_on_the_prompt(root, corpus, tmp_path):
@@ -170,7 +170,7 @@ def tuned(root):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.05)
-    opening.save(model, root / "models/embedder")
+    save_model(model, root / "models/embedder")
     return model[0].model.get_input_embeddings().weight
 
 
@@ -194,7 +194,7 @@ def saved_reranker(root):
         for parameter in model.parameters():
             parameter.mul_(1.05)
     model[-1].true_token_id, model[-1].false_token_id = 40, 41
-    opening.save(model, root / "models/reranker")
+    save_model(model, root / "models/reranker")
     return model
 
 
@@ -209,7 +209,7 @@ def test_a_saved_rerankers_dense_head_starts_with_the_same_scores(root, saved_re
     assert [type(module).__name__ for module in model] == ["Transformer", "Pooling", "Dense"]
     with torch.no_grad():
         model[-1].linear.weight.mul_(2)
-    opening.save(model, root / "models/dense")
+    save_model(model, root / "models/dense")
     for head in ("logit", "dense"):  # it opens as it was saved, whatever the params say
         again = reranker(root, model="models/dense", head=head)
         scores = again.predict(pairs, activation_fn=torch.nn.Identity())
@@ -356,9 +356,9 @@ def test_adapters_are_merged_when_saved(root, corpus, tmp_path):
     knobs = tiny_params(embedder={"lora_rank": 2, "learning_rate": 0.01}).embedder
     fit_embedder(model, corpus, tmp_path / "run", knobs)
     expected = encoding.encode_pages(model, corpus, range(4), DEVICE_SETTINGS, 4)
-    opening.save(model, tmp_path / "merged")
+    save_model(model, tmp_path / "merged")
     assert not list((tmp_path / "merged").glob("adapter*"))
-    opened = opening.open_embedder(
+    opened = open_embedder(
         PARAMS.base, PARAMS.pixels, DEVICE_SETTINGS, root, saved=tmp_path / "merged"
     )
     actual = encoding.encode_pages(opened, corpus, range(4), DEVICE_SETTINGS, 4)
@@ -391,7 +391,7 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
         model, corpus, pairs, PARAMS.reranker, PARAMS.compute, DEVICE_SETTINGS, 1, tmp_path / "run"
     )
     assert set(curves["metric"]) == {"loss", "dev_ndcg@10"}
-    opening.save(model, tmp_path / "saved")
+    save_model(model, tmp_path / "saved")
     result = reranker_.evaluate(
         reranker(root),
         model,
@@ -421,7 +421,7 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
 
 def test_the_instruction_is_the_same_in_training_evaluation_and_serving(root, corpus, tmp_path):
     knobs = PARAMS.reranker.model_copy(update={"instruction": "Does the page answer?"})
-    model = opening.open_reranker(knobs, PARAMS.pixels, DEVICE_SETTINGS, root)
+    model = open_reranker(knobs, PARAMS.pixels, DEVICE_SETTINGS, root)
 
     def spied(model):
         seen = set()
@@ -444,7 +444,7 @@ def test_the_instruction_is_the_same_in_training_evaluation_and_serving(root, co
     scoring.score_pairs(model, corpus, pairs[:4], DEVICE_SETTINGS, 4)
     assert seen == {"Does the page answer?"}
     del model.preprocess
-    opening.save(model, tmp_path / "saved")
+    save_model(model, tmp_path / "saved")
     cards.release_reranker(tmp_path / "saved", tmp_path / "released", "# card")
     opened = CrossEncoder(str(tmp_path / "released"), device="cpu")
     seen = spied(opened)
@@ -473,7 +473,7 @@ def test_fusion_ends_are_the_two_stages():
 
 
 def test_the_released_embedder_opens_cut_to_the_recommended_dimension(root, tmp_path):
-    opening.save(embedder(root), tmp_path / "saved")
+    save_model(embedder(root), tmp_path / "saved")
     cards.release_embedder(tmp_path / "saved", tmp_path / "released", 48, "# card")
     model = SentenceTransformer(str(tmp_path / "released"), device="cpu")
     assert model.encode_document([blank()]).shape == (1, 48)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from tiny import tiny_params, write_root, write_tiny_corpus
 
-from pagefinder.models import opening as opening_
+from pagefinder.models.device import choose_device
 from pagefinder.training import embedder as embedder_
 from tools import measuring, plan, predicting
 
@@ -48,7 +48,7 @@ def test_a_query_with_two_pages_makes_two_rows(tmp_path):
 
 def test_the_schedule_is_that_of_training(tmp_path):
     params = tiny_params(embedder={"epochs": 3, "batch": 4, "evaluations": 4})
-    device_settings = opening_.choose_device(params.compute)
+    device_settings = choose_device(params.compute)
     made = embedder_._arguments(params.embedder, params.compute, device_settings, 1, tmp_path, 27)
     assert predicting.schedule(params.embedder, 27) == (made["max_steps"], made["eval_steps"])
     assert made["max_steps"] == 18

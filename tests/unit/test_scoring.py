@@ -9,7 +9,9 @@ from tiny import blank, tiny_params, write_tiny_corpus, write_vlm
 from pagefinder.data.corpus import PAGE_SCHEMA, PAGES, Corpus
 from pagefinder.errors import InputError
 from pagefinder.evaluation import reranker
-from pagefinder.models import opening, scoring
+from pagefinder.models import scoring
+from pagefinder.models.device import choose_device
+from pagefinder.models.opening import open_reranker
 from pagefinder.training import batches
 
 PARAMS = tiny_params()
@@ -24,8 +26,8 @@ def corpus(tmp_path_factory):
 def model(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     write_vlm(root / "models/vlm")
-    device_settings = opening.choose_device(PARAMS.compute, scoring=True)
-    return opening.open_reranker(PARAMS.reranker, PARAMS.pixels, device_settings, root)
+    device_settings = choose_device(PARAMS.compute, scoring=True)
+    return open_reranker(PARAMS.reranker, PARAMS.pixels, device_settings, root)
 
 
 def pairs(*named: tuple[str, str]) -> pd.DataFrame:
@@ -34,14 +36,14 @@ def pairs(*named: tuple[str, str]) -> pd.DataFrame:
 
 def scores(model, corpus, table, batch=4):
     return scoring.score_pairs(
-        model, corpus, table, opening.choose_device(PARAMS.compute, scoring=True), batch
+        model, corpus, table, choose_device(PARAMS.compute, scoring=True), batch
     )
 
 
 def test_precision_of_training_and_of_scoring_are_set_apart():
     compute = PARAMS.compute.model_copy(update={"precision": "bf16", "scoring": "fp32"})
-    assert opening.choose_device(compute).autocast is not None
-    assert opening.choose_device(compute, scoring=True).autocast is None
+    assert choose_device(compute).autocast is not None
+    assert choose_device(compute, scoring=True).autocast is None
 
 
 def test_a_page_is_preprocessed_once_whatever_the_batches(model, corpus, monkeypatch):

@@ -13,7 +13,8 @@ from tiny import tiny_params, write_root
 from transformers import TrainerCallback
 
 from pagefinder.data.corpus import Corpus
-from pagefinder.models import opening
+from pagefinder.models.device import choose_device
+from pagefinder.models.opening import open_embedder
 from pagefinder.params import Params
 from pagefinder.training import embedder as embedder_
 from pagefinder.training.batches import embedder_rows
@@ -27,8 +28,8 @@ def root(tmp_path_factory):
 def set_up(root, scratch, evaluator=None, **sections):
     """The embedder's trainer on the tiny corpus, without mined negatives."""
     settings: Params = tiny_params(**sections)
-    device_settings = opening.choose_device(settings.compute)
-    model = opening.open_embedder(settings.base, settings.pixels, device_settings, root)
+    device_settings = choose_device(settings.compute)
+    model = open_embedder(settings.base, settings.pixels, device_settings, root)
     corpus = Corpus(root / "data/corpus")
     unmined = pd.DataFrame({"query_id": [], "page_id": []})
     rows = embedder_rows(corpus, unmined, settings.seed)
@@ -116,8 +117,8 @@ def test_bfloat16_is_taken_where_the_processor_has_it_over_float32_weights(root,
     compute = tiny_params(compute={"precision": "auto"}).compute
     for has, dtype in ((True, torch.bfloat16), (False, None)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
-        device_settings = opening.choose_device(compute)
+        device_settings = choose_device(compute)
         assert device_settings.autocast is dtype
         settings = tiny_params()
-        model = opening.open_embedder(settings.base, settings.pixels, device_settings, root)
+        model = open_embedder(settings.base, settings.pixels, device_settings, root)
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

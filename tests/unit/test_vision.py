@@ -4,7 +4,10 @@ import pytest
 import torch
 from tiny import tiny_params, write_vlm
 
-from pagefinder.models import opening, vision
+from pagefinder.models import vision
+from pagefinder.models.device import choose_device
+from pagefinder.models.opening import open_embedder
+from pagefinder.models.saving import save_model
 from pagefinder.sources.generated import drawing
 
 
@@ -16,10 +19,8 @@ def opened(tmp_path_factory):
     knobs = tiny_params()
     result = {}
     for attention in vision.NAMES:
-        device_settings = opening.choose_device(
-            knobs.compute.model_copy(update={"attention": attention})
-        )
-        result[attention] = opening.open_embedder(knobs.base, knobs.pixels, device_settings, root)
+        device_settings = choose_device(knobs.compute.model_copy(update={"attention": attention}))
+        result[attention] = open_embedder(knobs.base, knobs.pixels, device_settings, root)
     return result
 
 
@@ -54,6 +55,6 @@ def test_joined_pages_give_the_vectors_and_gradients_of_single_ones(opened, atte
 
 
 def test_a_saved_model_does_not_carry_the_name(opened, tmp_path):
-    opening.save(opened["eager"], tmp_path / "saved")
+    save_model(opened["eager"], tmp_path / "saved")
     for path in (tmp_path / "saved").rglob("*.json"):
         assert "flash_free" not in path.read_text()

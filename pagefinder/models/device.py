@@ -1,0 +1,95 @@
+"""What a model runs on: device, precision, attention and threads, as `compute` in params.yaml."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from transformers.utils import is_flash_attn_2_available
+
+from pagefinder.errors import InputError
+from pagefinder.params import Compute
+from pagefinder.runtime import processes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DeviceSettings:
+    """What `compute` came to on this machine."""
+
+    device: str
+    autocast: torch.dtype | None  # None: float32 throughout
+    attention: str
+    loader_processes: int = (
+        0  # loader processes of encoding and scoring; none on a CPU, which is busy itself
+    )
+
+    @contextlib.contextmanager
+    def precision(self) -> Iterator[None]:
+        """Autocast over float32 weights, where it was asked for."""
+        if self.autocast is None:
+            yield
+        else:
+            with torch.autocast(self.device.partition(":")[0], dtype=self.autocast):
+                yield
+
+
+def choose_device(compute: Compute, *, scoring: bool = False) -> DeviceSettings:
+    """Choose device, precision and attention, log the choice, and fix what makes results repeat.
+
+    Args:
+        compute: The params.
+        scoring: Take the precision of encoding and reranking, not that of training.
+
+    Raises:
+        InputError: the machine lacks what `compute` names.
+    """
+    device: str = compute.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"compute.device is {device!r}, but torch sees no CUDA: set it to cpu")
+    device = processes.local_device(device)
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)
+    torch.use_deterministic_algorithms(device == "cpu")
+    if device == "cpu":
+        # Nothing here reads memory it has not written, and filling it costs a tenth of a step.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if compute.threads:
+        torch.set_num_threads(compute.threads)
+    fast_bf16 = _has_bf16(device)
+    name = "scoring" if scoring else "precision"
+    wanted = getattr(compute, name)
+    if wanted == "bf16" and not fast_bf16:
+        log.warning("compute.%s is bf16, which this machine only emulates: expect it slow", name)
+    bf16 = wanted == "bf16" or (wanted == "auto" and fast_bf16)
+    attention = _attention(compute.attention, device)
+    log.info(
+        "device %s, %s, attention %s, %d threads",
+        device,
+        "bf16 autocast over float32 weights" if bf16 else "float32",
+        attention,
+        torch.get_num_threads(),
+    )
+    loader_processes = compute.workers if device.startswith("cuda") else 0
+    return DeviceSettings(device, torch.bfloat16 if bf16 else None, attention, loader_processes)
+
+
+def _has_bf16(device: str) -> bool:
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _attention(wanted: str, device: str) -> str:
+    # Without this check transformers would fetch a kernel from the Hub, or fail on import.
+    available = device.startswith("cuda") and is_flash_attn_2_available()
+    if wanted == "flash_attention_2" and not available:
+        raise InputError(
+            "compute.attention is flash_attention_2, but flash-attn or CUDA is missing: "
+            "run `make cuda`, or set it to sdpa or auto"
+        )
+    return ("flash_attention_2" if available else "sdpa") if wanted == "auto" else wanted

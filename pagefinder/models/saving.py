@@ -1,0 +1,51 @@
+"""Save a model as a folder that plain Sentence Transformers opens."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers import CrossEncoder, SentenceTransformer
+
+
+def save_model(model: SentenceTransformer | CrossEncoder, folder: Path) -> None:
+    """Write a folder that plain Sentence Transformers opens: adapters merged, no card."""
+    transformer = model[0]
+    if getattr(transformer.model, "peft_config", None):
+        _merge_adapters(transformer.model)
+    if getattr(transformer.tokenizer, "is_fast", False):
+        # The last call's padding would be saved: another file after an interruption.
+        transformer.tokenizer.backend_tokenizer.no_padding()
+        transformer.tokenizer.backend_tokenizer.no_truncation()
+    model.save_pretrained(str(folder), create_model_card=False)
+    _write_video_settings(transformer.processor, folder)
+
+
+def _merge_adapters(network: Any) -> None:  # noqa: ANN401  # a PreTrainedModel with adapters
+    """Fold LoRA weights into the layers they sit on: a saved adapter names an absolute path."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge()
+            parent, _, leaf = name.rpartition(".")
+            setattr(network.get_submodule(parent), leaf, layer.get_base_layer())
+    del network.peft_config
+    network._hf_peft_config_loaded = False
+
+
+def _write_video_settings(processor: Any, folder: Path) -> None:  # noqa: ANN401
+    """Let a model saved without torchvision open where torchvision exists.
+
+    There the processor wants a video part, which it could not save here; nothing shows a video, so
+    the image settings do.
+    """
+    parameters = inspect.signature(type(processor).__init__).parameters
+    if "video_processor" not in parameters or hasattr(processor, "video_processor"):
+        return
+    image = processor.image_processor.to_dict()
+    kept = ("patch_size", "merge_size", "temporal_patch_size", "size", "image_mean", "image_std")
+    kind = type(processor).__name__.removesuffix("Processor") + "VideoProcessor"
+    settings = {"video_processor_type": kind} | {key: image[key] for key in kept if key in image}
+    text = json.dumps(settings, indent=2) + "\n"
+    (folder / "video_preprocessor_config.json").write_text(text, encoding="utf-8")

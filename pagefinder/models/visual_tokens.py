@@ -1,0 +1,61 @@
+"""How many visual tokens a model makes of a page, and whether the pixel budget means as many."""
+
+import logging
+from typing import Any
+
+from PIL import Image
+from sentence_transformers import CrossEncoder, SentenceTransformer
+
+from pagefinder.data.pixels import budget_size
+from pagefinder.errors import InputError
+from pagefinder.params import Pixels
+
+log = logging.getLogger(__name__)
+
+
+def visual_tokens(model: SentenceTransformer | CrossEncoder, image: Image.Image) -> int | None:
+    """How many visual tokens the model really makes of a page; None for models without a grid."""
+    features = model.preprocess(
+        [image] if isinstance(model, SentenceTransformer) else [("", image)]
+    )
+    if "image_grid_thw" not in features:
+        return None
+    merge = int(model[0].processor.image_processor.merge_size)
+    return int(features["image_grid_thw"][0].prod()) // merge**2
+
+
+def on_own_grid(model: SentenceTransformer | CrossEncoder, pixels: Pixels) -> Pixels:
+    """The budget on the grid of the model's own processor, where it has one: patch x merge size.
+
+    Pages are stored on the base model's grid, so a model of another family, Qwen2.5-VL beside
+    Qwen3-VL for one, resizes them once more.
+    """
+    processor: Any = getattr(getattr(model[0], "processor", None), "image_processor", None)
+    patch, merge = (getattr(processor, name, None) for name in ("patch_size", "merge_size"))
+    if not isinstance(patch, int) or not isinstance(merge, int) or patch * merge == pixels.multiple:
+        return pixels
+    log.info("pages are resized from the grid of %d pixels to %d", pixels.multiple, patch * merge)
+    return pixels.model_copy(update={"multiple": patch * merge})
+
+
+def check_budget(
+    model: SentenceTransformer | CrossEncoder, image: Image.Image, pixels: Pixels
+) -> int | None:
+    """Log the real number of visual tokens of a page and insist that it is the budget's.
+
+    A processor can show one budget and apply another, so attributes prove nothing.
+    """
+    tokens = visual_tokens(model, image)
+    if tokens is None:
+        log.info("visual tokens per page: unknown to this model's processor")
+        return None
+    width, height = budget_size(*image.size, pixels)
+    expected = width * height // pixels.multiple**2
+    log.info("visual tokens of the first page (%dx%d): %d", *image.size, tokens)
+    if tokens != expected:
+        raise InputError(
+            f"the model makes {tokens} visual tokens of a {image.width}x{image.height} page, the "
+            f"budget of pixels.max {pixels.max} and pixels.multiple {pixels.multiple} means "
+            f"{expected}: set pixels.multiple to the model's patch size times its merge size"
+        )
+    return tokens
