@@ -26,6 +26,7 @@ import torch
 from pagefinder import params
 from pagefinder.data import corpus as tables
 from pagefinder.data.corpus import Corpus
+from pagefinder.data.files import write_table
 from pagefinder.mining.negatives import mine, wanted_by_query
 from pagefinder.mining.rules import qrel_rows, resolve_rules
 from pagefinder.retrieval.nearest import Vectors, open_vectors
@@ -58,13 +59,13 @@ def make(folder: Path, queries: int, pages: int, width: int) -> None:
             writer.write_table(pa.Table.from_pylist(rows, schema=tables.PAGE_SCHEMA))
     names = [f"q{row:05}" for row in range(queries)]
     asked = [{"query_id": name, "text": "?", "split": "train", "origin": ""} for name in names]
-    tables.write_table(asked, tables.QUERY_SCHEMA, folder / tables.QUERIES)
+    write_table(asked, tables.QUERY_SCHEMA, folder / tables.QUERIES)
     qrels = [
         {"query_id": name, "page_id": f"p{page:06}", "relevance": 1}
         for name, page in zip(names, right, strict=True)
     ]
-    tables.write_table(qrels, tables.QREL_SCHEMA, folder / tables.QRELS)
-    tables.write_table([], tables.NEAR_DUPLICATE_SCHEMA, folder / tables.NEAR_DUPLICATES)
+    write_table(qrels, tables.QREL_SCHEMA, folder / tables.QRELS)
+    write_table([], tables.NEAR_DUPLICATE_SCHEMA, folder / tables.NEAR_DUPLICATES)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import stages
 from benchmarks import roots
 from benchmarks.roots import ROOT
 from pagefinder import params
+from pagefinder.data.files import write_json
 from pagefinder.reporting import spread
 from pagefinder.runtime import outputs, running, scratch
 from tools import readme
@@ -62,7 +63,7 @@ def run(content: dict, seeds: list[int], root: Path = ROOT) -> dict[str, dict[st
         folder = lay_out(content, seed, root)
         log.info("seed %d, in %s", seed, folder)
         measured[str(seed)] = measure(folder)
-    outputs.write_json(root / SEEDS, measured, root)
+    write_json(measured, root / SEEDS, root)
     return measured
 
 

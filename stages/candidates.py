@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pagefinder.data.corpus import Corpus, write_table
+from pagefinder.data.corpus import Corpus
+from pagefinder.data.files import write_table
 from pagefinder.layout import AUDIT, BASE_VECTORS, CANDIDATES, CORPUS, TUNED_VECTORS
 from pagefinder.mining import audit, candidates, rules
 from pagefinder.mining import veto as veto_

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import stages
 from pagefinder.data.corpus import Corpus
+from pagefinder.data.files import write_csv, write_json
 from pagefinder.errors import InputError
 from pagefinder.evaluation import dimensions, embedder
 from pagefinder.evaluation.baselines import baseline_runs
@@ -22,7 +23,6 @@ from pagefinder.params import Params
 from pagefinder.retrieval.nearest import open_vectors
 from pagefinder.retrieval.runs import DEPTH, metrics_per_query
 from pagefinder.retrieval.vector_search import search, task
-from pagefinder.runtime import outputs
 from pagefinder.systems import BASE, DISTRACTORS, TUNED, TUNED_AT
 
 
@@ -62,15 +62,15 @@ def main(params: Params, root: Path = Path()) -> None:
     embedder.write_runs(runs, test.qrels, root / RUNS / "embedder", root)
     tables = root / PER_QUERY
     embedder.write_per_query(about, scored, tables / "embedder.parquet", root)
-    embedder.write_csv(claims, tables / "embedder_comparisons.csv", root)
-    embedder.write_csv(slices, tables / "embedder_slices.csv", root)
+    write_csv(claims, tables / "embedder_comparisons.csv", root)
+    write_csv(slices, tables / "embedder_slices.csv", root)
     sizes = embedder.model_sizes(folders, scored)
-    embedder.write_csv(sizes, tables / "embedder_models.csv", root)
-    embedder.write_csv(table, root / PLOTS / "dimensions.csv", root)
+    write_csv(sizes, tables / "embedder_models.csv", root)
+    write_csv(table, root / PLOTS / "dimensions.csv", root)
     metrics = root / METRICS
     content = embedder.embedder_metrics(scored, list(params.compare), claims)
-    outputs.write_json(metrics / "embedder.json", content, root)
-    outputs.write_json(metrics / "dimensions.json", figures, root)
+    write_json(content, metrics / "embedder.json", root)
+    write_json(figures, metrics / "dimensions.json", root)
 
 
 if __name__ == "__main__":

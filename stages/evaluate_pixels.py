@@ -7,8 +7,9 @@ import pandas as pd
 import stages
 from pagefinder import layout
 from pagefinder.data.corpus import Corpus
+from pagefinder.data.files import write_csv
 from pagefinder.errors import InputError
-from pagefinder.evaluation import embedder, pixel_budgets
+from pagefinder.evaluation import pixel_budgets
 from pagefinder.params import Params
 from pagefinder.retrieval.nearest import open_vectors
 from pagefinder.retrieval.vector_search import task
@@ -31,7 +32,7 @@ def main(params: Params, root: Path = Path()) -> None:
     for pixels in extra.values():
         pages = pixel_budgets.encode(params, pixels, test, root / layout.EMBEDDER, root)
         rows.append(pixel_budgets.measure(test, pixels, queries, pages))
-    embedder.write_csv(pd.DataFrame(rows), root / layout.PLOTS / "pixels.csv", root)
+    write_csv(pd.DataFrame(rows), root / layout.PLOTS / "pixels.csv", root)
 
 
 if __name__ == "__main__":

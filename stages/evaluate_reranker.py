@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from pagefinder.data.corpus import Corpus
+from pagefinder.data.files import write_json
 from pagefinder.evaluation import reranker
 from pagefinder.layout import CANDIDATES, CORPUS, METRICS, PER_QUERY, PLOTS, RERANKER, RUNS
 from pagefinder.models.device import choose_device
@@ -35,7 +36,7 @@ def main(params: Params, root: Path = Path()) -> None:
         resamples=params.evaluate.bootstrap,
         seed=params.seed,
     )
-    outputs.write_json(root / METRICS / "reranker.json", result.metrics, root)
+    write_json(result.metrics, root / METRICS / "reranker.json", root)
     with outputs.output(root / PLOTS / "depth.csv", root) as path:
         result.curve.to_csv(path, index=False)
     with outputs.output(root / PER_QUERY / "reranker.parquet", root) as path:

@@ -4,7 +4,8 @@ import logging
 from functools import partial
 from pathlib import Path
 
-from pagefinder.data.corpus import Corpus, write_table
+from pagefinder.data.corpus import Corpus
+from pagefinder.data.files import write_json, write_table
 from pagefinder.layout import AUDIT, BASE_VECTORS, CORPUS, METRICS, NEGATIVES
 from pagefinder.mining import audit, negatives
 from pagefinder.mining import rules as rules_
@@ -44,7 +45,7 @@ def main(params: Params, root: Path = Path()) -> None:
         audit.histogram(audited).to_csv(folder / "histogram.csv", index=False)
         rows = audit.sheet(audited, corpus, params.seed)
         write_table(rows, audit.SHEET_SCHEMA, folder / "sheet.parquet")
-    outputs.write_json(root / METRICS / "mining.json", metrics, root)
+    write_json(metrics, root / METRICS / "mining.json", root)
     few = metrics["queries"]
     log.info("kept %d negatives for %d queries: %s", len(kept), len(wanted), few)
     if kept["query"].nunique() < len(wanted) / 2:

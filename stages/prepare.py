@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from pagefinder.data import corpus
+from pagefinder.data.files import write_json, write_table
 from pagefinder.layout import CORPUS, METRICS, QUARANTINE, SOURCE
 from pagefinder.params import Params
 from pagefinder.preparing import assemble
@@ -21,8 +21,8 @@ def main(params: Params, root: Path = Path()) -> None:
     with outputs.output(root / CORPUS, root) as target:
         done = assemble.prepare(root / SOURCE, target, scratch, params)
     with outputs.output(root / QUARANTINE, root) as path:
-        corpus.write_table(done.quarantine, assemble.QUARANTINE_SCHEMA, path)
-    outputs.write_json(root / METRICS / "corpus.json", done.metrics, root)
+        write_table(done.quarantine, assemble.QUARANTINE_SCHEMA, path)
+    write_json(done.metrics, root / METRICS / "corpus.json", root)
     outputs.remove(scratch)
     log.info("%s", assemble.sentence(done.metrics))
 

@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from pagefinder.data import corpus as tables
 from pagefinder.data.corpus import Corpus
+from pagefinder.data.files import write_table
 from pagefinder.data.pixels import budget_size, encode_png
 from pagefinder.models import encoding
 from pagefinder.models.device import DeviceSettings
@@ -157,12 +158,12 @@ def synthetic_corpus(
         {"query_id": f"q{n}", "text": f"What does page {n} say about growth?", "split": split}
         for n, split, _ in answers
     ]
-    tables.write_table(queries, tables.QUERY_SCHEMA, folder / tables.QUERIES)
+    write_table(queries, tables.QUERY_SCHEMA, folder / tables.QUERIES)
     judged: list[dict[str, object]] = [
         {"query_id": f"q{n}", "page_id": f"p{page}", "relevance": 1} for n, _, page in answers
     ]
-    tables.write_table(judged, tables.QREL_SCHEMA, folder / tables.QRELS)
-    tables.write_table([], tables.NEAR_DUPLICATE_SCHEMA, folder / tables.NEAR_DUPLICATES)
+    write_table(judged, tables.QREL_SCHEMA, folder / tables.QRELS)
+    write_table([], tables.NEAR_DUPLICATE_SCHEMA, folder / tables.NEAR_DUPLICATES)
     return Corpus(folder)
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from pagefinder.errors import InputError
@@ -154,19 +153,3 @@ class Corpus:
 
     def __getstate__(self) -> dict[str, Path]:
         return {"folder": self.folder}
-
-
-def write_table(
-    rows: pd.DataFrame | list[dict[str, object]], schema: pa.Schema, path: Path
-) -> None:
-    """Write a small table as Parquet with exactly the columns of its schema.
-
-    Statistics and the writer's pandas metadata are left out: the bytes then depend on the rows
-    alone.
-    """
-    if isinstance(rows, pd.DataFrame):
-        table = pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False)
-        table = table.replace_schema_metadata(None)
-    else:
-        table = pa.Table.from_pylist(rows, schema=schema)
-    pq.write_table(table, path, compression="zstd")

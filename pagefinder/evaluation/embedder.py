@@ -179,9 +179,3 @@ def write_runs(runs: Mapping[str, Run], qrels: Qrels, folder: Path, root: Path) 
         for name, run in runs.items():
             write_run(run, scratch / f"{name}.trec", name)
         write_qrels(qrels, scratch / "qrels.trec")
-
-
-def write_csv(table: pd.DataFrame, path: Path, root: Path) -> None:
-    """Write a table of numbers, 6 digits as in the metrics."""
-    with outputs.output(path, root) as scratch:
-        table.to_csv(scratch, index=False, float_format="%.6f", lineterminator="\n")

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from pagefinder.data import corpus
 from pagefinder.data.corpus import Corpus
+from pagefinder.data.files import write_table
 from pagefinder.errors import InputError
 from pagefinder.params import Params
 from pagefinder.preparing import near_duplicates, pages
@@ -84,8 +85,8 @@ def prepare(source: Path, target: Path, scratch: Path, params: Params) -> Prepar
     _check_splits(split, params)
     target.mkdir(parents=True)
     _write_pages(results, split.pages, target / corpus.PAGES)
-    corpus.write_table(split.queries, corpus.QUERY_SCHEMA, target / corpus.QUERIES)
-    corpus.write_table(split.qrels, corpus.QREL_SCHEMA, target / corpus.QRELS)
+    write_table(split.queries, corpus.QUERY_SCHEMA, target / corpus.QUERIES)
+    write_table(split.qrels, corpus.QREL_SCHEMA, target / corpus.QRELS)
     duplicates = _write_near_duplicates(split.pages, target, params)
     metrics = _summary(split, judged, quarantine, items)
     metrics["merged"] = {"pages": len(good) - good["page_id"].nunique(), "queries": judged.merged}
@@ -196,7 +197,7 @@ def _write_near_duplicates(kept: pd.DataFrame, target: Path, params: Params) -> 
     both = np.concatenate([pairs, pairs[:, ::-1]])
     both = both[np.lexsort((both[:, 1], both[:, 0]))]
     ids = kept["page_id"].to_numpy()
-    corpus.write_table(
+    write_table(
         pd.DataFrame({"page_id": ids[both[:, 0]], "other_id": ids[both[:, 1]]}),
         corpus.NEAR_DUPLICATE_SCHEMA,
         target / corpus.NEAR_DUPLICATES,

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,17 +52,3 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: object, root: Path) -> None:
-    """Write nested metrics, floats rounded to 6 digits so that a diff shows only what changed."""
-    with output(path, root) as scratch:
-        scratch.write_text(json.dumps(_rounded(content), indent=2) + "\n", encoding="utf-8")
-
-
-def _rounded(value: object) -> object:
-    if isinstance(value, dict):
-        return {str(key): _rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    return round(value, 6) if isinstance(value, float) else value

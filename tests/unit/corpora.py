@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from pagefinder.data import corpus
 from pagefinder.data.corpus import Corpus
+from pagefinder.data.files import write_table
 
 
 def write_corpus(
@@ -24,10 +25,10 @@ def write_corpus(
         with pa.ipc.new_stream(sink, corpus.PAGE_SCHEMA) as writer:
             writer.write_table(table)
     filled = [{"text": "?", "split": "train", "origin": "test"} | dict(query) for query in queries]
-    corpus.write_table(filled, corpus.QUERY_SCHEMA, folder / corpus.QUERIES)
+    write_table(filled, corpus.QUERY_SCHEMA, folder / corpus.QUERIES)
     judged = [dict(zip(corpus.QREL_SCHEMA.names, row, strict=True)) for row in qrels]
-    corpus.write_table(judged, corpus.QREL_SCHEMA, folder / corpus.QRELS)
+    write_table(judged, corpus.QREL_SCHEMA, folder / corpus.QRELS)
     both = [pair for one, other in near_duplicates for pair in ((one, other), (other, one))]
     twins = [dict(zip(corpus.NEAR_DUPLICATE_SCHEMA.names, row, strict=True)) for row in both]
-    corpus.write_table(twins, corpus.NEAR_DUPLICATE_SCHEMA, folder / corpus.NEAR_DUPLICATES)
+    write_table(twins, corpus.NEAR_DUPLICATE_SCHEMA, folder / corpus.NEAR_DUPLICATES)
     return Corpus(folder)

@@ -111,8 +111,3 @@ def test_checkpoints_are_keyed_by_knobs_and_content(tmp_path):
     assert elsewhere.parent == tmp_path / "root/.work", "an input may lie outside the root"
     (data / "a").rename(data / "b")
     assert elsewhere != scratch.folder("train", {}, [data], tmp_path / "root")
-
-
-def test_json_is_rounded(tmp_path):
-    outputs.write_json(tmp_path / "m.json", {"a": 1 / 3, 10: [0.1234567]}, tmp_path)
-    assert json.loads((tmp_path / "m.json").read_text()) == {"a": 0.333333, "10": [0.123457]}

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pagefinder.data import corpus
+from pagefinder.data.files import write_table
 
 TOPICS = ("profit", "staff", "energy", "travel")
 SPLITS = {"train": 60, "dev": 24, "eval": 40}
@@ -54,8 +55,8 @@ def write(folder: Path, *, text: bool = True, documents: bool = True, rng_seed: 
     with pa.OSFile(str(folder / corpus.PAGES), "wb") as sink:
         with pa.ipc.new_stream(sink, corpus.PAGE_SCHEMA) as writer:
             writer.write_table(table)
-    corpus.write_table(queries, corpus.QUERY_SCHEMA, folder / corpus.QUERIES)
-    corpus.write_table(qrels, corpus.QREL_SCHEMA, folder / corpus.QRELS)
+    write_table(queries, corpus.QUERY_SCHEMA, folder / corpus.QUERIES)
+    write_table(qrels, corpus.QREL_SCHEMA, folder / corpus.QRELS)
 
 
 def encode(corpus_folder: Path, folder: Path, noise: float, width: int = 32) -> None:

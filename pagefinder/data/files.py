@@ -1,0 +1,48 @@
+"""How tables and metrics are written: bytes that depend on their content alone."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pagefinder.runtime import outputs
+
+
+def write_table(
+    rows: pd.DataFrame | list[dict[str, object]], schema: pa.Schema, path: Path
+) -> None:
+    """Write a small table as Parquet with exactly the columns of its schema.
+
+    Statistics and the writer's pandas metadata are left out.
+    """
+    if isinstance(rows, pd.DataFrame):
+        table = pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False)
+        table = table.replace_schema_metadata(None)
+    else:
+        table = pa.Table.from_pylist(rows, schema=schema)
+    pq.write_table(table, path, compression="zstd")
+
+
+def write_csv(table: pd.DataFrame, path: Path, root: Path) -> None:
+    """Write a table of numbers with 6 digits, whole or not at all."""
+    with outputs.output(path, root) as scratch:
+        table.to_csv(scratch, index=False, float_format="%.6f", lineterminator="\n")
+
+
+def write_json(metrics: object, path: Path, root: Path) -> None:
+    """Write nested metrics with 6 digits, whole or not at all.
+
+    With more digits a diff would show what did not change.
+    """
+    with outputs.output(path, root) as scratch:
+        scratch.write_text(json.dumps(_rounded(metrics), indent=2) + "\n", encoding="utf-8")
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key): _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return round(value, 6) if isinstance(value, float) else value
