@@ -26,4 +26,5 @@ RERANKING = {
     TUNED: "tuned reranker",
     "fused": "fused scores",
 }
-RERANKED = "reranked"  # in a table of embedders: the tuned embedder's pages, reranked
+RERANKED = "reranked"  # beside embedders: the pages of the tuned one, reranked
+STEPS = (BASE, TUNED, RERANKED)  # what each step of the pipeline improves on

@@ -19,7 +19,7 @@ from pagefinder import params
 from tools import summary
 
 README = Path("README.md")
-DEFAULTS = Path("pagefinder/reporting/defaults.json")  # read by the report
+DEFAULTS = Path("pagefinder/reporting/sections/defaults.json")  # read by the report
 FIGURES = ("embedder", "dimensions", "reranker")  # metrics whose numbers the README repeats
 TOP = (
     ("dvc.yaml", "The pipeline: what each stage runs, reads and writes"),

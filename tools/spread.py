@@ -13,7 +13,7 @@ from typing import Any
 
 from pagefinder import params
 from pagefinder.errors import InputError
-from pagefinder.reporting.words import flat
+from pagefinder.reporting.format import flat
 from pagefinder.runtime import running
 from tools.summary import aligned
 

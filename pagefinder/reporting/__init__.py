@@ -2,36 +2,34 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import markupsafe
 
-from pagefinder.reporting import costs, gallery, learning, provenance, rivals, sections, spread
+from pagefinder.reporting import gallery
+from pagefinder.reporting.headline import headline
 from pagefinder.reporting.inputs import Inputs
+from pagefinder.reporting.sections import (
+    cost,
+    negatives,
+    provenance,
+    reranking,
+    rivals,
+    training,
+    tuning,
+)
 from pagefinder.reporting.usage import USAGE
 
 TEMPLATES = Path(__file__).parent
+# In the order of the page, where the gallery stands before `negatives`.
+SECTIONS = (tuning, cost, reranking, rivals, negatives, training, provenance)
 
 
 def write(inputs: Inputs, folder: Path) -> None:
     """Write index.html, report.md and every plot as SVG and PNG into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    tuning = sections.tuning(inputs)
-    spread.show(tuning, inputs)
-    every = {
-        section.anchor: section
-        for section in (
-            tuning,
-            costs.cost(inputs),
-            sections.reranking(inputs),
-            rivals.rivals(inputs),
-            learning.negatives(inputs),
-            learning.training(inputs),
-            provenance.what_ran(inputs),
-        )
-    }
-    cases, sheet = gallery.cases(inputs), gallery.contact_sheet(inputs)
-    thumbnails = gallery.thumbnails(inputs.corpus, gallery.page_ids([*cases, *sheet]))
+    sections = [module.section(inputs) for module in SECTIONS]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
@@ -42,24 +40,32 @@ def write(inputs: Inputs, folder: Path) -> None:
     )
     environment.filters["code"] = _code
     content = {
-        "tiles": sections.headline(inputs),
-        "sections": every,
+        "tiles": headline(inputs),
+        "sections": sections,
+        "usage": USAGE,
+        "style": markupsafe.Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+    } | _gallery(inputs)
+    for template, target in (("page.html", "index.html"), ("report.md", "report.md")):
+        text = environment.get_template(template).render(content)
+        (folder / target).write_text(text, encoding="utf-8")
+    for section in sections:
+        for plot in section.plots:
+            (folder / f"{plot.name}.svg").write_text(plot.svg, encoding="utf-8")
+            (folder / f"{plot.name}.png").write_bytes(plot.png)
+
+
+def _gallery(inputs: Inputs) -> dict[str, Any]:
+    """What the page shows of single queries and pages."""
+    cases, sheet = gallery.cases(inputs), gallery.contact_sheet(inputs)
+    thumbnails = gallery.thumbnails(inputs.corpus, gallery.page_ids([*cases, *sheet]))
+    return {
         "cases": cases,
         "kinds": list(dict.fromkeys(case.kind for case in cases)),
         "absent": gallery.absent(inputs, cases),
         "sheet": sheet,
         "thumbnails": thumbnails,
-        "number": {page: number for number, page in enumerate(thumbnails)},
-        "usage": USAGE,
-        "style": markupsafe.Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        "number": {page_id: number for number, page_id in enumerate(thumbnails)},
     }
-    for template, target in (("page.html", "index.html"), ("report.md", "report.md")):
-        text = environment.get_template(template).render(content)
-        (folder / target).write_text(text, encoding="utf-8")
-    for section in every.values():
-        for plot in section.plots:
-            (folder / f"{plot.name}.svg").write_text(plot.svg, encoding="utf-8")
-            (folder / f"{plot.name}.png").write_bytes(plot.png)
 
 
 def _code(sentence: str) -> markupsafe.Markup:

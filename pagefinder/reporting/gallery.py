@@ -4,32 +4,26 @@ import base64
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 from PIL import Image
 
 from pagefinder.data.corpus import Corpus
+from pagefinder.reporting.format import change
 from pagefinder.reporting.inputs import Inputs
-from pagefinder.reporting.words import change
+from pagefinder.systems import STEPS
 
-SHOWN = 15  # queries per kind of gain or loss
-BEST = 5  # pages of each system shown for a query
-SYSTEMS = ("base", "tuned", "reranked")
-# What to say of a kind that no query is of.
-ABSENT = {
-    "tuning gains": "Tuning moved no right page up.",
-    "tuning loses": "Tuning moved no right page down.",
-    "reranking gains": "Reranking moved no right page up.",
-    "reranking loses": "Reranking moved no right page down.",
-}
+QUERIES = 15  # shown per kind of gain or loss
+PAGES = 5  # of each system, shown for a query
+# The systems before and after each step of the pipeline.
+CHANGES = {"tuning": STEPS[0:2], "reranking": STEPS[1:3]}
 # Longest side in pixels and JPEG quality, tried in turn until the thumbnails fit.
 SIZES = ((320, 70), (256, 60), (200, 55), (160, 50), (128, 45), (96, 40))
 BUDGET = 2_800_000  # bytes of all thumbnails; base64 makes it a third more
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownPage:
     """A page in a row: `mark` is right, wrong or a role; `note` stands below it."""
 
     page_id: str
@@ -44,7 +38,7 @@ class Case:
     kind: str
     text: str
     detail: str
-    rows: list[tuple[str, list[Shown]]]
+    rows: list[tuple[str, list[ShownPage]]]
 
 
 @dataclass(frozen=True)
@@ -62,46 +56,61 @@ def cases(inputs: Inputs) -> list[Case]:
     queries = inputs.queries
     if queries.empty:
         return []
-    depth = inputs.params.reranker.compared_depth
-    first, second = inputs.ranked("reranker/embedder"), inputs.ranked("reranker/tuned")
-    runs = {
-        "base": inputs.ranked("embedder/base"),
-        "tuned": inputs.ranked("embedder/tuned"),
-        "reranked": at_depth(first, second, depth),
-    }
-    pairs = [("base", "tuned", "tuning gains", "tuning loses")]
-    if "reranked.rank" in queries:
-        pairs.append(("tuned", "reranked", "reranking gains", "reranking loses"))
-    right = inputs.corpus.positives("eval")
+    runs = dict(zip(STEPS, _runs(inputs), strict=True))
+    positives = inputs.corpus.positives("eval")
     result = []
-    for before, after, gains, losses in pairs:
+    for step, (before, after) in CHANGES.items():
+        if f"{after}.rank" not in queries:
+            continue
         rows = changes(queries, before, after)
-        for kind, part in (
-            (gains, rows[rows["difference"] > 0].head(SHOWN)),
-            (losses, rows[rows["difference"] < 0].iloc[::-1].head(SHOWN)),
-        ):
+        won = rows[rows["difference"] > 0].head(QUERIES)
+        lost = rows[rows["difference"] < 0].iloc[::-1].head(QUERIES)
+        for kind, part in ((f"{step} gains", won), (f"{step} loses", lost)):
             result += [
-                _case(kind, str(query), queries.loc[query], right[str(query)], runs)
-                for query in part.index
+                _case(kind, queries.loc[query_id], positives[str(query_id)], runs)
+                for query_id in part.index
             ]
     return result
 
 
+def _runs(inputs: Inputs) -> list[dict[str, list[str]]]:
+    """The runs of STEPS."""
+    depth = inputs.params.reranker.compared_depth
+    first_stage, reranked = inputs.run("reranker/embedder"), inputs.run("reranker/tuned")
+    return [
+        inputs.run("embedder/base"),
+        inputs.run("embedder/tuned"),
+        at_depth(first_stage, reranked, depth),
+    ]
+
+
 def absent(inputs: Inputs, cases: list[Case]) -> list[str]:
     """What is not among the cases because no query is of that kind, in sentences."""
-    kinds = list(ABSENT)[: 4 if "reranked.rank" in inputs.queries else 2]
-    return [ABSENT[kind] for kind in kinds if kind not in {case.kind for case in cases}]
+    kinds = {case.kind for case in cases}
+    return [
+        f"{step.capitalize()} moved no right page {direction}."
+        for step, (_, after) in CHANGES.items()
+        if f"{after}.rank" in inputs.queries
+        for verb, direction in (("gains", "up"), ("loses", "down"))
+        if f"{step} {verb}" not in kinds
+    ]
 
 
 def at_depth(
-    first: Mapping[str, list[str]], second: Mapping[str, list[str]], depth: int
+    first_stage: Mapping[str, list[str]], reranked: Mapping[str, list[str]], depth: int
 ) -> dict[str, list[str]]:
-    """What reranking only the first stage's `depth` first pages gives, from a deeper reranking."""
+    """The run that reranks only the first `depth` pages, from the runs before and after.
+
+    Args:
+        first_stage: query_id -> page_ids, the best first. A query may be missing.
+        reranked: The same after a reranking at least as deep.
+        depth: Number of pages to rerank.
+    """
     result = {}
-    for query, pages in second.items():
-        known = first.get(query, pages)
-        inside = set(known[:depth])
-        result[query] = [page for page in pages if page in inside] + known[depth:]
+    for query_id, pages in reranked.items():
+        before = first_stage.get(query_id, pages)
+        inside = set(before[:depth])
+        result[query_id] = [page for page in pages if page in inside] + before[depth:]
     return result
 
 
@@ -121,78 +130,61 @@ def changes(queries: pd.DataFrame, before: str, after: str) -> pd.DataFrame:
 
 def _case(
     kind: str,
-    query: str,
-    row: pd.Series,
-    right: Mapping[str, int],
+    query: pd.Series,
+    positives: Mapping[str, int],
     runs: Mapping[str, Mapping[str, list[str]]],
 ) -> Case:
+    """A query with its right pages, the first pages of every system, and its ranks and gains."""
     ranks = []
-    rows = [("right", [Shown(page, "right", "") for page in list(right)[:2]])]
-    for system in SYSTEMS:
-        pages = runs[system].get(query, [])[:BEST]
-        if not pages:
+    rows = [("right", [ShownPage(page_id, "right", "") for page_id in list(positives)[:2]])]
+    for system, run in runs.items():
+        page_ids = run.get(str(query.name), [])[:PAGES]
+        if not page_ids:
             continue
-        rank = int(row[f"{system}.rank"])
-        ranks.append(f"{system} {rank or 'none'}")
-        rows.append(
-            (
-                system,
-                [
-                    Shown(page, "right" if page in right else "wrong", str(place))
-                    for place, page in enumerate(pages, 1)
-                ],
-            )
-        )
-    difference = row["tuned.ndcg@10"] - row["base.ndcg@10"]
-    detail = f"Rank of the right page: {', '.join(ranks)}. Tuning: {change(difference)} NDCG@10"
-    if "reranked.ndcg@10" in row:
-        detail += f", reranking: {change(row['reranked.ndcg@10'] - row['tuned.ndcg@10'])}"
-    return Case(kind, str(row["text"]), detail + ".", rows)
+        ranks.append(f"{system} {int(query[f'{system}.rank']) or 'none'}")
+        marks = ["right" if page_id in positives else "wrong" for page_id in page_ids]
+        places = map(str, range(1, len(page_ids) + 1))
+        rows.append((system, list(map(ShownPage, page_ids, marks, places))))
+    won = query["tuned.ndcg@10"] - query["base.ndcg@10"]
+    detail = f"Rank of the right page: {', '.join(ranks)}. Tuning: {change(won)} NDCG@10"
+    if "reranked.ndcg@10" in query:
+        detail += f", reranking: {change(query['reranked.ndcg@10'] - query['tuned.ndcg@10'])}"
+    return Case(kind, str(query["text"]), f"{detail}.", rows)
 
 
 def contact_sheet(inputs: Inputs) -> list[Case]:
     """The audit's sampled train queries with their positives, kept and dropped pages."""
-    sheet = inputs.sheet
+    sheet = inputs.audit_sheet
     if sheet.empty:
         return []
-    texts = dict(zip(inputs.corpus.queries["query_id"], inputs.corpus.queries["text"], strict=True))
+    texts = inputs.corpus.queries.set_index("query_id")["text"]
     result = []
-    for query, part in sheet.groupby("query_id", sort=False):
+    for query_id, part in sheet.groupby("query_id", sort=False):
         rows = []
         for role in ("positive", "kept", "dropped"):
-            pages = [
-                Shown(
-                    str(row["page_id"]),
-                    role,
-                    _note(row, role),
-                )
-                for row in part[part["role"] == role].to_dict("records")
-            ]
+            pages = []
+            for row in part[part["role"] == role].to_dict("records"):
+                rule = f" {str(row['rule']).replace('_', ' ')}" if role == "dropped" else ""
+                pages.append(ShownPage(str(row["page_id"]), role, f"{row['score']:.3f}{rule}"))
             if pages:
                 rows.append((role, pages))
-        result.append(Case("sheet", str(texts[query]), "", rows))
+        result.append(Case("sheet", str(texts[query_id]), "", rows))
     return result
 
 
-def _note(row: Mapping[Any, Any], role: str) -> str:
-    """Score of a page in the sheet, and the rule that dropped it."""
-    said = f"{row['score']:.3f}"
-    return f"{said} {str(row['rule']).replace('_', ' ')}" if role == "dropped" else said
-
-
-def page_ids(every: Iterable[Case]) -> list[str]:
+def page_ids(cases: Iterable[Case]) -> list[str]:
     """All pages that are shown, each once, in the order in which they appear."""
     return list(
-        dict.fromkeys(shown.page_id for case in every for _, pages in case.rows for shown in pages)
+        dict.fromkeys(page.page_id for case in cases for _, pages in case.rows for page in pages)
     )
 
 
-def thumbnails(corpus: Corpus, wanted: list[str]) -> dict[str, Thumbnail]:
-    """Every wanted page that the corpus has, as large as BUDGET allows.
+def thumbnails(corpus: Corpus, page_ids: list[str]) -> dict[str, Thumbnail]:
+    """A thumbnail of each page that the corpus has, as large as BUDGET allows.
 
-    The size is settled on a sample of pages, so that each page is decoded at most twice.
+    The size is chosen on a sample of pages, so that each page is decoded at most twice.
     """
-    rows = {page: corpus.page_row[page] for page in wanted if page in corpus.page_row}
+    rows = {page_id: corpus.page_row[page_id] for page_id in page_ids if page_id in corpus.page_row}
     if not rows:
         return {}
     sample = list(rows.values())[:: max(1, len(rows) // 20)]
@@ -201,27 +193,27 @@ def thumbnails(corpus: Corpus, wanted: list[str]) -> dict[str, Thumbnail]:
         mean = sum(len(_encode(image, side, quality)[0]) for image in images) / len(images)
         if mean * len(rows) <= BUDGET:
             break
-    return {page: _thumbnail(corpus, row, side, quality) for page, row in rows.items()}
+    return {page_id: _thumbnail(corpus, row, side, quality) for page_id, row in rows.items()}
 
 
 def _thumbnail(corpus: Corpus, row: int, side: int, quality: int) -> Thumbnail:
     image = corpus.image(row)
     data, kind = _encode(image, side, quality)
-    about = corpus.pages.iloc[row]
-    document = about["document_id"] if isinstance(about["document_id"], str) else "page"
-    number = f", page {int(about['page_number'])}" if pd.notna(about["page_number"]) else ""
+    page = corpus.pages.iloc[row]
+    document = page["document_id"] if isinstance(page["document_id"], str) else "page"
+    number = f", page {int(page['page_number'])}" if pd.notna(page["page_number"]) else ""
     uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return Thumbnail(uri, image.width, image.height, f"{document}{number} ({about['page_id']})")
+    return Thumbnail(uri, image.width, image.height, f"{document}{number} ({page['page_id']})")
 
 
 def _encode(image: Image.Image, side: int, quality: int) -> tuple[bytes, str]:
     """A small JPEG, or a PNG of 32 colours where that is smaller: drawn pages have few."""
     small = image.copy()
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    photo, drawn = io.BytesIO(), io.BytesIO()
+    photo, drawing = io.BytesIO(), io.BytesIO()
     small.save(photo, "JPEG", quality=quality, optimize=True)
     palette = small.quantize(32, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    palette.save(drawn, "PNG", optimize=True)
-    if drawn.tell() <= photo.tell():
-        return drawn.getvalue(), "png"
+    palette.save(drawing, "PNG", optimize=True)
+    if drawing.tell() <= photo.tell():
+        return drawing.getvalue(), "png"
     return photo.getvalue(), "jpeg"

@@ -1,7 +1,7 @@
 """What the report reads: every file of the run, opened where it is first needed.
 
-Some are there only for some sources and settings, so a table that is missing is an empty one and
-missing metrics an empty dictionary; what then cannot be said, the report says in a sentence.
+Some files are there only for some sources and settings. A table that is missing is an empty one,
+missing metrics are an empty dictionary. The report says in a sentence what is missing.
 """
 
 import csv
@@ -13,153 +13,159 @@ from typing import Any
 
 import pandas as pd
 
+from pagefinder import layout
 from pagefinder.data.corpus import Corpus
 from pagefinder.params import Params
+from pagefinder.systems import RERANKED, TUNED
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """A run: its params and the folders and files that its stages wrote."""
+    """A run: its params, and what its stages wrote below `root`."""
 
     params: Params
-    corpus: Corpus
-    metrics: Path
-    plots: Path
-    runs: Path
-    per_query: Path
-    audit: Path
-    quarantine: Path
-    provenance: Path
-    lock: Path
+    root: Path
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """Pages, queries and qrels."""
+        return Corpus(self.root / layout.CORPUS)
 
     @cached_property
     def embedder(self) -> dict[str, Any]:
         """metrics/embedder.json."""
-        return _json(self.metrics / "embedder.json")
+        return self._metrics("embedder")
 
     @cached_property
     def dimensions(self) -> dict[str, Any]:
         """metrics/dimensions.json."""
-        return _json(self.metrics / "dimensions.json")
+        return self._metrics("dimensions")
 
     @cached_property
     def reranker(self) -> dict[str, Any]:
         """metrics/reranker.json."""
-        return _json(self.metrics / "reranker.json")
+        return self._metrics("reranker")
 
     @cached_property
     def mining(self) -> dict[str, Any]:
         """metrics/mining.json."""
-        return _json(self.metrics / "mining.json")
+        return self._metrics("mining")
 
     @cached_property
     def seeds(self) -> dict[str, Any]:
         """metrics/seeds.json: figures by seed, from benchmarks/seeds.py."""
-        return _json(self.metrics / "seeds.json")
+        return self._metrics("seeds")
 
     @cached_property
-    def counts(self) -> dict[str, Any]:
+    def corpus_counts(self) -> dict[str, Any]:
         """metrics/corpus.json."""
-        return _json(self.metrics / "corpus.json")
+        return self._metrics("corpus")
 
     @cached_property
-    def source(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """The source's provenance.json."""
-        return _json(self.provenance)
+        return _json(self.root / layout.SOURCE / "provenance.json")
 
     @cached_property
-    def grid(self) -> pd.DataFrame:
+    def requirements_lock(self) -> str:
+        """The text of requirements.lock; empty where there is none."""
+        path = self.root / "requirements.lock"
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+    @cached_property
+    def dimension_grid(self) -> pd.DataFrame:
         """dimension, model, precision, ndcg@10, recall@10, bytes_per_page, pareto."""
-        return _table(self.plots / "dimensions.csv")
+        return _table(self.root / layout.PLOTS / "dimensions.csv")
 
     @cached_property
-    def budgets(self) -> pd.DataFrame:
+    def pixel_budgets(self) -> pd.DataFrame:
         """max_pixels, tokens_per_page, ndcg@10, recall@10 of the tuned model."""
-        return _table(self.plots / "pixels.csv")
+        return _table(self.root / layout.PLOTS / "pixels.csv")
 
     @cached_property
-    def depth(self) -> pd.DataFrame:
+    def depth_curve(self) -> pd.DataFrame:
         """depth, model, ndcg@10."""
-        return _table(self.plots / "depth.csv")
+        return _table(self.root / layout.PLOTS / "depth.csv")
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
         """before, after, metric, queries, documents, difference, low, high, p_value."""
-        return _table(self.per_query / "embedder_comparisons.csv")
+        return _table(self.root / layout.PER_QUERY / "embedder_comparisons.csv")
 
-    def claim(self, before: str, after: str) -> dict[str, float]:
-        """What `after` adds to `before` in NDCG@10: difference, low, high, p_value.
+    def gain(self, before: str, after: str) -> dict[str, float]:
+        """What `after` adds to `before`: ndcg@10, low, high, p_value.
 
         Without the last three where documents are too few, {} where the two were not compared.
         """
-        rows = self.comparisons
-        if rows.empty:
+        if self.comparisons.empty:
             return {}
-        wanted = {"before": before, "after": after, "metric": "ndcg@10"}
-        rows = rows[(rows[list(wanted)] == pd.Series(wanted)).all(axis=1)]
-        found = rows[["difference", "low", "high", "p_value"]].dropna(axis=1)
-        return {} if found.empty else {str(k): float(v) for k, v in found.iloc[0].items()}
+        rows = self.comparisons.query("before == @before and after == @after")
+        rows = rows[rows["metric"] == "ndcg@10"].rename(columns={"difference": "ndcg@10"})
+        gains = rows[["ndcg@10", "low", "high", "p_value"]].dropna(axis=1).to_dict("records")
+        return {str(name): float(value) for name, value in gains[0].items()} if gains else {}
 
     @cached_property
-    def sizes(self) -> pd.DataFrame:
+    def model_sizes(self) -> pd.DataFrame:
         """model, parameters, ndcg@10 of base, tuned and the compared models."""
-        return _table(self.per_query / "embedder_models.csv")
+        return _table(self.root / layout.PER_QUERY / "embedder_models.csv")
 
     @cached_property
     def slices(self) -> pd.DataFrame:
         """by, value, queries, base, tuned, difference, low, high, p_value, documents."""
-        return _table(self.per_query / "embedder_slices.csv")
+        return _table(self.root / layout.PER_QUERY / "embedder_slices.csv")
 
     @cached_property
     def queries(self) -> pd.DataFrame:
         """One row per eval query (index query_id): text, document_id, SYSTEM.METRIC, reranked.*."""
-        table = _table(self.per_query / "embedder.parquet")
+        table = _table(self.root / layout.PER_QUERY / "embedder.parquet")
         if table.empty:
             return table
         table = table.set_index("query_id")
-        reranked = _table(self.per_query / "reranker.parquet")
+        reranked = _table(self.root / layout.PER_QUERY / "reranker.parquet")
         if not reranked.empty:
             reranked = reranked.set_index("query_id")
             for metric in ("ndcg@10", "rank"):
-                table[f"reranked.{metric}"] = reranked[f"tuned_{metric}"]
+                table[f"{RERANKED}.{metric}"] = reranked[f"{TUNED}_{metric}"]
         return table
 
     @cached_property
-    def sheet(self) -> pd.DataFrame:
+    def audit_sheet(self) -> pd.DataFrame:
         """Sampled train queries with their positive, kept and dropped pages."""
-        return _table(self.audit / "mining" / "sheet.parquet")
+        return _table(self.root / layout.AUDIT / "mining" / "sheet.parquet")
 
     @cached_property
-    def scores(self) -> pd.DataFrame:
+    def mined_scores(self) -> pd.DataFrame:
         """group, score, pairs: the mined pairs by cosine."""
-        return _table(self.audit / "mining" / "histogram.csv")
+        return _table(self.root / layout.AUDIT / "mining" / "histogram.csv")
 
     @cached_property
-    def ranks(self) -> pd.DataFrame:
+    def candidate_ranks(self) -> pd.DataFrame:
         """split, pages, rank, queries, share: where the tuned embedder puts the right page."""
-        return _table(self.audit / "candidates" / "histogram.csv")
+        return _table(self.root / layout.AUDIT / "candidates" / "histogram.csv")
 
     @cached_property
     def quarantined(self) -> pd.DataFrame:
         """Rows left out, with a reason each."""
-        return _table(self.quarantine)
+        return _table(self.root / layout.QUARANTINE)
 
-    def curves(self, model: str) -> pd.DataFrame:
+    def training_curves(self, model: str) -> pd.DataFrame:
         """step, metric, value of a training: `embedder` or `reranker`."""
-        return _table(self.plots / f"{model}_training.csv")
+        return _table(self.root / layout.PLOTS / f"{model}_training.csv")
 
-    def ranked(self, run: str) -> dict[str, list[str]]:
-        """query_id -> its pages in runs/RUN.trec, best first; empty where there is no such run."""
-        path = self.runs / f"{run}.trec"
+    def run(self, name: str) -> dict[str, list[str]]:
+        """query_id -> page_ids of data/runs/NAME.trec, best first; empty where there is none."""
+        path = self.root / layout.RUNS / f"{name}.trec"
         if not path.is_file():
             return {}
-        names = ["query", "q0", "page", "rank", "score", "run"]
-        words = {"query": str, "page": str}
+        columns = ["query_id", "q0", "page_id", "rank", "score", "run"]
+        ids = {"query_id": str, "page_id": str}
         rows = pd.read_csv(
-            path, sep=" ", names=names, dtype=words, keep_default_na=False, quoting=csv.QUOTE_NONE
-        )
-        rows = rows.sort_values(["query", "rank"])
-        return {str(query): pages.tolist() for query, pages in rows.groupby("query")["page"]}
+            path, sep=" ", names=columns, dtype=ids, keep_default_na=False, quoting=csv.QUOTE_NONE
+        ).sort_values(["query_id", "rank"])
+        return {str(query): pages.tolist() for query, pages in rows.groupby("query_id")["page_id"]}
+
+    def _metrics(self, name: str) -> dict[str, Any]:
+        return _json(self.root / layout.METRICS / f"{name}.json")
 
 
 def _json(path: Path) -> dict[str, Any]:

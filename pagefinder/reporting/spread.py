@@ -4,9 +4,9 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from pagefinder.reporting.format import change, interval, score
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.sections import Section, Table
-from pagefinder.reporting.words import change, interval, score
 
 # Figures of one run, in the order of the table.
 NAMES = {

@@ -15,8 +15,11 @@ import report_inputs
 from report_inputs import ROOT, settings
 
 from pagefinder import params as params_module
-from pagefinder.reporting import gallery, learning, provenance, rivals, spread, words
-from pagefinder.reporting.sections import Section
+from pagefinder.reporting import gallery, spread
+from pagefinder.reporting.format import change, flat, interval, metric_label, score, verdict
+from pagefinder.reporting.inputs import Inputs
+from pagefinder.reporting.plots import cost as cost_plots
+from pagefinder.reporting.sections import Section, negatives, provenance, rivals
 from stages import report
 
 
@@ -121,7 +124,7 @@ def test_what_no_query_shows_is_said(full) -> None:
     cases = [gallery.Case("tuning gains", "q", "", [])]
     inputs = SimpleNamespace(queries=pd.DataFrame({"tuned.rank": [1]}))
     assert gallery.absent(inputs, cases) == ["Tuning moved no right page down."]
-    inputs = SimpleNamespace(queries=pd.DataFrame({"reranked.rank": [1]}))
+    inputs = SimpleNamespace(queries=pd.DataFrame({"tuned.rank": [1], "reranked.rank": [1]}))
     assert len(gallery.absent(inputs, cases)) == 3
 
 
@@ -261,26 +264,26 @@ def test_published_scores_stand_only_beside_their_own_data(tmp_path) -> None:
     hub["source"], hub["hub"]["path"] = "hub", published["dataset"]
     hub["hub"]["revision"] = "main"
     root = report_inputs.write(tmp_path)
-    inputs = report.inputs(params_module.parse(content), root)
-    section = rivals.rivals(inputs)
+    inputs = Inputs(params_module.parse(content), root)
+    section = rivals.section(inputs)
     assert any("vdr-2b-multi-v1" in row for table in section.tables for row in table.rows)
     assert any(published["source"] in said for said in section.answer)
     (drawn,) = [plot.svg for plot in section.plots if plot.name == "sizes"]
     assert "vdr-2b-multi-v1 (published)" in drawn
     assert "tuned" in drawn
-    measured = rivals.rivals(report.inputs(settings(), root))
+    measured = rivals.section(Inputs(settings(), root))
     assert not any("vdr-2b" in row[0] for table in measured.tables for row in table.rows)
 
 
 def test_models_are_drawn_by_their_size_where_there_are_several(tmp_path) -> None:
     root = report_inputs.write(tmp_path)
-    section = rivals.rivals(report.inputs(settings(), root))
+    section = rivals.section(Inputs(settings(), root))
     assert section.tables[0].rows[0] == ["tuned, 20 reranked", "–", "0.9260"]
     assert ["tuned", "3.0", "0.8260"] in section.tables[0].rows
     assert ["other-2B", "2,000.0", "0.7000"] in section.tables[0].rows
     assert "sizes" in [plot.name for plot in section.plots]
     report_inputs.write_sizes(root, base=3_000_000, tuned=3_000_000)
-    section = rivals.rivals(report.inputs(settings(), root))
+    section = rivals.section(Inputs(settings(), root))
     assert "sizes" not in [plot.name for plot in section.plots]
     assert any("has 3.0 million parameters; no model of another" in said for said in section.answer)
 
@@ -288,7 +291,7 @@ def test_models_are_drawn_by_their_size_where_there_are_several(tmp_path) -> Non
 def negatives_section(root: Path, **metrics: object) -> Section:
     path = root / "metrics/mining.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | metrics))
-    return learning.negatives(report.inputs(settings(), root))
+    return negatives.section(Inputs(settings(), root))
 
 
 def test_how_many_negatives_are_false_is_said_where_it_can_be_known(tmp_path) -> None:
@@ -323,17 +326,28 @@ def test_every_rule_that_dropped_a_negative_has_its_count(tmp_path) -> None:
 )
 def test_p_values_in_words(p: float, said: str) -> None:
     gain = {"low": -0.2, "high": -0.1, "p_value": p}
-    kind, sentence = words.verdict(gain, "Tuning")
+    kind, sentence = verdict(gain, "Tuning")
     assert kind == "worse"
     assert "Tuning hurts" in sentence
     assert said in sentence
 
 
 def test_numbers_in_words() -> None:
-    assert words.change(-0.01234) == "−0.0123"
-    assert words.score(float("nan")) == "–"
-    assert words.interval({"low": float("nan")}) == "too few documents"
-    assert words.flat({"a": {"b": 1, "c": {}}, "d": [2]}) == {"a.b": 1, "a.c": {}, "d": [2]}
+    assert change(-0.01234) == "−0.0123"
+    assert score(float("nan")) == "–"
+    assert interval({"low": float("nan")}) == "too few documents"
+    assert flat({"a": {"b": 1, "c": {}}, "d": [2]}) == {"a.b": 1, "a.c": {}, "d": [2]}
+
+
+def test_a_metric_or_precision_that_comes_later_has_a_label_and_a_marker() -> None:
+    metrics = ["ndcg@3", "mrr@10", "recall@5"]
+    assert [metric_label(metric) for metric in metrics] == ["NDCG@3", "MRR@10", "recall@5"]
+    names = ["float32", "int8", "int4", "int4_rescored", "binary", "binary_rescored"]
+    rows = [(48, "tuned", name, 0.5, 192 // number, 1) for number, name in enumerate(names, 1)]
+    columns = ["dimension", "model", "precision", "ndcg@10", "bytes_per_page", "pareto"]
+    drawing = cost_plots.pareto(pd.DataFrame(rows, columns=columns), 48).svg
+    assert "int4, rescored" in drawing
+    assert "binary, rescored" in drawing
 
 
 def test_changed_params_are_named_with_both_values(tmp_path, monkeypatch) -> None:
@@ -350,8 +364,8 @@ def test_changed_params_are_named_with_both_values(tmp_path, monkeypatch) -> Non
 
 def test_the_committed_params_know_every_knob() -> None:
     """A new knob needs `make readme`, or every report calls it a difference."""
-    ours = words.flat(params_module.read(ROOT / "params.yaml"))
-    assert list(words.flat(json.loads(provenance.DEFAULTS.read_text()))) == list(ours)
+    ours = flat(params_module.read(ROOT / "params.yaml"))
+    assert list(flat(json.loads(provenance.DEFAULTS.read_text()))) == list(ours)
 
 
 def seed_figures(root: Path, *, move: float = 0.0) -> dict:
@@ -364,8 +378,8 @@ def seed_figures(root: Path, *, move: float = 0.0) -> dict:
 
 def spread_section(root: Path, seeds: dict) -> Section:
     (root / "metrics/seeds.json").write_text(json.dumps(seeds))
-    section = Section("tuning", "?")
-    spread.show(section, report.inputs(settings(), root))
+    section = Section("tuning", "Tuning", "?")
+    spread.show(section, Inputs(settings(), root))
     return section
 
 
@@ -373,7 +387,7 @@ def test_the_spread_over_seeds_stands_only_beside_a_run_that_is_among_them(tmp_p
     report_inputs.write(tmp_path)
     seeds = {"13": seed_figures(tmp_path), "14": seed_figures(tmp_path, move=0.02)}
     shown = spread_section(tmp_path, seeds)
-    gains = [words.change(at["gain"]["value"]) for at in seeds.values()]
+    gains = [change(at["gain"]["value"]) for at in seeds.values()]
     assert f"anew, the gain runs from {gains[0]} to {gains[1]}." in shown.answer[0]
     assert [row[0] for row in shown.tables[0].rows] == ["13", "14", "mean", "deviation"]
     for other in ({}, {"13": seeds["13"]}, seeds | {"13": seed_figures(tmp_path, move=0.01)}):

@@ -18,9 +18,10 @@ from sources import page, with_params
 from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.layout import CORPUS, SOURCE
-from pagefinder.reporting.provenance import what_ran
+from pagefinder.reporting.inputs import Inputs
+from pagefinder.reporting.sections import provenance
 from pagefinder.sources import hub, hub_splits, storing, table, writing
-from stages import download, prepare, report
+from stages import download, prepare
 
 datasets.disable_progress_bars()
 
@@ -297,10 +298,10 @@ def test_no_further_copy_of_the_pages_is_kept(tmp_path, monkeypatch):
 
 def test_report_names_the_commit(tmp_path):
     root = report_inputs.write(tmp_path)
-    provenance = {"source": "hub", "commit": "c0ffee"}
-    (root / SOURCE / storing.PROVENANCE).write_text(json.dumps(provenance))
-    inputs = report.inputs(with_params("hub", {"path": "who/what"}), root)
-    said = " ".join(what_ran(inputs).answer)
+    content = {"source": "hub", "commit": "c0ffee"}
+    (root / SOURCE / storing.PROVENANCE).write_text(json.dumps(content))
+    inputs = Inputs(with_params("hub", {"path": "who/what"}), root)
+    said = " ".join(provenance.section(inputs).answer)
     assert "source hub (who/what at commit c0ffee)" in said
 
 

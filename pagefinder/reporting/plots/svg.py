@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 # Okabe and Ito's colours, told apart by colour-blind readers, on white and on black; a marker and a
 # dash pattern say the same once more.
@@ -21,6 +23,9 @@ SKY, PINK, GREY = "#56b4e9", "#cc79a7", "#8a8f98"
 INK, LINES = "#1f2328", "#d0d7df"
 PAPER = "#fefefe"
 PAGE_COLOURS = {INK: "ink", LINES: "line", BLUE: "blue", GREEN: "green", RED: "red", GREY: "grey"}
+# Colours and markers of points, and colours and hatches of bars beside each other, by position.
+POINTS = ((BLUE, "o"), (GREEN, "s"), (ORANGE, "^"), (PINK, "v"), (SKY, "D"))
+BARS = ((ORANGE, "//"), (BLUE, ""), (GREEN, ".."))
 
 NDCG = "NDCG@10 (0 to 1)"
 
@@ -66,46 +71,72 @@ class Plot:
     png: bytes
 
 
-def axes(
-    title: str, x: str, y: str, width: float = 5.0, height: float = 3.5
-) -> tuple[Figure, Axes]:
-    """An empty plot, inches wide and high, with its title and the names of its axes."""
+def new_plot(title: str, x: str, y: str, height: float = 3.5) -> tuple[Figure, Axes]:
+    """An empty plot, 5 inches wide, with its title and the names of its axes."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height))
-        plot: Axes = figure.add_subplot()
-        plot.set_title(title)
-        plot.set_xlabel(x)
-        plot.set_ylabel(y)
-    return figure, plot
+        figure = Figure(figsize=(5.0, height))
+        axes: Axes = figure.add_subplot()
+        axes.set_title(title)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+    return figure, axes
 
 
-def legend(plot: Axes, columns: int = 2, **settings: Any) -> None:  # noqa: ANN401  # matplotlib's
+def add_legend(axes: Axes, columns: int = 2, **settings: Any) -> None:  # noqa: ANN401  # matplotlib's
     """Name the series below the plot, where they cover nothing."""
     with matplotlib.rc_context(STYLE):
-        plot.figure.legend(
-            *plot.get_legend_handles_labels(), loc="outside lower center", ncols=columns, **settings
+        axes.figure.legend(
+            *axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, **settings
         )
 
 
-def plain_ticks(plot: Axes, values: Sequence[float]) -> None:
-    """Mark a logarithmic x axis at these values, written out."""
-    plot.set_xscale("log", base=2)
-    plot.set_xticks(values, [f"{value:,.3g}" if value < 1000 else f"{value:,}" for value in values])
-    plot.minorticks_off()
+def set_log_ticks(axes: Axes, values: Sequence[float]) -> None:
+    """Make the x axis logarithmic and mark it at these values, written out."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(values, [f"{value:,.3g}" if value < 1000 else f"{value:,}" for value in values])
+    axes.minorticks_off()
 
 
-def finish(figure: Figure, name: str) -> Plot:
-    """Write the figure to bytes that depend on what it shows alone."""
+def add_bars(
+    axes: Axes, x: ArrayLike, heights: ArrayLike, *, number: int, width: float, label: str
+) -> None:
+    """Draw one of several series of bars beside each other, in the colour and hatch of its number.
+
+    Args:
+        axes: Of the plot.
+        x: Centre of each bar.
+        heights: Of the bars.
+        number: Place of the series among the others, from 0.
+        width: Of a bar.
+        label: Of the series in the legend.
+    """
+    colour, hatch = BARS[number]
+    axes.bar(
+        np.asarray(x),
+        np.asarray(heights),
+        width,
+        color=colour,
+        hatch=hatch,
+        edgecolor=INK,
+        linewidth=0.4,
+        label=label,
+    )
+
+
+def render(figure: Figure, name: str) -> Plot:
+    """The figure as bytes that depend on nothing but what it shows."""
     title = figure.axes[0].get_title("left")
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
         # Lay out once: every savefig would do so again, and draw twice.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        drawn, png = io.StringIO(), io.BytesIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None}, facecolor=PAPER)
-        figure.savefig(png, format="png", dpi=144, metadata={"Software": None}, facecolor="white")
-    svg = drawn.getvalue()
-    return Plot(name, title, _inline(svg, title), svg, png.getvalue())
+        svg_file, png_file = io.StringIO(), io.BytesIO()
+        figure.savefig(svg_file, format="svg", metadata={"Date": None}, facecolor=PAPER)
+        figure.savefig(
+            png_file, format="png", dpi=144, metadata={"Software": None}, facecolor="white"
+        )
+    svg = svg_file.getvalue()
+    return Plot(name, title, _inline(svg, title), svg, png_file.getvalue())
 
 
 def _inline(svg: str, title: str) -> str:
@@ -115,7 +146,7 @@ def _inline(svg: str, title: str) -> str:
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href", "href")
-    svg = re.sub(r"font(-family)?: ([^;\"]*?)'?DejaVu Sans'?[^;\"]*", _font, svg)
+    svg = re.sub(r"font(-family)?: ([^;\"]*?)'?DejaVu Sans'?[^;\"]*", _page_font, svg)
     svg = svg.replace(PAPER, "none")
     for colour, name in PAGE_COLOURS.items():
         svg = svg.replace(colour, f"var(--{name})")
@@ -130,8 +161,8 @@ def _inline(svg: str, title: str) -> str:
     ).strip()
 
 
-def _font(found: re.Match[str]) -> str:
-    """Keep size and weight, leave the family to the page."""
-    if found[1]:
+def _page_font(match: re.Match[str]) -> str:
+    """The page's font family in the size and weight of the match."""
+    if match[1]:
         return "font-family: inherit"
-    return f"font: {found[2].strip()} var(--font)"
+    return f"font: {match[2].strip()} var(--font)"

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them, and what an interval means in a sentence."""
+"""Numbers and names as a reader wants them, and what an interval means in a sentence."""
 
 import math
 from collections.abc import Mapping
@@ -22,14 +22,26 @@ def count(value: float) -> str:
     return f"{round(value):,}"
 
 
-def interval(gain: Mapping[str, Any]) -> str:
+def interval(gain: Mapping[Any, Any]) -> str:
     """The 95% interval of a gain, or why there is none."""
     if "low" not in gain or math.isnan(gain["low"]):
         return "too few documents"
     return f"{change(gain['low'], 3)} to {change(gain['high'], 3)}"
 
 
-def p_value(gain: Mapping[str, Any]) -> str:
+def gained(gain: Mapping[str, Any]) -> str:
+    """A gain in NDCG@10 with its interval and p-value, where it has them."""
+    return f"{change(gain['ndcg@10'])}{bracketed(gain)}"
+
+
+def bracketed(gain: Mapping[Any, Any]) -> str:
+    """Interval and p-value of a gain in brackets after a space; nothing where it has none."""
+    if "low" not in gain:
+        return ""
+    return f" (95% interval {interval(gain)}, p = {p_value(gain)})"
+
+
+def p_value(gain: Mapping[Any, Any]) -> str:
     """A p-value with one or two digits that count."""
     value = gain.get("p_value", math.nan)
     if math.isnan(value):
@@ -60,6 +72,16 @@ def _odds(p: float) -> str:
     times = max(1, round(p * base))
     often = "once" if times == 1 else f"{times} times"
     return f"if it changed nothing, a gap this large would come up by chance {often} in {base:,}"
+
+
+def metric_label(metric: str) -> str:
+    """A metric's name as a reader writes it: ndcg@10 as NDCG@10, but recall is a word."""
+    return metric if metric.startswith("recall") else metric.upper()
+
+
+def precision_label(precision: str) -> str:
+    """A precision's name as a reader writes it: binary_rescored as "binary, rescored"."""
+    return precision.replace("_", ", ")
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,37 +10,39 @@ from typing import Any
 import pandas as pd
 
 from pagefinder.params import Params
+from pagefinder.reporting.format import count, flat
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.sections import Section, Table
-from pagefinder.reporting.words import count, flat
 
 DEFAULTS = Path(__file__).parent / "defaults.json"
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "datasets", "dvc")
 
 
-def what_ran(inputs: Inputs) -> Section:
-    """What ran."""
-    section = Section("ran", "What ran?")
-    source = inputs.source.get("source", inputs.params.data.source)
-    commit = inputs.source.get("commit")
+def section(inputs: Inputs) -> Section:
+    """Source, corpus, models, settings, changed params and versions of the run."""
+    section = Section("ran", "What ran", "What ran?")
+    source = inputs.provenance.get("source", inputs.params.data.source)
+    commit = inputs.provenance.get("commit")
     at = f" ({inputs.params.data.hub.path} at commit {commit})" if commit else ""
     section.answer.append(
         f"Profile {inputs.params.profile}, seed {inputs.params.seed}, source {source}{at}."
     )
     section.tables.append(_splits(inputs))
-    counts = {name: n for name, n in flat(inputs.counts).items() if n != {}}
-    if counts:
-        rows = [
-            [name.replace("_", " ").replace(".", " · "), _number(n)] for name, n in counts.items()
-        ]
-        section.more.append(Table("Counts of the corpus", ["", ""], rows))
+    rows = [
+        [name.replace("_", " ").replace(".", " · "), _number(value)]
+        for name, value in flat(inputs.corpus_counts).items()
+        if value != {}
+    ]
+    if rows:
+        section.folded.append(Table("Counts of the corpus", ["", ""], rows, words=True))
     _quarantine(section, inputs.quarantined)
     _settings(section, inputs)
-    _versions(section, inputs.lock)
+    _versions(section, inputs.requirements_lock)
     return section
 
 
 def _splits(inputs: Inputs) -> Table:
+    """Documents, pages and queries by split."""
     corpus = inputs.corpus
     rows = []
     for split in ("train", "dev", "eval"):
@@ -53,6 +55,7 @@ def _splits(inputs: Inputs) -> Table:
 
 
 def _quarantine(section: Section, rows: pd.DataFrame) -> None:
+    """Add the number of rows that the source had and the corpus has not, by reason."""
     if rows.empty:
         section.answer.append("No row of the source had to be left out.")
         return
@@ -64,10 +67,11 @@ def _quarantine(section: Section, rows: pd.DataFrame) -> None:
 
 
 def _settings(section: Section, inputs: Inputs) -> None:
+    """Add the models, what they run on, and the params that are not the committed ones."""
     compute, pixels = inputs.params.compute, inputs.params.pixels
     pages = inputs.corpus.pages
     tokens = pages["width"] * pages["height"] // pixels.multiple**2
-    said = {
+    settings = {
         "embedder": inputs.params.base.model,
         "reranker": inputs.params.reranker.model,
         "device": compute.device,
@@ -78,15 +82,16 @@ def _settings(section: Section, inputs: Inputs) -> None:
         "visual tokens per page": _range(tokens),
         "pixels per page, at most": count(pixels.max),
     }
-    rows = [[name, str(value)] for name, value in said.items()]
-    section.tables.append(Table("Models and hardware, as set", ["", ""], rows))
+    rows = [[name, str(value)] for name, value in settings.items()]
+    section.tables.append(Table("Models and hardware, as set", ["", ""], rows, words=True))
     if "auto" in (compute.device, compute.precision, compute.scoring, compute.attention):
         section.answer.append("What `auto` came to is in the log of every stage with a model.")
     changed = differences(inputs.params)
     if changed:
         header = ["param", "committed", "this run"]
         rows = [list(change) for change in changed]
-        section.tables.append(Table("Params that differ from the committed ones", header, rows))
+        caption = "Params that differ from the committed ones"
+        section.tables.append(Table(caption, header, rows, words=True))
     else:
         section.answer.append("All params are as committed.")
 
@@ -96,23 +101,21 @@ def differences(params: Params) -> list[tuple[str, str, str]]:
 
     A profile that is not among the committed ones is compared with the committed choice.
     """
-    committed = json.loads(DEFAULTS.read_text(encoding="utf-8"))
-    profiles, chosen = committed.pop("profiles"), committed["profile"]
-    models, compared = committed.pop("compare_models"), committed.pop("compare")
-    committed |= profiles.get(params.profile, profiles[chosen])
-    committed["compare"] = {name: models[name] for name in compared}
-    ours, theirs = flat(params.model_dump(mode="json")), flat(committed)
-    names = [*theirs, *(name for name in ours if name not in theirs)]
+    content = json.loads(DEFAULTS.read_text(encoding="utf-8"))
+    profiles, models, compared = (content.pop(k) for k in ("profiles", "compare_models", "compare"))
+    content |= profiles.get(params.profile, profiles[content["profile"]])
+    content["compare"] = {name: models[name] for name in compared}
+    committed, current = flat(content), flat(params.model_dump(mode="json"))
     return [
-        (name, _value(theirs.get(name)), _value(ours.get(name)))
-        for name in names
-        if _given(ours.get(name)) != _given(theirs.get(name))
+        (name, _json(committed.get(name)), _json(current.get(name)))
+        for name in committed | current
+        if _or_none(committed.get(name)) != _or_none(current.get(name))
     ]
 
 
-def _versions(section: Section, lock: Path) -> None:
-    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
-    pinned = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", text, flags=re.MULTILINE))
+def _versions(section: Section, requirements: str) -> None:
+    """Add Python and the main libraries: what is installed, and what requirements.lock pins."""
+    pinned = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", requirements, flags=re.MULTILINE))
     pinned = {name.lower().replace("_", "-"): version for name, version in pinned.items()}
     rows = [["python", platform.python_version(), "–"]]
     for name in LIBRARIES:
@@ -121,21 +124,23 @@ def _versions(section: Section, lock: Path) -> None:
         except metadata.PackageNotFoundError:
             installed = "not installed"
         rows.append([name, installed, pinned.get(name, "–")])
-    section.tables.append(Table("Versions", ["library", "installed", "requirements.lock"], rows))
+    header = ["library", "installed", "requirements.lock"]
+    section.tables.append(Table("Versions", header, rows, words=True))
 
 
 def _range(numbers: pd.Series) -> str:
+    """Lowest, highest and median; one number where all are equal."""
     if numbers.min() == numbers.max():
         return count(numbers.min())
     return f"{count(numbers.min())} to {count(numbers.max())}, median {count(numbers.median())}"
 
 
-def _given(value: Any) -> Any:  # noqa: ANN401  # a param of any type
-    """An optional key of a compared model may be left out or empty: that is the same."""
+def _or_none(value: Any) -> Any:  # noqa: ANN401  # a param of any type
+    """The value of a param; None where a compared model's optional key is left out or empty."""
     return None if value in ("", {}) else value
 
 
-def _value(value: Any) -> str:  # noqa: ANN401  # a param of any type
+def _json(value: Any) -> str:  # noqa: ANN401  # a param of any type
     return "–" if value is None or value == {} else json.dumps(value)
 
 

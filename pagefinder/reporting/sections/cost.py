@@ -1,0 +1,109 @@
+"""What each dimension, precision and pixel budget costs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from pagefinder.reporting.format import count, gained, precision_label, score
+from pagefinder.reporting.inputs import Inputs
+from pagefinder.reporting.plots import cost as plots
+from pagefinder.reporting.sections import Section, Table
+from pagefinder.systems import BASE, TUNED, TUNED_AT
+
+
+def section(inputs: Inputs) -> Section:
+    """The recommended dimension, and NDCG@10 by dimension, precision and pixel budget."""
+    section = Section("cost", "Dimensions", "What does a shorter or coarser vector cost?")
+    metrics = inputs.dimensions
+    if not metrics:
+        section.answer.append("No dimension was measured.")
+        return section
+    recommended = int(metrics["recommended"]["dimension"])
+    section.answer.append(_recommendation(inputs, recommended))
+    if "beats_base" in metrics:
+        smallest = metrics["beats_base"]["dimension"]
+        section.answer.append(
+            f"Cut to {smallest} dimensions it still scores above the base at full length"
+            f"{_gain_clause(inputs, BASE, smallest)}."
+        )
+    else:
+        section.answer.append(
+            "At no dimension does the tuned model score above the base at full length."
+        )
+    section.tables += [
+        _dimension_table(metrics["dims"], recommended),
+        _precision_table(metrics["precision"], recommended),
+    ]
+    if "int8" not in metrics["precision"]:
+        section.answer.append("There are no train pages to set int8 ranges on: it is left out.")
+    grid = inputs.dimension_grid
+    if not grid.empty:
+        section.plots += [plots.dimensions(grid, recommended), plots.pareto(grid, recommended)]
+    _budgets(section, inputs.pixel_budgets)
+    return section
+
+
+def _recommendation(inputs: Inputs, recommended: int) -> str:
+    """The sentence on the recommended dimension."""
+    full = max(map(int, inputs.dimensions["dims"]))
+    loss = inputs.dimensions["recommended"]["loss"]
+    verb = "gains" if loss < 0 else "loses"
+    share = "none" if recommended == full else f"{abs(loss):.1%}"
+    return (
+        f"Recommended: {recommended} dimensions, {count(4 * recommended)} bytes a page as float32. "
+        f"It is the smallest that loses at most {inputs.params.evaluate.tolerance:.0%} of NDCG@10 "
+        f"on the dev split; on the eval split it {verb} {share} against all {full} dimensions"
+        f"{_gain_clause(inputs, TUNED, recommended)}."
+    )
+
+
+def _gain_clause(inputs: Inputs, before: str, dimension: int) -> str:
+    """The gain of the tuned embedder cut to a dimension; nothing where it was not compared."""
+    gain = inputs.gain(before, f"{TUNED_AT}{dimension}")
+    return f": {gained(gain)}" if gain else ""
+
+
+def _dimension_table(dims: Mapping[str, Any], recommended: int) -> Table:
+    rows = [
+        [name, score(at[BASE]["ndcg@10"]), score(at[TUNED]["ndcg@10"]), count(4 * int(name))]
+        for name, at in dims.items()
+    ]
+    header = ["dimensions", "base", "tuned", "bytes as float32"]
+    caption = "NDCG@10 by dimension (recommended marked)"
+    return Table(caption, header, rows, _marked(list(dims), recommended))
+
+
+def _precision_table(precisions: Mapping[str, Any], recommended: int) -> Table:
+    header = ["dimensions", *map(precision_label, precisions)]
+    dims = list(next(iter(precisions.values())))
+    rows = [
+        [dimension]
+        + [
+            f"{score(at[dimension]['ndcg@10'])} · {count(at[dimension]['bytes_per_page'])} B"
+            for at in precisions.values()
+        ]
+        for dimension in dims
+    ]
+    caption = "Tuned: NDCG@10 and bytes per page, by precision"
+    return Table(caption, header, rows, _marked(dims, recommended), wide=True)
+
+
+def _marked(dims: list[str], recommended: int) -> frozenset[int]:
+    return frozenset(row for row, dimension in enumerate(dims) if int(dimension) == recommended)
+
+
+def _budgets(section: Section, budgets: pd.DataFrame) -> None:
+    """Add quality by visual tokens, where more than the pipeline's own budget was measured."""
+    if len(budgets) < 2:
+        section.answer.append(
+            "Only one pixel budget was measured: name others under `evaluate.pixel_budgets`."
+        )
+        return
+    rows = [
+        [count(row["max_pixels"]), f"{row['tokens_per_page']:.0f}", score(row["ndcg@10"])]
+        for row in budgets.to_dict("records")
+    ]
+    header = ["pixels per page, at most", "visual tokens per page", "NDCG@10"]
+    section.tables.append(Table("Tuned, by pixel budget", header, rows))
+    section.plots.append(plots.budgets(budgets))

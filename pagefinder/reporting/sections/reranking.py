@@ -1,0 +1,53 @@
+"""Does the reranker pay."""
+
+from pagefinder.reporting.format import count, gained, score, verdict
+from pagefinder.reporting.inputs import Inputs
+from pagefinder.reporting.plots import reranking as plots
+from pagefinder.reporting.sections import Section, Table
+from pagefinder.systems import RERANKING
+
+
+def section(inputs: Inputs) -> Section:
+    """NDCG@10 of the reranker against the embedder alone, at the compared depth and all others."""
+    section = Section("reranker", "Reranker", "Does the reranker pay?")
+    metrics = inputs.reranker
+    if not metrics:
+        section.answer.append("No reranker was measured.")
+        return section
+    depths = inputs.params.reranker.depths
+    compared = str(inputs.params.reranker.compared_depth)
+    at = {name: values["ndcg@10"] for name, values in metrics["depth"][compared].items()}
+    section.verdict, sentence = verdict(metrics["gain"], "Reranking")
+    section.answer.append(
+        f"Reranking the embedder's first {compared} pages moves NDCG@10 from "
+        f"{score(at['embedder'])} to {score(at['tuned'])}: {gained(metrics['gain'])}."
+    )
+    section.answer.append(sentence)
+    if "base" in at:
+        section.answer.append(
+            f"Untrained, it scores {score(at['base'])}: training is worth "
+            f"{gained(metrics['training'])}."
+        )
+    if "fused" in at:
+        section.answer.append(
+            f"Fused with the embedder's score (the reranker weighs {metrics['fusion_weight']:g}, "
+            f"as chosen on dev) it scores {score(at['fused'])}, against the embedder "
+            f"alone {gained(metrics['fusion'])}."
+        )
+    missed = metrics.get("first_stage_missed", 0)
+    section.answer.append(
+        f"For {count(missed)} queries no right page is among the first {depths[-1]}: no reranker "
+        "can mend that."
+    )
+    rows = [
+        [depth, *(score(values.get(name, {}).get("ndcg@10")) for name in RERANKING)]
+        for depth, values in metrics["depth"].items()
+    ]
+    marked = frozenset(number for number, row in enumerate(rows) if row[0] == compared)
+    labels = [
+        label.removesuffix(" reranker").removesuffix(" scores") for label in RERANKING.values()
+    ]
+    section.tables.append(Table("NDCG@10 by depth", ["pages reranked", *labels], rows, marked))
+    if not inputs.depth_curve.empty:
+        section.plots.append(plots.depths(inputs.depth_curve))
+    return section

@@ -1,0 +1,90 @@
+"""Did tuning help, by how much, how sure are we."""
+
+import pandas as pd
+
+from pagefinder.reporting import spread
+from pagefinder.reporting.format import count, gained, metric_label, score, verdict
+from pagefinder.reporting.inputs import Inputs
+from pagefinder.reporting.plots import tuning as plots
+from pagefinder.reporting.sections import Section, Table, gain_cells, gain_table
+from pagefinder.systems import BASE, STEPS, TUNED
+
+
+def section(inputs: Inputs) -> Section:
+    """NDCG@10 before and after, the gain in every metric, by kind of question, page and seed."""
+    section = Section("tuning", "Tuning", "Did tuning help, and how sure are we?")
+    metrics = inputs.embedder
+    base, tuned = metrics[BASE]["ndcg@10"], metrics[TUNED]["ndcg@10"]
+    section.verdict, sentence = verdict(metrics["gain"], "Tuning")
+    section.answer.append(
+        f"NDCG@10 goes from {score(base)} to {score(tuned)} on {_eval_split(inputs)}: "
+        f"{gained(metrics['gain'])}."
+    )
+    section.answer.append(sentence)
+    _metrics(section, inputs.comparisons)
+    _queries(section, inputs.queries)
+    _slices(section, inputs.slices)
+    spread.show(section, inputs)
+    return section
+
+
+def _eval_split(inputs: Inputs) -> str:
+    pages = len(inputs.corpus.page_rows("eval"))
+    queries = len(inputs.queries) or len(inputs.corpus.query_rows("eval"))
+    documents = int(inputs.embedder["gain"].get("documents", 0))
+    return f"{count(queries)} queries about {count(documents)} documents, over {count(pages)} pages"
+
+
+def _metrics(section: Section, comparisons: pd.DataFrame) -> None:
+    """Add the gain in every metric."""
+    if comparisons.empty:
+        return
+    rows = comparisons[(comparisons["before"] == BASE) & (comparisons["after"] == TUNED)]
+    labels = rows["metric"].map(metric_label)
+    section.tables.append(gain_table("Tuned against base", "metric", rows, labels))
+    labelled = rows.assign(label=labels)
+    section.plots.append(plots.gains(labelled, "gain", "Gain of tuning over the base"))
+
+
+def _queries(section: Section, queries: pd.DataFrame) -> None:
+    """Add how many queries rank better and worse, and the ranks of their pages."""
+    if queries.empty:
+        return
+    difference = queries[f"{TUNED}.ndcg@10"] - queries[f"{BASE}.ndcg@10"]
+    better, worse = int((difference > 1e-9).sum()), int((difference < -1e-9).sum())
+    section.answer.append(
+        f"{better} queries rank better than before, {worse} worse, "
+        f"{len(queries) - better - worse} the same."
+    )
+    systems = [system for system in STEPS if f"{system}.rank" in queries]
+    section.plots.append(plots.ranks(queries, systems))
+
+
+def _slices(section: Section, slices: pd.DataFrame) -> None:
+    """Add the gain by kind of question, by kind of page and by document."""
+    if slices.empty:
+        section.answer.append("The queries carry no origin, kind or document to compare by.")
+        return
+    for by, name in (("origin", "kind of question"), ("kind", "kind of page")):
+        rows = slices[slices["by"] == by]
+        if len(rows) > 1:
+            section.tables.append(_slice_table(f"By {name}", rows))
+            labelled = rows.assign(label=rows["value"])
+            title = f"Where tuning helps, by {name}"
+            section.plots.append(plots.gains(labelled, f"gain_by_{by}", title))
+    rows = slices[slices["by"] == "document_id"].sort_values("difference")
+    if len(rows):
+        # A document alone carries no interval.
+        table = _slice_table("By document, the greatest loss first", rows, columns=5)
+        section.folded.append(table)
+
+
+def _slice_table(caption: str, rows: pd.DataFrame, columns: int = 7) -> Table:
+    """The first `columns` columns of queries, base, tuned, gain, interval and p-value by slice."""
+    header = ["", "queries", "base", "tuned", "gain", "95% interval", "p"]
+    cells = [
+        [str(row["value"]), count(row["queries"]), score(row["base"]), score(row["tuned"])]
+        + gain_cells(row)
+        for row in rows.to_dict("records")
+    ]
+    return Table(caption, header[:columns], [row[:columns] for row in cells])
