@@ -6,7 +6,8 @@ from typing import Any
 
 from pagefinder.layout import EMBEDDER, METRICS, RELEASE, RERANKER
 from pagefinder.params import Params
-from pagefinder.release import cards
+from pagefinder.release.cards import embedder_card, reranker_card
+from pagefinder.release.folders import release_model
 from pagefinder.runtime import outputs
 from stages import run
 
@@ -14,26 +15,18 @@ from stages import run
 def main(params: Params, root: Path = Path()) -> None:
     """Write models/release/{embedder,reranker}."""
 
-    def metrics(name: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((root / METRICS / name).read_text(encoding="utf-8"))
-        return content
+    def metrics(name: str) -> Any:  # noqa: ANN401  # what the file holds
+        return json.loads((root / METRICS / f"{name}.json").read_text(encoding="utf-8"))
 
-    dimensions = metrics("dimensions.json")
-    base, reranker = params.base, params.reranker
-    embedder_card = cards.embedder_card(
-        base.model, base.revision, metrics("embedder.json"), dimensions
-    )
-    reranker_card = cards.reranker_card(
-        reranker.model, reranker.revision, reranker.instruction, metrics("reranker.json")
-    )
+    base, reranker, dimensions = params.base, params.reranker, metrics("dimensions")
+    card = embedder_card(base.model, base.revision, metrics("embedder"), dimensions)
+    recommended = int(dimensions["recommended"]["dimension"])
     with outputs.output(root / RELEASE, root) as folder:
-        cards.release_embedder(
-            root / EMBEDDER,
-            folder / "embedder",
-            int(dimensions["recommended"]["dimension"]),
-            embedder_card,
+        release_model(root / EMBEDDER, folder / "embedder", card, truncate_dim=recommended)
+        card = reranker_card(
+            reranker.model, reranker.revision, reranker.instruction, metrics("reranker")
         )
-        cards.release_reranker(root / RERANKER, folder / "reranker", reranker_card)
+        release_model(root / RERANKER, folder / "reranker", card)
 
 
 if __name__ == "__main__":

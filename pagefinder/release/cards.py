@@ -1,35 +1,19 @@
-"""Release models as folders that plain Sentence Transformers opens, cards written from metrics."""
+"""Model cards of the released models, written from the metrics."""
 
-import json
-import shutil
-from pathlib import Path
 from typing import Any
-
-# Everything a person needs to run; model cards of earlier tools and training leftovers stay behind.
-LEFT_BEHIND = shutil.ignore_patterns("README.md", "*.bin", "trainer_state.json", "checkpoint-*")
-
-CONFIG = "config_sentence_transformers.json"
-
-
-def release_embedder(source: Path, target: Path, dimension: int, card: str) -> None:
-    """Copy the embedder with its recommended dimension as `truncate_dim`, and write its card."""
-    shutil.copytree(source, target, ignore=LEFT_BEHIND)
-    config = json.loads((target / CONFIG).read_text(encoding="utf-8"))
-    config["truncate_dim"] = dimension
-    (target / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (target / "README.md").write_text(card, encoding="utf-8")
-
-
-def release_reranker(source: Path, target: Path, card: str) -> None:
-    """Copy the reranker and write its card."""
-    shutil.copytree(source, target, ignore=LEFT_BEHIND)
-    (target / "README.md").write_text(card, encoding="utf-8")
 
 
 def embedder_card(
     base: str, revision: str, embedder: dict[str, Any], dimensions: dict[str, Any]
 ) -> str:
-    """The embedder's model card: what it is, how to use it, what it scored."""
+    """The embedder's model card: what it is, how to use it, what it scored.
+
+    Args:
+        base: Model that the training started from.
+        revision: Its revision on the Hub; "" for a model that is not there.
+        embedder: Content of metrics/embedder.json.
+        dimensions: Content of metrics/dimensions.json.
+    """
     recommended = dimensions["recommended"]
     rows = "\n".join(
         f"| {name} | {scores['base']['ndcg@10']:.4f} | {scores['tuned']['ndcg@10']:.4f} |"
@@ -61,7 +45,14 @@ to {recommended["dimension"]}, the smallest within the tolerance on the developm
 
 
 def reranker_card(base: str, revision: str, instruction: str, reranker: dict[str, Any]) -> str:
-    """The reranker's model card."""
+    """The reranker's model card: what it is, how to use it, what it scored.
+
+    Args:
+        base: Model that the training started from.
+        revision: Its revision on the Hub; "" for a model that is not there.
+        instruction: Text that the model reads before each pair.
+        reranker: Content of metrics/reranker.json.
+    """
     rows = "\n".join(
         f"| {depth} | {scores['embedder']['ndcg@10']:.4f} | {scores['tuned']['ndcg@10']:.4f} |"
         for depth, scores in reranker["depth"].items()

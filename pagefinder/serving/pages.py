@@ -26,7 +26,7 @@ class Pages:
 
     Attributes:
         labels: What each page is called.
-        open: The page of a row; raises pixels.BadImageError where it is none.
+        open: The image of the page in a row; raises pixels.BadImageError where it is broken.
         state: Changes when a page does.
     """
 
@@ -35,48 +35,52 @@ class Pages:
     state: object
 
 
-def listed(folder: Path) -> list[tuple[str, int | None]]:
-    """Every image and every page of every PDF below a folder, by path; the index of a PDF's page.
+def list_folder(folder: Path) -> list[tuple[str, int | None]]:
+    """Every image and every page of every PDF below a folder, sorted by path.
+
+    Returns:
+        Path relative to the folder, and the index of the page in a PDF, None for an image.
 
     Raises:
         InputError: there is no such folder, or no page in it.
     """
     if not folder.is_dir():
         raise InputError(f"--pages {str(folder)!r} is no folder: name one with images or PDFs")
-    found: list[tuple[str, int | None]] = []
+    pages: list[tuple[str, int | None]] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if path.suffix.lower() in IMAGES:
-            found.append((name, None))
+            pages.append((name, None))
         elif path.suffix.lower() == ".pdf":
-            found += [(name, index) for index in range(_page_count(path))]
-    if not found:
+            pages += [(name, index) for index in range(_page_count(path))]
+    if not pages:
         raise InputError(f"--pages {str(folder)!r} holds no image and no PDF: name another folder")
-    return found
-
-
-def folder_pages(folder: Path, found: list[tuple[str, int | None]], budget: Pixels) -> Pages:
-    """The pages that `listed` has found, each fitted to the budget."""
-    renderer = Renderer(folder, DPI)
-
-    def read(row: int) -> Image.Image:
-        name, index = found[row]
-        if index is not None:
-            return renderer.render(name, index, budget)
-        return pixels.fit(pixels.decode((folder / name).read_bytes()), budget)
-
-    labels = [name if index is None else f"{name}, page {index + 1}" for name, index in found]
-    names = sorted({name for name, _ in found})
-    return Pages(labels, read, state_of(folder / name for name in names))
+    return pages
 
 
 def _page_count(path: Path) -> int:
+    """The number of pages of a PDF; 0 and a line in the log where it does not open."""
     try:
         with pypdfium2.PdfDocument(path) as document:
             return len(document)
     except pypdfium2.PdfiumError as error:
         log.warning("%s is passed over: %s", path, error)
         return 0
+
+
+def folder_pages(folder: Path, listing: list[tuple[str, int | None]], budget: Pixels) -> Pages:
+    """The pages that `list_folder` lists, each fitted to the pixel budget."""
+    renderer = Renderer(folder, DPI)
+
+    def open_page(row: int) -> Image.Image:
+        name, index = listing[row]
+        if index is not None:
+            return renderer.render(name, index, budget)
+        return pixels.fit(pixels.decode((folder / name).read_bytes()), budget)
+
+    labels = [name if index is None else f"{name}, page {index + 1}" for name, index in listing]
+    names = sorted({name for name, _ in listing})
+    return Pages(labels, open_page, state_of(folder / name for name in names))
 
 
 def corpus_pages(folder: Path) -> Pages:
@@ -90,12 +94,10 @@ def corpus_pages(folder: Path) -> Pages:
     corpus = Corpus(folder)
     labels = []
     for page in corpus.pages.to_dict("records"):
-        known = isinstance(page["document_id"], str)
         number = page["page_number"]
         place = f", page {int(number)}" if number is not None and number == number else ""
-        labels.append(
-            f"{page['document_id']}{place} ({page['page_id']})" if known else page["page_id"]
-        )
+        label = f"{page['document_id']}{place} ({page['page_id']})"
+        labels.append(label if isinstance(page["document_id"], str) else page["page_id"])
     return Pages(labels, corpus.image, state_of([folder / PAGES]))
 
 

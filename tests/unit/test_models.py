@@ -18,7 +18,7 @@ from pagefinder.models.opening import open_embedder, open_reranker
 from pagefinder.models.saving import save_model
 from pagefinder.models.visual_tokens import check_budget, visual_tokens
 from pagefinder.params import Pixels
-from pagefinder.release import cards
+from pagefinder.release.folders import release_model
 from pagefinder.runtime import processes
 from pagefinder.training import batches, callbacks, checkpoints
 from pagefinder.training import embedder as embedder_
@@ -408,7 +408,7 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
     assert result.metrics["first_stage_missed"] == 0
     found = pairs[pairs["split"] == "eval"].reset_index(drop=True)
     expected = scoring.score_pairs(model, corpus, found, DEVICE_SETTINGS, 8)
-    cards.release_reranker(tmp_path / "saved", tmp_path / "released", "# card")
+    release_model(tmp_path / "saved", tmp_path / "released", "# card")
     opened = CrossEncoder(str(tmp_path / "released"), device="cpu")
     first = found[found["query_id"] == "q32"]
     text = corpus.queries.set_index("query_id")["text"]["q32"]
@@ -445,7 +445,7 @@ def test_the_instruction_is_the_same_in_training_evaluation_and_serving(root, co
     assert seen == {"Does the page answer?"}
     del model.preprocess
     save_model(model, tmp_path / "saved")
-    cards.release_reranker(tmp_path / "saved", tmp_path / "released", "# card")
+    release_model(tmp_path / "saved", tmp_path / "released", "# card")
     opened = CrossEncoder(str(tmp_path / "released"), device="cpu")
     seen = spied(opened)
     opened.rank("Where is revenue?", [blank(), blank(64, 96)])
@@ -474,7 +474,7 @@ def test_fusion_ends_are_the_two_stages():
 
 def test_the_released_embedder_opens_cut_to_the_recommended_dimension(root, tmp_path):
     save_model(embedder(root), tmp_path / "saved")
-    cards.release_embedder(tmp_path / "saved", tmp_path / "released", 48, "# card")
+    release_model(tmp_path / "saved", tmp_path / "released", "# card", truncate_dim=48)
     model = SentenceTransformer(str(tmp_path / "released"), device="cpu")
     assert model.encode_document([blank()]).shape == (1, 48)
     assert model.prompts["query"] == PARAMS.base.query_prompt

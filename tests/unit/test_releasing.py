@@ -2,7 +2,7 @@
 
 import yaml
 
-from pagefinder.release import cards as cards_
+from pagefinder.release.cards import embedder_card, reranker_card
 
 EMBEDDER = {"base": {"ndcg@10": 0.25}, "tuned": {"ndcg@10": 0.5}}
 DIMENSIONS = {"recommended": {"dimension": 48}, "dims": {"48": EMBEDDER}}
@@ -11,8 +11,8 @@ RERANKER = {"depth": {"10": {"embedder": {"ndcg@10": 0.5}, "tuned": {"ndcg@10": 
 
 def cards(model: str, revision: str) -> list[str]:
     return [
-        cards_.embedder_card(model, revision, EMBEDDER, DIMENSIONS),
-        cards_.reranker_card(model, revision, "Is it there?", RERANKER),
+        embedder_card(model, revision, EMBEDDER, DIMENSIONS),
+        reranker_card(model, revision, "Is it there?", RERANKER),
     ]
 
 

@@ -13,8 +13,9 @@ from PIL import Image
 
 from pagefinder.data import pixels
 from pagefinder.errors import InputError
-from pagefinder.serving import pages as pages_
+from pagefinder.search import main
 from pagefinder.serving import search
+from pagefinder.serving.pages import folder_pages, list_folder
 from tools import push
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -91,30 +92,30 @@ def lines(capsys) -> list[list[str]]:
 
 
 def test_a_folder_is_ranked_by_score(root, pages, capsys) -> None:
-    assert search.main(["blue", "--pages", "pages"]) == 0
+    assert main(["blue", "--pages", "pages"]) == 0
     found = lines(capsys)
     assert [rank for rank, _, _ in found] == ["1", "2", "3"]
     assert found[0][2] == "more/blue.JPG"
     assert float(found[0][1]) > 0.99
-    search.main(["green", "--pages", "pages", "--top", "1"])
+    main(["green", "--pages", "pages", "--top", "1"])
     assert [label for _, _, label in lines(capsys)] == ["green.pdf, page 1"]
 
 
 def test_a_folder_is_indexed_once_and_again_when_it_changes(root, pages) -> None:
     for _ in range(2):
-        search.main(["red", "--pages", "pages"])
+        main(["red", "--pages", "pages"])
         assert Embedder.encoded == 3
     Image.new("RGB", (40, 40), (255, 0, 0)).save(pages / "redder.png")
-    search.main(["red", "--pages", "pages"])
+    main(["red", "--pages", "pages"])
     assert Embedder.encoded == 7
     (root / "models/release/embedder/config.json").write_text('{"other": 1}')
-    search.main(["red", "--pages", "pages"])
+    main(["red", "--pages", "pages"])
     assert Embedder.encoded == 11
     assert len(list((root / ".work/index").iterdir())) == 3
 
 
 def test_the_reranker_has_the_last_word(root, pages, capsys) -> None:
-    search.main(["red", "--pages", "pages", "--rerank", "--top", "2"])
+    main(["red", "--pages", "pages", "--rerank", "--top", "2"])
     found = lines(capsys)
     assert [label for _, _, label in found][0] == "green.pdf, page 1"
     assert len(found) == 2
@@ -133,7 +134,7 @@ def test_every_page_of_a_pdf_counts(pages) -> None:
         for _ in range(3):
             document.new_page(200, 100)
         document.save(pages / "three.pdf")
-    found = pages_.folder_pages(pages, pages_.listed(pages), search.ANY_SIZE)
+    found = folder_pages(pages, list_folder(pages), search.ANY_SIZE)
     assert found.labels[-3:] == [f"three.pdf, page {number}" for number in (1, 2, 3)]
     assert found.open(len(found.labels) - 1).size == (400, 200)  # at 144 dpi
 
@@ -160,7 +161,7 @@ def corpus(root: Path) -> np.ndarray:
 
 def test_the_corpus_is_searched_in_the_runs_own_vectors(root, capsys) -> None:
     np.save(root / "data/embeddings/tuned/pages.npy", corpus(root))
-    assert search.main(["blue"]) == 0
+    assert main(["blue"]) == 0
     found = lines(capsys)
     assert found[0][1:] == ["1.0000", "report, page 7 (p2)"]
     assert found[-1][2] == "p0" or found[-2][2] == "p0"
@@ -174,7 +175,7 @@ def test_vectors_of_another_model_are_not_trusted(root, kind, capsys) -> None:
         np.save(root / "data/embeddings/tuned/pages.npy", vectors[::-1])
     elif kind == "other corpus":
         np.save(root / "data/embeddings/tuned/pages.npy", vectors[:2])
-    search.main(["blue", "--top", "1"])
+    main(["blue", "--top", "1"])
     assert lines(capsys)[0][2] == "report, page 7 (p2)"
     assert (root / ".work/index").exists()
 
@@ -190,7 +191,7 @@ def test_mistakes_are_named_in_one_line(root, pages, caplog) -> None:
         (["red", "--top", "0"], "at least 1"),
     ):
         caplog.clear()
-        assert search.main(arguments) == 1
+        assert main(arguments) == 1
         assert said in caplog.text
         assert len(caplog.text.splitlines()) == 1
 
@@ -208,9 +209,9 @@ def test_the_budget_is_the_processors() -> None:
         size={"shortest_edge": 1024, "longest_edge": 81920}, patch_size=16, merge_size=2
     )
     part = types.SimpleNamespace(processor=types.SimpleNamespace(image_processor=image))
-    found = search.budget_of([part])
+    found = search.pixel_budget([part])
     assert (found.min, found.max, found.multiple) == (1024, 81920, 32)
-    assert search.budget_of([object()]) is search.ANY_SIZE
+    assert search.pixel_budget([object()]) is search.ANY_SIZE
 
 
 def test_push_only_lists_unless_told_otherwise(root, capsys, monkeypatch) -> None:
