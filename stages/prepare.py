@@ -6,7 +6,8 @@ from pathlib import Path
 from pagefinder.data.files import write_json, write_table
 from pagefinder.layout import CORPUS, METRICS, QUARANTINE, SOURCE
 from pagefinder.params import Params
-from pagefinder.preparing import assemble
+from pagefinder.preparing.assemble import QUARANTINE_SCHEMA, prepare
+from pagefinder.preparing.summary import sentence
 from pagefinder.runtime import outputs
 from pagefinder.sources import storing
 from stages import resume_folder, run
@@ -19,12 +20,12 @@ def main(params: Params, root: Path = Path()) -> None:
     knobs = (params.pixels, params.data.pdf.dpi)
     scratch = resume_folder("prepare", knobs, [SOURCE / storing.PROVENANCE], root)
     with outputs.output(root / CORPUS, root) as target:
-        done = assemble.prepare(root / SOURCE, target, scratch, params)
+        done = prepare(root / SOURCE, target, scratch, params)
     with outputs.output(root / QUARANTINE, root) as path:
-        write_table(done.quarantine, assemble.QUARANTINE_SCHEMA, path)
+        write_table(done.quarantine, QUARANTINE_SCHEMA, path)
     write_json(done.metrics, root / METRICS / "corpus.json", root)
     outputs.remove(scratch)
-    log.info("%s", assemble.sentence(done.metrics))
+    log.info("%s", sentence(done.metrics))
 
 
 if __name__ == "__main__":

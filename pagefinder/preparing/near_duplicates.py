@@ -1,8 +1,8 @@
-"""Find pages that are as good as one page, without comparing all pairs.
+"""Find pages that hardly differ, without comparing all pairs.
 
 Two pages are near-duplicates when their perceptual hashes differ in at most `distance` bits, their
 text is equal or one of them has none, they are of one size, and their stored grey pixels differ by
-at most `pixels` levels on average. Pages that look alike and say something else are none.
+at most `pixels` levels on average. Pages that look alike but have other text are none.
 
 Candidates come from sorting: pages with text from groups of equal text; pages without text from
 multi-index hashing (Norouzi, Punjani and Fleet, 2012): hashes within `distance` bits are equal in
@@ -48,26 +48,26 @@ def find(
     means = thumbs.mean(axis=1, dtype=np.float32)
 
     def alike(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        said = (texts[left] == texts[right]) | textless[left] | textless[right]
+        same_text = (texts[left] == texts[right]) | textless[left] | textless[right]
         near = np.bitwise_count(hashes[left] ^ hashes[right]) <= distance
-        chosen: np.ndarray = said & near & (sizes[left] == sizes[right])
-        rows = np.flatnonzero(chosen)
+        similar: np.ndarray = same_text & near & (sizes[left] == sizes[right])
+        rows = np.flatnonzero(similar)
         difference = np.abs(thumbs[left[rows]] - thumbs[right[rows]]).mean(axis=1)
-        chosen[rows] = difference <= pixels * SLACK
-        return chosen
+        similar[rows] = difference <= pixels * SLACK
+        return similar
 
     keys = [(np.flatnonzero(~textless), texts)]
     if textless.any():
         keys += [(np.arange(len(pages)), band) for band in _bands(hashes, distance)]
-    found, cut = [np.empty((0, 2), np.int64)], 0
+    parts, cut = [np.empty((0, 2), np.int64)], 0
     for rows, key in keys:
         pairs, missed = _candidates(rows, key, means, pixels * SLACK, alike)
-        found.append(pairs)
+        parts.append(pairs)
         cut += missed
-    candidates = np.unique(np.concatenate(found), axis=0)
+    candidates = np.unique(np.concatenate(parts), axis=0)
     cached = lru_cache(maxsize=WINDOW * 2)(grey)
-    kept = [_mean_difference(cached(int(a)), cached(int(b))) <= pixels for a, b in candidates]
-    return candidates[np.array(kept, dtype=bool)], cut
+    near = [_mean_difference(cached(int(a)), cached(int(b))) <= pixels for a, b in candidates]
+    return candidates[np.array(near, dtype=bool)], cut
 
 
 def _bands(hashes: np.ndarray, distance: int) -> list[np.ndarray]:
@@ -86,21 +86,24 @@ def _candidates(
     bound: float,
     alike: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, int]:
-    """Pairs of rows with one key, means within `bound` and `alike`, up to WINDOW places apart."""
+    """Pairs of rows up to WINDOW places apart, and how many comparisons that left out.
+
+    The rows of a pair have one key, means that differ by at most `bound`, and are `alike`.
+    """
     order = rows[np.lexsort((means[rows], key[rows]))]
-    found, left = [np.empty((0, 2), np.int64)], np.arange(len(order))
+    parts, left = [np.empty((0, 2), np.int64)], np.arange(len(order))
     for step in range(1, WINDOW + 2):
         left = left[left + step < len(order)]
         a, b = order[left], order[left + step]
         left = left[(key[a] == key[b]) & (np.abs(means[a] - means[b]) <= bound)]
         if not len(left):
-            return np.concatenate(found), 0
+            return np.concatenate(parts), 0
         if step <= WINDOW:
             a, b = order[left], order[left + step]
             hit = alike(a, b)
             pairs = np.stack([np.minimum(a[hit], b[hit]), np.maximum(a[hit], b[hit])], axis=1)
-            found.append(pairs.astype(np.int64))
-    return np.concatenate(found), len(left)
+            parts.append(pairs.astype(np.int64))
+    return np.concatenate(parts), len(left)
 
 
 def _mean_difference(a: np.ndarray, b: np.ndarray) -> float:

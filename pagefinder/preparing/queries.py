@@ -11,7 +11,7 @@ class Judged:
     """Usable queries and what was wrong with the others.
 
     Attributes:
-        queries: query_id, text, split (the source's own, or None), origin; each text once a split.
+        queries: query_id, text, split (the source's, or None), origin; each text once a split.
         qrels: query_id, page_id, relevance; each pair once.
         quarantine: origin, item, reason.
         merged: Queries that were joined with another of the same text and split.
@@ -24,46 +24,38 @@ class Judged:
 
 
 def judge(
-    page_of: dict[str, str], bad_keys: set[str], queries: pd.DataFrame, qrels: pd.DataFrame
+    page_ids: dict[str, str], bad_keys: set[str], queries: pd.DataFrame, qrels: pd.DataFrame
 ) -> Judged:
     """Check the queries of a source against its usable pages.
 
     Args:
-        page_of: Key in the source to page_id, of usable pages.
+        page_ids: page_id of each usable page, by its key in the source.
         bad_keys: Keys of pages that are in quarantine themselves.
         queries: As `storing.QUERY_SCHEMA`.
         qrels: As `storing.QREL_SCHEMA`.
     """
     queries = queries.set_index("query")
     queries["text"] = [" ".join(text.split()) for text in queries["text"]]
-    qrels = qrels.assign(page_id=qrels["page"].map(page_of))
-    known = qrels[qrels["page_id"].notna()]
-    unknown = qrels[qrels["page_id"].isna() & ~qrels["page"].isin(bad_keys)]
-    answered = set(known.loc[known["relevance"] > 0, "query"])
-    reason = queries["problem"].astype(object).where(queries["problem"].notna(), None)
-    reason[reason.isna() & (queries["text"] == "")] = "empty query"
-    unanswered = reason.isna() & ~queries.index.isin(answered)
-    reason[unanswered] = "no page left: every page that answers it is unusable"
-    bad = reason.notna()
+    queries["split"] = queries["split"].astype(object).where(queries["split"].notna(), None)
+    qrels = qrels.assign(page_id=qrels["page"].map(page_ids))
+    usable_qrels = qrels[qrels["page_id"].notna()]
+    dangling = qrels[qrels["page_id"].isna() & ~qrels["page"].isin(bad_keys)]
+    reasons = _reasons(queries, usable_qrels)
+    bad = reasons.notna()
+    unknown = "unknown page: nothing in the source has this key"
     quarantine = pd.concat(
         [
-            _entries(queries[bad], queries.loc[bad, "text"], reason[bad]),
-            _entries(
-                queries.loc[unknown["query"]],
-                unknown["page"],
-                "unknown page: nothing in the source has this key",
-            ),
+            _entries(queries[bad], queries.loc[bad, "text"], reasons[bad].tolist()),
+            _entries(queries.loc[dangling["query"]], dangling["page"], [unknown] * len(dangling)),
         ],
         ignore_index=True,
     )
     usable = queries[~bad].copy()
-    split = usable["split"].astype(object).where(usable["split"].notna(), None)
     usable["query_id"] = [
-        query_id(text, own) for text, own in zip(usable["text"], split, strict=True)
+        query_id(text, split) for text, split in zip(usable["text"], usable["split"], strict=True)
     ]
-    usable["split"] = split
-    known = known.merge(usable[["query_id"]], left_on="query", right_index=True)
-    grades = known.groupby(["query_id", "page_id"], sort=False)["relevance"].max().reset_index()
+    rows = usable_qrels.merge(usable[["query_id"]], left_on="query", right_index=True)
+    grades = rows.groupby(["query_id", "page_id"], sort=False)["relevance"].max().reset_index()
     once = usable.drop_duplicates("query_id")[["query_id", "text", "split", "origin"]]
     return Judged(once.reset_index(drop=True), grades, quarantine, len(usable) - len(once))
 
@@ -73,8 +65,18 @@ def query_id(text: str, split: str | None) -> str:
     return "q" + hashlib.sha256(f"{split or ''}\0{text.casefold()}".encode()).hexdigest()[:16]
 
 
-def _entries(queries: pd.DataFrame, item: pd.Series, reason: "pd.Series | str") -> pd.DataFrame:
-    values = reason if isinstance(reason, str) else reason.to_numpy()
+def _reasons(queries: pd.DataFrame, usable_qrels: pd.DataFrame) -> pd.Series:
+    """Why each query is unusable; None where it is usable."""
+    answered = usable_qrels.loc[usable_qrels["relevance"] > 0, "query"]
+    reasons = queries["problem"].astype(object).where(queries["problem"].notna(), None)
+    reasons[reasons.isna() & (queries["text"] == "")] = "empty query"
+    unanswered = reasons.isna() & ~queries.index.isin(answered)
+    reasons[unanswered] = "no page left: every page that answers it is unusable"
+    return reasons
+
+
+def _entries(queries: pd.DataFrame, items: pd.Series, reasons: list[str]) -> pd.DataFrame:
+    """Rows of the quarantine, one for each query."""
     # A list, not `.str`: without a single query the column is empty and has no type to speak of.
-    items = pd.Series([text[:80] for text in item], dtype=object)
-    return pd.DataFrame({"origin": queries["where"].to_numpy(), "item": items, "reason": values})
+    item = pd.Series([text[:80] for text in items], dtype=object)
+    return pd.DataFrame({"origin": queries["where"].to_numpy(), "item": item, "reason": reasons})

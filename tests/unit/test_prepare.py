@@ -15,7 +15,7 @@ from pagefinder.data import pixels
 from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.layout import CORPUS, METRICS, QUARANTINE
-from pagefinder.preparing import near_duplicates, pages, splits
+from pagefinder.preparing import near_duplicates, pages, splits, units
 from pagefinder.sources import storing, table, writing
 from stages import download, prepare
 
@@ -289,20 +289,31 @@ def test_editions_of_one_document_are_split_by_its_parts():
 
 
 def test_pages_of_too_many_documents_are_no_sign_of_an_edition():
-    few = [(f"d{n}", page) for n in range(splits.COMMON) for page in ("front", "back")]
-    assert len(splits.editions(few)) == splits.COMMON * (splits.COMMON - 1) // 2
-    assert splits.editions([*few, ("one more", "front")]) == []
+    few = [(f"d{n}", page) for n in range(units.COMMON) for page in ("front", "back")]
+    assert len(units.editions(few)) == units.COMMON * (units.COMMON - 1) // 2
+    assert units.editions([*few, ("one more", "front")]) == []
 
 
 def test_a_file_that_is_one_common_page_joins_nobody():
     long = [(name, f"{name} {n}") for name in ("a", "b") for n in range(20)]
-    assert splits.editions([*long, ("a", "form"), ("b", "form"), ("c", "form")]) == []
+    assert units.editions([*long, ("a", "form"), ("b", "form"), ("c", "form")]) == []
 
 
 def test_components_join_what_shares_a_member():
     groups = [["d", "c"], ["a"], ["b", "c"], ["e", "f"], ["f", "g"]]
-    assert splits.components(groups) == {
+    assert units.components(groups) == {
         "a": "a", "b": "b", "c": "b", "d": "b", "e": "e", "f": "e", "g": "e",
+    }  # fmt: skip
+
+
+def test_what_is_hashed_to_draw_stays():
+    """Another text would draw other splits from the same seed."""
+    assert str(units.Node("", "document", "manuals/a.pdf#3")) == "/document/manuals/a.pdf#3"
+    free = {units.Node("", "page", name) for name in "abcdefgh"}
+    bound = {units.Node("eval", "page", "a"), units.Node("dev", "document", "x")}
+    drawn = splits.assign(free | bound, free, 0.25, 0.2, 13)
+    assert {str(unit): split for unit, split in drawn.items() if split != "train"} == {
+        "/page/c": "eval", "/page/g": "eval", "eval/page/a": "eval", "dev/document/x": "dev",
     }  # fmt: skip
 
 
@@ -439,7 +450,7 @@ def test_killed_prepare_keeps_finished_units(tmp_path, monkeypatch):
     write_rows(tmp_path, good_rows())
     params = with_params("table", input="raw")
     download.main(params, tmp_path)
-    real, done = pages.work, []
+    real, done = pages.make_unit, []
 
     def counted(unit):
         if len(done) == 2 and not stopped:
@@ -449,7 +460,7 @@ def test_killed_prepare_keeps_finished_units(tmp_path, monkeypatch):
         return real(unit)
 
     stopped = []
-    monkeypatch.setattr(pages, "work", counted)
+    monkeypatch.setattr(pages, "make_unit", counted)
     with pytest.raises(KeyboardInterrupt):
         prepare.main(params, tmp_path)
     assert not (tmp_path / CORPUS).exists()

@@ -1,0 +1,61 @@
+"""What metrics/corpus.json says of a corpus: its counts, and what became of the rest."""
+
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+from pagefinder.data.corpus import SPLITS
+from pagefinder.preparing.splits import Split
+
+
+def corpus_metrics(
+    split: Split, quarantine: pd.DataFrame, items: int, merged: dict[str, int]
+) -> dict[str, Any]:
+    """Counts for metrics/corpus.json.
+
+    Args:
+        split: The corpus as it is written.
+        quarantine: origin, item and reason of what is not in it.
+        items: Pages and queries that came in.
+        merged: Pages and queries that were joined with an identical one.
+    """
+    pages, queries, grades = split.pages, split.queries, split.qrels["relevance"]
+    reasons = Counter(reason.split(":")[0].replace(" ", "_") for reason in quarantine["reason"])
+    documents = pages.dropna(subset="document_id").drop_duplicates(["split", "document_id"])
+    return {
+        "pages": _by_split(pages) | {"with_text": int((pages["text_hash"] != "").sum())},
+        "queries": _by_split(queries),
+        "documents": _by_split(documents),
+        "origins": {str(name): _by_split(rows) for name, rows in queries.groupby("origin")},
+        "kinds": {str(k): int(n) for k, n in sorted(Counter(pages["kind"].dropna()).items())},
+        "qrels": {"positive": int((grades > 0).sum()), "negative": int((grades == 0).sum())},
+        "leaks_dropped": split.dropped,
+        "split_by_parts_of_documents": int(split.by_part),
+        "quarantined": {
+            "items": len(quarantine),
+            "share": len(quarantine) / items if items else 0.0,
+            "reasons": dict(sorted(reasons.items())),
+        },
+        "merged": merged,
+    }
+
+
+def sentence(metrics: dict[str, Any]) -> str:
+    """The metrics as a person reads them, on one line."""
+    pages, queries, bad = metrics["pages"], metrics["queries"], metrics["quarantined"]
+    reasons = ", ".join(f"{count} {name}" for name, count in bad["reasons"].items())
+    return (
+        f"{sum(pages[name] for name in SPLITS)} pages, queries:"
+        f" {', '.join(f'{queries[name]} {name}' for name in SPLITS)};"
+        f" merged {metrics['merged']['pages']} identical pages, dropped"
+        f" {metrics['leaks_dropped']['pages']} that stood in two splits, found"
+        f" {metrics['near_duplicates']['pairs']} near-duplicate pairs;"
+        f" quarantined {bad['items']}{f' ({reasons})' if reasons else ''}"
+    )
+
+
+def _by_split(rows: pd.DataFrame) -> dict[str, int]:
+    """Number of rows of each split."""
+    counts = rows["split"].value_counts()
+    return {name: int(counts.get(name, 0)) for name in SPLITS}

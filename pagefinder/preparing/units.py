@@ -1,0 +1,142 @@
+"""Units of pages: what must go to one split, as its pages would answer each other's questions."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple, TypeVar
+
+import pandas as pd
+from scipy.cluster.hierarchy import DisjointSet
+
+# With fewer documents than splits, documents are cut into this many parts of consecutive pages.
+FEWEST_DOCUMENTS, PARTS = 3, 10
+# A page in more documents than this makes no editions: it is a form, and counting pairs would cost
+# the square of them.
+COMMON = 50
+
+
+class Node(NamedTuple):
+    """A page, document or query, under the split that the source gives it.
+
+    A page under two splits is two nodes, so that it joins nothing across them.
+
+    Attributes:
+        source_split: Empty where the source gives none: it is drawn.
+        kind: document, page or query.
+        name: Unique among those of a kind.
+    """
+
+    source_split: str
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        """What is hashed to draw: any other text would move the pages of published splits."""
+        return "/".join(self)
+
+
+Member = TypeVar("Member", bound=str | Node)
+
+
+def has_few_documents(pages: pd.DataFrame, queries: pd.DataFrame, answers: pd.DataFrame) -> bool:
+    """Whether fewer documents than splits answer queries, editions counted once.
+
+    Not where the source gives a split: then nothing is drawn from few documents alone.
+    """
+    documents = pages[pages["document_id"].notna()]
+    if (queries["source_split"] != "").any() or (documents["source_split"] != "").any():
+        return False
+    names = documents["document_id"]
+    same = editions(zip(names, documents["digest"], strict=True))
+    edition_of = components([*([name] for name in names), *same])
+    answering = names[documents["page_id"].isin(answers["page_id"])]
+    return 0 < answering.map(edition_of).nunique() < FEWEST_DOCUMENTS
+
+
+def document_pages(pages: pd.DataFrame, answers: pd.DataFrame, by_part: bool) -> pd.DataFrame:
+    """The pages of documents with `part` (document, or a tenth of it), once for each source split.
+
+    A page has its own source split, else those of the queries that it answers.
+    """
+    rows = pages[pages["document_id"].notna()]
+    part = rows["document_id"]
+    if by_part:
+        number = rows["page_number"].fillna(1).clip(lower=1)
+        last = number.groupby(part).transform("max").clip(lower=1)
+        part = part + "#" + ((number - 1) * PARTS // last).astype(int).astype(str)
+    query_splits = answers.groupby("page_id")["source_split"].agg(set).to_dict()
+    splits = [
+        {split} if split else query_splits.get(page_id, {""})
+        for page_id, split in zip(rows["page_id"], rows["source_split"], strict=True)
+    ]
+    rows = rows.assign(part=part, source_split=pd.Series(splits, rows.index, dtype=object))
+    return rows.explode("source_split")
+
+
+def find_units(documents: pd.DataFrame, answers: pd.DataFrame) -> dict[Node, Node]:
+    """Every page, document and query with its unit, which the smallest node in it stands for.
+
+    Only editions whose split is drawn are joined: the source may have put them into two.
+    """
+    free = documents[documents["source_split"] == ""]
+    same = editions(zip(free["part"], free["digest"], strict=True))
+    document_nodes = nodes(documents, "document", "part")
+    query_nodes = nodes(answers, "query", "query_id")
+    pairs = [
+        *zip(document_nodes, nodes(documents, "page", "page_id"), strict=True),
+        *zip(query_nodes, nodes(answers, "page", "page_id"), strict=True),
+        *((Node("", "document", one), Node("", "document", other)) for one, other in same),
+    ]
+    return components(pairs)
+
+
+def nodes(rows: pd.DataFrame, kind: str, column: str) -> list[Node]:
+    """A node for every row, which has `source_split`."""
+    splits, names = rows["source_split"], rows[column]
+    return [Node(split, kind, name) for split, name in zip(splits, names, strict=True)]
+
+
+def components(groups: Iterable[Iterable[Member]]) -> dict[Member, Member]:
+    """Every member with the smallest member of its component.
+
+    Groups that share a member are one component, whatever the order of groups and members.
+    """
+    sets: DisjointSet[Member] = DisjointSet()
+    for first, *others in groups:
+        sets.add(first)
+        for other in others:
+            sets.add(other)
+            sets.merge(first, other)
+    smallest: dict[Member, Member] = {}
+    for members in sets.subsets():
+        smallest |= dict.fromkeys(members, min(members))
+    return smallest
+
+
+def editions(pages: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """Pairs of documents of which one repeats the other: most of their pages are the same.
+
+    Two editions of a manual, one to learn from and one to be measured on, would make the measure a
+    memory test. It takes more than half of the shorter document: a page or two that everybody's
+    documents have, blank or of legal notes, would else join all of them into one unit that cannot
+    be split, and so would a file that is nothing but such a page. Where fewer pages are the same,
+    those are dropped from train and the others stay.
+
+    Args:
+        pages: Document and digest of the stored pixels of every page.
+    """
+    holders: dict[str, set[str]] = {}
+    for document, digest in pages:
+        holders.setdefault(digest, set()).add(document)
+    length = Counter(itertools.chain.from_iterable(holders.values()))
+    shared = Counter(
+        pair
+        for documents in holders.values()
+        if len(documents) <= COMMON
+        for pair in itertools.combinations(sorted(documents), 2)
+    )
+    return [
+        [a, b]
+        for (a, b), count in shared.items()
+        if count > 1 and 2 * count > min(length[a], length[b])
+    ]
