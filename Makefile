@@ -36,7 +36,7 @@ cuda: .venv/ready  ## Build flash-attn for the installed torch; without it SDPA 
 	@pip install -c requirements.lock --no-build-isolation "flash-attn>=2.8" \
 	  || echo "flash-attn not built: training and encoding go on with SDPA attention"
 
-readme: .venv/ready  ## Write the results into README.md and the code of each stage into dvc.yaml
+readme: .venv/ready  ## Write results into README.md, stages and files into docs/, each stage's code into dvc.yaml
 	@python -m tools.dependencies
 	@python -m tools.readme
 

@@ -1,8 +1,8 @@
-"""Write what README.md repeats from the last run: results and stages, between their markers.
+"""Write what README.md and docs/architecture.md repeat of the last run, of dvc.yaml and the code.
 
-`python -m tools.readme --check` writes nothing and fails where the README is stale: its figures
-must be the workspace's or, after an experiment there, the commit's, and those that dvc.lock has.
-The params as committed, against which the report compares a run, are refreshed beside it.
+`python -m tools.readme --check` writes nothing and fails where a file is stale: its figures must be
+the workspace's or, after an experiment there, the commit's, and those that dvc.lock has.
+The params as committed, against which the report compares a run, are refreshed beside them.
 """
 
 import ast
@@ -11,26 +11,28 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
 from pagefinder import params
+from pagefinder.systems import BASE, TUNED
 from tools import summary
 
 README = Path("README.md")
+ARCHITECTURE = Path("docs/architecture.md")
 DEFAULTS = Path("pagefinder/reporting/sections/defaults.json")  # read by the report
-FIGURES = ("embedder", "dimensions", "reranker")  # metrics whose numbers the README repeats
-TOP = (
+FIGURES = ("embedder", "dimensions", "reranker")  # metrics whose numbers README.md repeats
+# What the list of files says of folders that hold no package.
+FOLDERS = (
     ("dvc.yaml", "The pipeline: what each stage runs, reads and writes"),
     ("params.yaml", "Every knob, with the reason for its value"),
-    ("stages/", "One thin module a stage; also summary, spread, plan, readme and push"),
+    ("data/ models/ metrics/", "What the stages write"),
     ("nano/", "How the small bundled base models are made, and their weights"),
     ("benchmarks/", "Speed and memory, as ratios"),
     ("tests/", "unit, pipeline, slow, gpu"),
-    ("data/ models/ metrics/", " What the stages write"),
     ("docs/", "Architecture, data, GPUs, experiments, contributing"),
-    ("pagefinder/", "The library, which knows nothing of DVC"),
 )
 
 
@@ -48,13 +50,13 @@ def results(root: Path) -> str:
     names = list(dimensions["dims"])
     by_model = [
         [model, *(f"{dimensions['dims'][name][model]['ndcg@10']:.4f}" for name in names)]
-        for model in ("base", "tuned")
+        for model in (BASE, TUNED)
     ]
     cost = ["bytes per page", *(f"{4 * int(name):,}" for name in names)]
-    choice = dimensions["recommended"]["dimension"]
+    recommended = dimensions["recommended"]["dimension"]
     return (
         f"{text}\n\n{table(['dimensions', *names], [*by_model, cost])}\n\n"
-        f"Recommended by the development split: {choice} dimensions."
+        f"Recommended by the development split: {recommended} dimensions."
     )
 
 
@@ -63,41 +65,43 @@ def stage_table(root: Path) -> str:
     stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     rows = []
     for name, stage in stages.items():
-        written = [
+        paths = [
             next(iter(entry)) if isinstance(entry, dict) else entry
             for key in ("outs", "metrics", "plots")
             for entry in stage.get(key, [])
         ]
-        outputs = ", ".join(f"`{path}`" for path in written).replace("${item.name}", "NAME")
+        outputs = ", ".join(f"`{path}`" for path in paths).replace("${item.name}", "NAME")
         rows.append([f"`{name}`", stage.get("desc", "").replace("|", "\\|"), outputs])
     return table(["stage", "what it does", "outputs"], rows)
 
 
 def files(root: Path) -> str:
-    """The file tree: folders in words, the library's modules by their first line."""
-    lines = [f"{name:<22}{text}" for name, text in TOP]
-    library = [
-        path
-        for path in sorted((root / "pagefinder").glob("*"))
-        if path.suffix == ".py" or (path / "__init__.py").is_file()
-    ]
-    for path in library:
-        module = path if path.suffix else path / "__init__.py"
-        said = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
-        if path.name not in ("__init__.py", "__pycache__"):
-            name = path.name if path.suffix else f"{path.name}/"
-            lines.append(f"  {name:<20}{said.partition(chr(10))[0].rstrip('.')}")
+    """The list of files: folders, then packages and the modules beside them by their docstring."""
+    lines = [f"{name:<24}{text}" for name, text in FOLDERS]
+    for package in ("stages", "tools", "pagefinder"):
+        lines.append(f"{package + '/':<24}{_first_line(root / package / '__init__.py')}")
+    for path in sorted((root / "pagefinder").iterdir()):
+        if (path / "__init__.py").is_file():
+            lines.append(f"  {path.name + '/':<22}{_first_line(path / '__init__.py')}")
+        elif path.suffix == ".py" and path.name != "__init__.py":
+            lines.append(f"  {path.name:<22}{_first_line(path)}")
     return "\n".join(["```", *lines, "```"])
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
+def _first_line(module: Path) -> str:
+    """The first line of a module's docstring, without its full stop."""
+    docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0].rstrip(".")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def filled(text: str, parts: dict[str, str]) -> str:
-    """The README with every part between `<!-- NAME -->` and `<!-- /NAME -->` replaced.
+def fill(text: str, parts: dict[str, str], path: Path) -> str:
+    """The text of `path` with every part between `<!-- NAME -->` and `<!-- /NAME -->` replaced.
 
     Raises:
         ValueError: a marker is missing.
@@ -105,10 +109,29 @@ def filled(text: str, parts: dict[str, str]) -> str:
     for name, part in parts.items():
         first, last = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         if text.count(first) != 1 or text.count(last) != 1:
-            raise ValueError(f"README.md needs {first.strip()} and {last}, each once on a line")
+            raise ValueError(f"{path} needs {first.strip()} and {last}, each once on a line")
         before, _, rest = text.partition(first)
         text = f"{before}{first}{part}\n{last}{rest.partition(last)[2]}"
     return text
+
+
+def current(root: Path, record: Path) -> dict[Path, str]:
+    """The text that each file should have, by its path from the root.
+
+    Args:
+        root: Of the project.
+        record: Folder with the run's params and metrics: the root, or a copy of the commit's.
+    """
+    parts = {
+        README: {"results": results(record)},
+        ARCHITECTURE: {"stages": stage_table(root), "files": files(root)},
+    }
+    texts = {
+        path: fill((root / path).read_text(encoding="utf-8"), parts_of_file, path)
+        for path, parts_of_file in parts.items()
+    }
+    content = params.read(record / "params.yaml")
+    return texts | {DEFAULTS: json.dumps(content, indent=2) + "\n"}
 
 
 def unrecorded(root: Path) -> list[str]:
@@ -126,48 +149,40 @@ def unrecorded(root: Path) -> list[str]:
 
 
 def stale(root: Path, record: Path) -> list[str]:
-    """What does not repeat the run in `record`: README.md, the params, or its own metrics."""
-    text = (root / README).read_text(encoding="utf-8")
-    parts = {"results": results(record), "stages": stage_table(root), "files": files(root)}
-    names = [README.name] if filled(text, parts) != text else []
-    names += (
-        [DEFAULTS.name] if (root / DEFAULTS).read_text(encoding="utf-8") != _params(record) else []
-    )
-    return names + [f"{path} (not the one of dvc.lock)" for path in unrecorded(record)]
+    """Files that do not repeat the run in `record`, and its metrics that dvc.lock does not have."""
+    texts = current(root, record)
+    paths = [path for path in texts if (root / path).read_text(encoding="utf-8") != texts[path]]
+    metrics = [f"{path} (not the one of dvc.lock)" for path in unrecorded(record)]
+    return [*map(str, paths), *metrics]
 
 
-def committed(root: Path, folder: Path) -> Path:
-    """Params, metrics and lock of the commit, written into `folder`; nothing where Git has none."""
+def copy_commit(root: Path, folder: Path) -> None:
+    """Copy params, metrics and lock of the commit into `folder`, as far as Git has them."""
     (folder / "metrics").mkdir()
     for path in ("params.yaml", "dvc.lock", *(f"metrics/{name}.json" for name in FIGURES)):
         shown = subprocess.run(["git", "show", f"HEAD:{path}"], cwd=root, capture_output=True)
         if shown.returncode == 0:
             (folder / path).write_bytes(shown.stdout)
-    return folder
-
-
-def _params(root: Path) -> str:
-    return json.dumps(params.read(root / "params.yaml"), indent=2) + "\n"
 
 
 def check(root: Path) -> int:
-    """Say what is stale; 1 if anything is."""
-    found = stale(root, root)
-    if found:
-        with tempfile.TemporaryDirectory() as folder:
-            record = committed(root, Path(folder))
-            if (record / "params.yaml").is_file() and not stale(root, record):
-                return 0
-        sys.stderr.write(f"{' and '.join(found)}: stale; run `make readme`\n")
-    return int(bool(found))
+    """Name what is stale; 1 if anything is."""
+    names = stale(root, root)
+    if not names:
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(folder)
+        copy_commit(root, record)
+        if (record / "params.yaml").is_file() and not stale(root, record):
+            return 0
+    sys.stderr.write(f"{', '.join(names)}: stale; run `make readme`\n")
+    return 1
 
 
 def main(root: Path = Path()) -> int:
-    """Write README.md and the committed params."""
-    text = (root / README).read_text(encoding="utf-8")
-    parts = {"results": results(root), "stages": stage_table(root), "files": files(root)}
-    (root / README).write_text(filled(text, parts), encoding="utf-8")
-    (root / DEFAULTS).write_text(_params(root), encoding="utf-8")
+    """Write every file."""
+    for path, text in current(root, root).items():
+        (root / path).write_text(text, encoding="utf-8")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What README.md repeats from the run and from dvc.yaml."""
+"""What README.md and docs/architecture.md repeat from the run, from dvc.yaml and from the code."""
 
 import hashlib
 import json
@@ -16,9 +16,12 @@ TEXT = """# t
 <!-- results -->
 old
 <!-- /results -->
-between
+after
+"""
+ARCHITECTURE = """# a
 <!-- stages -->
 <!-- /stages -->
+between
 <!-- files -->
 <!-- /files -->
 after
@@ -36,14 +39,16 @@ stages:
 @pytest.fixture
 def root(tmp_path) -> Path:
     report_inputs.write(tmp_path)
-    (tmp_path / "README.md").write_text(TEXT)
+    (tmp_path / readme.README).write_text(TEXT)
+    (tmp_path / readme.ARCHITECTURE).parent.mkdir()
+    (tmp_path / readme.ARCHITECTURE).write_text(ARCHITECTURE)
     (tmp_path / "dvc.yaml").write_text(STAGES)
     (tmp_path / readme.DEFAULTS).parent.mkdir(parents=True)
     (tmp_path / readme.DEFAULTS).write_text("{}")
-    library = tmp_path / "pagefinder"
-    (library / "one.py").write_text('"""The first line.\n\nMore.\n"""\n')
-    (library / "part").mkdir()
-    (library / "part/__init__.py").write_text('"""A part."""\n')
+    (tmp_path / "pagefinder/one.py").write_text('"""The first line.\n\nMore.\n"""\n')
+    for name in ("stages", "tools", "pagefinder", "pagefinder/part"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "__init__.py").write_text(f'"""What {name} is."""\n')
     return tmp_path
 
 
@@ -51,17 +56,21 @@ def test_parts_are_written_and_the_rest_is_left(root) -> None:
     assert readme.main(root) == 0
     text = (root / "README.md").read_text()
     assert text.startswith("# t\n<!-- results -->\n|")
-    assert "\n<!-- /results -->\nbetween\n<!-- stages -->\n" in text
-    assert text.endswith("```\n<!-- /files -->\nafter\n")
-    assert "\n  one.py              The first line\n" in text
-    assert "\n  part/               A part\n" in text
+    assert text.endswith("\n<!-- /results -->\nafter\n")
     assert "old" not in text
     assert "| tuned embedder | 0.8260 | +0.3506 | +0.1000 to +0.6000 | 0.012 |" in text
     assert "| first 20 reranked | 0.9260 | +0.1000 | −0.1000 to +0.3000 | 0.31 |" in text
     assert "| other-2B | 0.7000 |" in text
     assert "| tuned | 0.8260 | 0.8200 |" in text
     assert "Recommended by the development split: 96 dimensions." in text
+    text = (root / "docs/architecture.md").read_text()
+    assert text.startswith("# a\n<!-- stages -->\n|")
+    assert "\n<!-- /stages -->\nbetween\n<!-- files -->\n" in text
+    assert text.endswith("```\n<!-- /files -->\nafter\n")
     assert r"| `encode` | Encode \| once | `data/compare/NAME`, `metrics/a.json` |" in text
+    assert "\ntools/                  What tools is\n" in text
+    assert "\n  one.py                The first line\n" in text
+    assert "\n  part/                 What pagefinder/part is\n" in text
     assert json.loads((root / readme.DEFAULTS).read_text())["seed"] == 13
 
 
@@ -83,7 +92,8 @@ def test_check_fails_until_it_is_written(root, capsys) -> None:
     lock(root)
     assert readme.check(root) == 1
     assert (root / "README.md").read_text() == TEXT
-    assert "README.md and defaults.json: stale; run `make readme`" in capsys.readouterr().err
+    files = "README.md, docs/architecture.md, pagefinder/reporting/sections/defaults.json"
+    assert f"{files}: stale; run `make readme`" in capsys.readouterr().err
     readme.main(root)
     assert readme.check(root) == 0
     worsen(root)
@@ -122,9 +132,10 @@ def test_an_experiment_in_the_workspace_leaves_the_commits_readme_sound(root) ->
 
 def test_a_second_writing_changes_nothing(root) -> None:
     readme.main(root)
-    once = (root / "README.md").read_bytes()
+    paths = [root / path for path in readme.current(root, root)]
+    once = [path.read_bytes() for path in paths]
     readme.main(root)
-    assert (root / "README.md").read_bytes() == once
+    assert [path.read_bytes() for path in paths] == once
 
 
 def test_a_missing_marker_is_named(root) -> None:
