@@ -19,40 +19,38 @@ from pagefinder.systems import TEXT_BASELINES
 
 
 def scores(root: Path) -> Iterator[Sequence[str]]:
-    """Rows of system, NDCG@10, gain, 95% interval, p; nothing that the metrics do not hold."""
+    """Rows of system, NDCG@10, gain, 95% interval, p; no row of what was not measured."""
     embedder = metrics(root, "embedder")
     if not embedder:
         return
     yield "base embedder", f"{embedder['base']['ndcg@10']:.4f}", "", "", ""
-    yield "tuned embedder", f"{embedder['tuned']['ndcg@10']:.4f}", *claim(embedder["gain"])
+    yield "tuned embedder", f"{embedder['tuned']['ndcg@10']:.4f}", *gain_cells(embedder["gain"])
     reranker = metrics(root, "reranker")
     if reranker:
         depth = params.load(root / "params.yaml").reranker.compared_depth
-        value = reranker["depth"][str(depth)]["tuned"]["ndcg@10"]
-        yield f"first {depth} reranked", f"{value:.4f}", *claim(reranker["gain"])
-    for name, at in embedder.get("text", {}).items():
-        yield TEXT_BASELINES[name], f"{at['ndcg@10']:.4f}", "", "", ""
-    for name, at in embedder.get("compare", {}).items():
-        yield name, f"{at['ndcg@10']:.4f}", "", "", ""
+        ndcg = reranker["depth"][str(depth)]["tuned"]["ndcg@10"]
+        yield f"first {depth} reranked", f"{ndcg:.4f}", *gain_cells(reranker["gain"])
+    for name, at in (embedder.get("text", {}) | embedder.get("compare", {})).items():
+        yield TEXT_BASELINES.get(name, name), f"{at['ndcg@10']:.4f}", "", "", ""
 
 
-def claim(gain: dict[str, float]) -> tuple[str, str, str]:
-    """A gain, its interval and p-value; why there is none."""
-    value = f"{gain['ndcg@10']:+.4f}"
+def gain_cells(gain: dict[str, float]) -> tuple[str, str, str]:
+    """A gain in NDCG@10, its interval or why it has none, its p-value."""
+    ndcg = f"{gain['ndcg@10']:+.4f}"
     if "low" not in gain:
-        return value, f"too few documents ({gain.get('documents', 0):.0f})", ""
-    return value, f"{gain['low']:+.4f} to {gain['high']:+.4f}", f"{gain['p_value']:.2g}"
+        return ndcg, f"too few documents ({gain.get('documents', 0):.0f})", ""
+    return ndcg, f"{gain['low']:+.4f} to {gain['high']:+.4f}", f"{gain['p_value']:.2g}"
 
 
 def recommendation(root: Path) -> str:
-    """The dimension that the release is cut to, with its cost."""
+    """A line on the dimension that the release is cut to, and its cost; "" without metrics."""
     dimensions = metrics(root, "dimensions")
     if not dimensions:
         return ""
-    choice = int(dimensions["recommended"]["dimension"])
-    at = dimensions["precision"]["float32"][str(choice)]
+    recommended = int(dimensions["recommended"]["dimension"])
+    at = dimensions["precision"]["float32"][str(recommended)]
     return (
-        f"recommended: {choice} dimensions, {at['bytes_per_page']:,} bytes a page as float32, "
+        f"recommended: {recommended} dimensions, {at['bytes_per_page']:,} bytes a page as float32, "
         f"NDCG@10 {at['ndcg@10']:.4f}\n"
     )
 
@@ -60,29 +58,29 @@ def recommendation(root: Path) -> str:
 def times(root: Path) -> list[Sequence[str]]:
     """Rows of stage, seconds, peak MiB, in the order of dvc.yaml, and their total.
 
-    A stage that this run did not run, because nothing it reads has changed, is "cached".
+    A stage is "cached" where this run did not run it, because nothing that it reads has changed.
     """
     stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    mark = root / WORK / "started"
-    started = mark.stat().st_mtime if mark.exists() else 0.0
+    start_file = root / WORK / "started"
+    start = start_file.stat().st_mtime if start_file.exists() else 0.0
     rows: list[Sequence[str]] = []
-    total, peak = 0.0, 0
+    total_seconds, highest_peak = 0.0, 0
     for name, stage in stages.items():
-        ever = timings(root / WORK / "timings" / f"{name}.jsonl")
+        all_runs = timings(root / WORK / "timings" / f"{name}.jsonl")
         # Times are rounded to a tenth of a second when they are written.
-        runs = [run for run in ever if run["started"] >= started - 0.1]
+        runs = [run for run in all_runs if run["started"] >= start - 0.1]
         if runs:  # a matrix runs once for every model
             seconds = sum(run["seconds"] for run in runs)
-            most = max(run["peak_mib"] for run in runs)
-            total, peak = total + seconds, max(peak, most)
-            rows.append((name, f"{seconds:.1f}", f"{most:,}"))
-        elif ever or "matrix" not in stage:
+            peak = max(run["peak_mib"] for run in runs)
+            total_seconds, highest_peak = total_seconds + seconds, max(highest_peak, peak)
+            rows.append((name, f"{seconds:.1f}", f"{peak:,}"))
+        elif all_runs or "matrix" not in stage:
             rows.append((name, "cached", ""))
-    return [*rows, ("total", f"{total:.1f}", f"{peak:,}" if peak else "")]
+    return [*rows, ("total", f"{total_seconds:.1f}", f"{highest_peak:,}" if highest_peak else "")]
 
 
 def timings(path: Path) -> list[dict[str, Any]]:
-    """A stage's runs on this machine, the newest last; a line torn by a kill is passed over."""
+    """A stage's runs on this machine, the newest last, without lines torn by a kill."""
     runs = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         with contextlib.suppress(ValueError):
@@ -91,7 +89,7 @@ def timings(path: Path) -> list[dict[str, Any]]:
 
 
 def metrics(root: Path, name: str) -> dict[str, Any]:
-    """metrics/NAME.json, or nothing."""
+    """metrics/NAME.json; {} where there is none."""
     path = root / METRICS / f"{name}.json"
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return content
@@ -110,10 +108,10 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def main(root: Path = Path()) -> None:
     """Write the tables to standard output."""
-    found = list(scores(root))
+    rows = list(scores(root))
     text = "\n"
-    if found:
-        text += aligned(("", "NDCG@10", "gain", "95% interval", "p"), found)
+    if rows:
+        text += aligned(("", "NDCG@10", "gain", "95% interval", "p"), rows)
         text += recommendation(root) + "\n"
     text += aligned(("stage", "seconds", "peak MiB"), times(root))
     page = root / REPORT / "index.html"
