@@ -42,7 +42,7 @@ import transformers
 from benchmarks import gpu_model, gpu_rows
 from benchmarks.gpu_model import SIZES
 from benchmarks.gpu_rows import Row
-from tools import predicting
+from tools.synthetic import synthetic_corpus, synthetic_rows
 
 # Seconds that a job may take: one that hangs must not take the others' time.
 PATIENCE = 180
@@ -80,17 +80,17 @@ def attempt(name: str, work: Callable[[], Iterator[Row]], seconds: float) -> Ite
     if seconds <= 0:
         yield {"what": name, "note": "left out: out of time"}
         return
-    made = work()
+    rows = work()
     deadline = time.monotonic() + min(seconds, LONGER.get(name, PATIENCE))
     while True:
         try:
             with limit(deadline - time.monotonic()):
-                row = next(made)
+                row = next(rows)
         except StopIteration:
             return
         except (Exception, OutOfTimeError) as error:
-            said = " ".join(str(error).split())[:160]
-            row, made = {"note": f"failed: {type(error).__name__}: {said}"}, iter(())
+            reason = " ".join(str(error).split())[:160]
+            row, rows = {"note": f"failed: {type(error).__name__}: {reason}"}, iter(())
         yield {"what": name} | row
 
 
@@ -113,46 +113,44 @@ def measure(
         size_name: One of SIZES.
         device: cuda or cpu.
         minutes: After which no row goes on.
-        only: Word in the names of the rows that are wanted; empty: all.
+        only: Word in the names of the rows to measure; empty: all.
         csv: File that rows are added to.
     """
     ends = time.monotonic() + 60 * minutes
     size = SIZES[size_name]
     base = gpu_model.settings(size, device)
-    found = []
+    table = []
     print(line({name: name for name in COLUMNS}), flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         gpu_model.write_model(root / "model", size, device)
         count = size["batch"] * (size["steps"] + 1)
-        corpus = predicting.synthetic_corpus(
-            root / "corpus", base.pixels, count, gpu_rows.NEGATIVES
-        )
-        rows = predicting.synthetic_rows(count, gpu_rows.NEGATIVES)
+        corpus = synthetic_corpus(root / "corpus", base.pixels, count, gpu_rows.NEGATIVES)
+        rows = synthetic_rows(count, gpu_rows.NEGATIVES)
         ground = gpu_rows.Ground(base, root, corpus, rows, size)
         ground.peak = gpu_model.matmul_rate(size["product"], device)
         first = {"what": "bf16 matmul", "note": f"{ground.peak / 1e12:.3g} TFLOP/s"}
-        wanted = {name: work for name, work in gpu_rows.jobs(ground).items() if only in name}
-        made = (attempt(name, work, ends - time.monotonic()) for name, work in wanted.items())
-        for row in itertools.chain([first], itertools.chain.from_iterable(made)):
+        jobs = {name: work for name, work in gpu_rows.jobs(ground).items() if only in name}
+        parts = (attempt(name, work, ends - time.monotonic()) for name, work in jobs.items())
+        for row in itertools.chain([first], itertools.chain.from_iterable(parts)):
             print(line(row), flush=True)
-            found.append(row)
+            table.append(row)
             if csv:
-                whole = pd.DataFrame([row], columns=[*COLUMNS, "note"])
-                whole.to_csv(csv, mode="a", header=not csv.exists(), index=False)
-    return pd.DataFrame(found, columns=[*COLUMNS, "note"])
+                one_row = pd.DataFrame([row], columns=[*COLUMNS, "note"])
+                one_row.to_csv(csv, mode="a", header=not csv.exists(), index=False)
+    return pd.DataFrame(table, columns=[*COLUMNS, "note"])
 
 
 def versions(device: str) -> str:
     """Card, versions and date, on one line."""
     card = torch.cuda.get_device_name() if device == "cuda" else "CPU"
     names = ["torch", "transformers", "sentence-transformers", "accelerate"]
-    said = [f"{name} {importlib.metadata.version(name)}" for name in names]
+    words = [f"{name} {importlib.metadata.version(name)}" for name in names]
     for name, module in (("flash-attn", "flash_attn"), ("torchvision", "torchvision")):
-        there = importlib.util.find_spec(module) is not None
-        said.append(f"{name} {importlib.metadata.version(name)}" if there else f"no {name}")
+        installed = importlib.util.find_spec(module) is not None
+        words.append(f"{name} {importlib.metadata.version(name)}" if installed else f"no {name}")
     today = datetime.datetime.now(datetime.UTC).date()
-    return f"{card}, {', '.join(said)}, {os.cpu_count()} cores, {today}"
+    return f"{card}, {', '.join(words)}, {os.cpu_count()} cores, {today}"
 
 
 def main() -> None:
@@ -161,7 +159,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="2b")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
     parser.add_argument("--minutes", type=float, default=8)
-    parser.add_argument("--only", default="", help="word in the names of the rows that are wanted")
+    parser.add_argument("--only", default="", help="word in the names of the rows to measure")
     parser.add_argument("--csv", type=Path, help="file that rows are added to")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)

@@ -14,7 +14,9 @@ from pagefinder.data.corpus import Corpus
 from pagefinder.models.device import DeviceSettings, choose_device
 from pagefinder.models.opening import open_embedder
 from pagefinder.params import Params
-from pagefinder.training import embedder, mini_batch
+from pagefinder.training.arguments import TrainingRun
+from pagefinder.training.embedder import embedder_trainer
+from pagefinder.training.mini_batch import as_in_training
 
 EXAMPLES = 4
 # Parameters whose gradient is this much smaller than the largest are left to the error of all.
@@ -43,11 +45,10 @@ def gradients(
         }
     )
     compute = base.compute.model_copy(update={"workers": 0})
-    trainer = embedder.embedder_trainer(
-        model, corpus, rows, knobs, base.loss, compute, device_settings, 0, root / "run", None
-    )
+    run = TrainingRun(corpus, compute, device_settings, 0, root / "run")
+    trainer = embedder_trainer(model, rows, knobs, base.loss, run)
     inputs = trainer.data_collator([trainer.train_dataset[i] for i in range(EXAMPLES)])
-    with mini_batch.as_in_training(model, device_settings):
+    with as_in_training(model, device_settings):
         trainer.compute_loss(model, trainer._prepare_inputs(inputs)).backward()
     return {
         name: parameter.grad.float().cpu()
@@ -57,40 +58,38 @@ def gradients(
 
 
 def compare(
-    expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]
+    expected: dict[str, torch.Tensor], actual: dict[str, torch.Tensor]
 ) -> tuple[float, float, str]:
     """Relative error of all gradients together, and the lowest cosine with its parameter's name."""
-    assert expected.keys() == found.keys()
-    wrong = sum(float((found[name] - one).square().sum()) for name, one in expected.items())
-    right = sum(float(one.square().sum()) for one in expected.values())
+    assert expected.keys() == actual.keys()
+    error = sum(float((actual[name] - one).square().sum()) for name, one in expected.items())
+    total = sum(float(one.square().sum()) for one in expected.values())
     largest = max(float(one.norm()) for one in expected.values())
     cosines = {
-        name: float(torch.cosine_similarity(one.flatten(), found[name].flatten(), dim=0))
+        name: float(torch.cosine_similarity(one.flatten(), actual[name].flatten(), dim=0))
         for name, one in expected.items()
         if float(one.norm()) >= SMALL * largest
     }
     worst = min(cosines, key=cosines.__getitem__)
-    return (wrong / right) ** 0.5, cosines[worst], worst
+    return (error / total) ** 0.5, cosines[worst], worst
 
 
 def check(base: Params, root: Path, corpus: Corpus, rows: pd.DataFrame) -> dict[str, str]:
-    """What `compare` finds, in words, for float32 and for bfloat16 autocast."""
-    exact = base.compute.model_copy(update={"precision": "fp32"})
-    # flash-attn has no float32.
-    settled = [
-        ("plain", choose_device(exact.model_copy(update={"attention": "eager"}))),
-        ("float32", choose_device(exact.model_copy(update={"attention": "sdpa"}))),
-        ("bfloat16", choose_device(base.compute.model_copy(update={"precision": "bf16"}))),
-    ]
-    words, expected = {}, {}
-    for name, device_settings in settled:
-        given = gradients(
-            base, root, corpus, rows, plain=name == "plain", device_settings=device_settings
-        )
-        if name == "plain":
-            expected = given
-            continue
-        error, cosine, worst = compare(expected, given)
+    """What `compare` returns, in words, for float32 and for bfloat16 autocast."""
+
+    def device(**changes: str) -> DeviceSettings:
+        return choose_device(base.compute.model_copy(update=changes))
+
+    plain = device(precision="fp32", attention="eager")
+    expected = gradients(base, root, corpus, rows, plain=True, device_settings=plain)
+    compared = {
+        "float32": device(precision="fp32", attention="sdpa"),  # flash-attn has no float32
+        "bfloat16": device(precision="bf16"),
+    }
+    words = {}
+    for name, device_settings in compared.items():
+        actual = gradients(base, root, corpus, rows, plain=False, device_settings=device_settings)
+        error, cosine, worst = compare(expected, actual)
         words[f"gradients, {name}, {device_settings.attention}, cached, checkpointed"] = (
             f"relative error {error:.1e}, lowest cosine {cosine:.6f} ({worst[-40:]})"
         )

@@ -4,7 +4,7 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ from pagefinder.models.opening import open_embedder, open_reranker
 from pagefinder.models.saving import save_model
 from pagefinder.models.visual_tokens import check_budget
 from pagefinder.params import Params
-from pagefinder.training import embedder
-from tools import measuring, predicting
+from pagefinder.training.arguments import TrainingRun, schedule
+from pagefinder.training.embedder import train_embedder
+from tools.measuring import measure_encoding, measure_scoring, measure_training
+from tools.predicting import measure_costs, train_seconds
+from tools.synthetic import synthetic_corpus, synthetic_rows
 
 NEGATIVES = 1
 Row = dict[str, Any]
@@ -36,7 +39,7 @@ class Ground:
     rows: pd.DataFrame
     size: dict[str, Any]
     peak: float = 0.0  # FLOP/s
-    mini_batches: dict[str, int] = field(default_factory=dict)  # found, by variant
+    mini_batches: dict[str, int] = field(default_factory=dict)  # by variant
 
 
 def open_model(ground: Ground, attention: str = "") -> tuple[Any, DeviceSettings]:
@@ -88,10 +91,10 @@ def train(
                 module.compile(dynamic=True)
     base = ground.base
     changed = base.embedder.model_copy(update=knobs)
-    speed = measuring.measure_training(
-        model, ground.corpus, ground.rows, changed, base.loss, base.compute, device_settings,
-        steps or ground.size["steps"], ground.root / "run",
-    )  # fmt: skip
+    run = TrainingRun(ground.corpus, base.compute, device_settings, 0, ground.root / "run")
+    speed = measure_training(
+        model, ground.rows, changed, base.loss, run, steps or ground.size["steps"]
+    )
     ground.mini_batches[name] = speed.mini_batch
     passes = 2 if changed.lora_rank else 3
     yield {
@@ -111,11 +114,11 @@ def other_attention(ground: Ground) -> Iterator[Row]:
     if choose_device(ground.base.compute).attention == "sdpa":
         yield {"note": "left out: SDPA is what was chosen, flash-attn is not installed"}
     else:
-        yield from train(ground, "SDPA", attention="sdpa", mini_batch=known(ground))
+        yield from train(ground, "SDPA", attention="sdpa", mini_batch=mini_batch_of_ours(ground))
 
 
-def known(ground: Ground) -> int | str:
-    """The mini-batch that was found for ours, so that it is not searched for again."""
+def mini_batch_of_ours(ground: Ground) -> int | str:
+    """The mini-batch of the row `ours`, so that it is not searched for again."""
     return ground.mini_batches.get("ours", ground.base.embedder.mini_batch)
 
 
@@ -129,11 +132,11 @@ def encode(ground: Ground) -> Iterator[Row]:
         pages = ground.size["pages"] * first // pixels
         at_once = min(batch * first // pixels, pages // 2)
         budget = ground.base.pixels.model_copy(update={"max": pixels})
-        corpus = predicting.synthetic_corpus(ground.root / f"c{pixels}", budget, pages, 0)
+        corpus = synthetic_corpus(ground.root / f"c{pixels}", budget, pages, 0)
         tokens = check_budget(model, corpus.image(0), budget)
         page = model.preprocess([corpus.image(0)], prompt=model.prompts["document"])
         flops = forward_flops(model[0].model.config, page)
-        speed = measuring.measure_encoding(model, corpus, device_settings, at_once, pages)
+        speed = measure_encoding(model, corpus, device_settings, at_once, pages)
         yield {
             "what": f"encode, {pixels:,} pixels",
             "pages/s": speed.per_second,
@@ -157,7 +160,7 @@ def rerank(ground: Ground) -> Iterator[Row]:
     features = model.preprocess([pair], prompt=base.reranker.instruction)
     flops = forward_flops(model[0].model.config, features)
     batch = min(base.compute.encode_batch, count // 2)
-    speed = measuring.measure_scoring(model, ground.corpus, pairs, device_settings, batch)
+    speed = measure_scoring(model, ground.corpus, pairs, device_settings, batch)
     yield {
         "rows/s": speed.per_second,
         "pages/s": speed.per_second,
@@ -171,30 +174,25 @@ def rerank(ground: Ground) -> Iterator[Row]:
 def predicted(ground: Ground) -> Iterator[Row]:
     """A short training with dev and a checkpoint, predicted as `tools.plan` does, then done."""
     base, size = ground.base, ground.size
-    rows, dev = size["batch"] * size["predicted_steps"], size["dev"]
+    count, dev = size["batch"] * size["predicted_steps"], size["dev"]
     knobs = base.embedder.model_copy(update={"epochs": 1.0, "evaluations": 1, "dev_pages": dev})
-    corpus = predicting.synthetic_corpus(ground.root / "short", base.pixels, rows, NEGATIVES, dev)
+    corpus = synthetic_corpus(ground.root / "short", base.pixels, count, NEGATIVES, dev)
+    rows = synthetic_rows(count, NEGATIVES)
     started = time.perf_counter()
     model, device_settings = open_model(ground)
     opening = time.perf_counter() - started
-    shared = (base.loss, base.compute, device_settings)
     with tempfile.TemporaryDirectory(dir=ground.root) as scratch:
-        speed = measuring.measure_training(
-            model, corpus, predicting.synthetic_rows(rows, NEGATIVES), knobs, *shared, 3,
-            Path(scratch), save=True,
-        )  # fmt: skip
-    costs = predicting.measure_costs(
-        model, corpus, device_settings, base.compute.encode_batch, opening, speed, size["batch"]
-    )
-    expected = predicting.train_seconds(costs, *predicting.schedule(knobs, rows), dev, dev)
+        run = TrainingRun(corpus, base.compute, device_settings, 0, Path(scratch))
+        speed = measure_training(model, rows, knobs, base.loss, run, 3, save=True)
+    costs = measure_costs(model, run, opening, speed, size["batch"])
+    expected = train_seconds(costs, *schedule(knobs, count), dev, dev)
     del model
     free()
-    negatives = predicting.synthetic_rows(rows, NEGATIVES).rename(
-        columns={"negative_0_id": "page_id"}
-    )
+    negatives = rows.rename(columns={"negative_0_id": "page_id"})
     started = time.perf_counter()
     model, _ = open_model(ground)
-    embedder.train_embedder(model, corpus, negatives, knobs, *shared, 0, ground.root / "actual")
+    run = replace(run, checkpoints=ground.root / "actual")
+    train_embedder(model, negatives, knobs, base.loss, run)
     save_model(model, ground.root / "tuned")
     took = time.perf_counter() - started
     parts = ", ".join(f"{name} {seconds:.3g}" for name, seconds in costs._asdict().items())
@@ -229,7 +227,7 @@ def jobs(ground: Ground) -> dict[str, Callable[[], Iterator[Row]]]:
         "train, ours, SDPA": lambda: other_attention(ground),
         "train, ours, LoRA rank 16": lambda: train(ground, "LoRA", lora_rank=16, **spared),
         "train, ours, MLPs and norms compiled": lambda: train(
-            ground, "compiled", compiled=True, mini_batch=known(ground), **spared
+            ground, "compiled", compiled=True, mini_batch=mini_batch_of_ours(ground), **spared
         ),
         "predicted": lambda: predicted(ground),
     }

@@ -23,6 +23,7 @@ from sentence_transformers.util import batch_to_device
 
 from pagefinder import params
 from pagefinder.data.corpus import Corpus
+from pagefinder.layout import CANDIDATES, CORPUS, RERANKER
 from pagefinder.models import scoring
 from pagefinder.models.device import DeviceSettings, choose_device
 from pagefinder.models.opening import open_reranker
@@ -43,15 +44,12 @@ def timed(work: Callable[[], object], device: str) -> float:
 def measure(root: Path, knobs: Params, queries: int, rounds: int) -> pd.DataFrame:
     """Median seconds per query of the three ways, pages per second, ratio to the forward pass."""
     device_settings = choose_device(knobs.compute, scoring=True)
-    corpus = Corpus(root / "data/corpus")
-    model = open_reranker(
-        knobs.reranker, knobs.pixels, device_settings, root, root / "models/reranker"
-    )
-    found = pd.read_parquet(root / "data/candidates.parquet").query("split == 'eval'")
-    depth = max(knobs.reranker.depths)
-    found = found[found["rank"] <= depth]
-    chosen = found["query_id"].unique()[:queries]
-    parts = [found[found["query_id"] == query] for query in chosen]
+    corpus = Corpus(root / CORPUS)
+    model = open_reranker(knobs.reranker, knobs.pixels, device_settings, root, root / RERANKER)
+    candidates = pd.read_parquet(root / CANDIDATES).query("split == 'eval'")
+    candidates = candidates[candidates["rank"] <= max(knobs.reranker.depths)]
+    query_ids = candidates["query_id"].unique()[:queries]
+    parts = [candidates[candidates["query_id"] == query_id] for query_id in query_ids]
     ways = _ways(model, corpus, parts, device_settings, knobs.compute.encode_batch)
     for way in ways.values():  # the first call pays for warming up
         way()
@@ -75,19 +73,12 @@ def _ways(
     device_settings: DeviceSettings,
     batch: int,
 ) -> dict[str, Callable[[], object]]:
-    texts = corpus.queries.set_index("query_id")["text"]
     prepared = []
     for part in parts:
-        images = corpus.images([corpus.page_row[page] for page in part["page_id"]])
-        pairs = [
-            (texts[query], image) for query, image in zip(part["query_id"], images, strict=True)
-        ]
-        prompt = model.prompts[model.default_prompt_name]
-        features = [
-            batch_to_device(model.preprocess(pairs[at : at + batch], prompt=prompt), model.device)
-            for at in range(0, len(pairs), batch)
-        ]
-        prepared += features
+        pairs = scoring.text_and_page_row(corpus, part)
+        for start in range(0, len(pairs), batch):
+            features = scoring.preprocess_pairs(model, corpus, pairs[start : start + batch])
+            prepared.append(batch_to_device(features, model.device))
 
     def forward() -> None:
         with torch.inference_mode(), device_settings.precision():

@@ -45,14 +45,15 @@ from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.evaluation.significance import gain
 from pagefinder.layout import BASE_VECTORS, COMPARE_VECTORS, CORPUS, EMBEDDER, NEGATIVES, PER_QUERY
-from pagefinder.mining import rules as rules_
+from pagefinder.mining.rules import exclusions, qrel_rows, resolve_rules
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder
 from pagefinder.models.saving import save_model
 from pagefinder.params import Params
-from pagefinder.training import batches
+from pagefinder.training.arguments import TrainingRun
+from pagefinder.training.batches import embedder_rows
 from stages import encode, evaluate_embedder, train_embedder
-from tools import measuring
+from tools.measuring import Speed, measure_training
 
 STEPS = 4  # counted when bfloat16 is compared with float32
 SCORES = "tuned.ndcg@10"
@@ -89,11 +90,11 @@ def reference(settings: Params, root: Path, weights: str) -> SentenceTransformer
     model = open_embedder(settings.base, settings.pixels, device_settings, root)
     if weights == "bf16":
         model.to(torch.bfloat16)
-    rules = rules_.resolve_rules(settings.mine, settings.data.source)
-    known = rules_.qrel_rows(corpus, "train")
-    excluded = rules_.exclusions(corpus, rules, known[known["relevance"] > 0])
+    rules = resolve_rules(settings.mine, settings.data.source)
+    qrels = qrel_rows(corpus, "train")
+    excluded = exclusions(corpus, rules, qrels[qrels["relevance"] > 0])
     negatives = pd.read_parquet(root / NEGATIVES)
-    rows = batches.embedder_rows(corpus, negatives, settings.seed, excluded)
+    rows = embedder_rows(corpus, negatives, settings.seed, excluded)
     loss = MatryoshkaLoss(
         model,
         CachedMultipleNegativesRankingLoss(
@@ -150,7 +151,7 @@ def with_pixels(rows: pd.DataFrame, corpus: Corpus) -> Dataset:
 
 
 def eval_task(corpus: Corpus) -> dict[str, dict]:
-    """Eval queries, their right pages and all eval pages, each decoded."""
+    """Eval queries, their positives and all eval pages, each decoded."""
     positives = corpus.positives("eval")
     texts = corpus.queries.set_index("query_id")["text"]
     pages = corpus.page_rows("eval")
@@ -168,32 +169,25 @@ def evaluator(task: dict[str, dict], dimension: int | None = None) -> Informatio
     )
 
 
-def speed(settings: Params, root: Path, precision: str) -> measuring.Speed:
+def speed(settings: Params, root: Path, precision: str) -> Speed:
     """A few steps of our training in a precision."""
     compute = settings.compute.model_copy(update={"precision": precision})
     device_settings = choose_device(compute)
     model = open_embedder(settings.base, settings.pixels, device_settings, root)
     corpus = Corpus(root / CORPUS)
-    rows = batches.embedder_rows(corpus, pd.read_parquet(root / NEGATIVES), settings.seed)
-    return measuring.measure_training(
-        model,
-        corpus,
-        rows,
-        settings.embedder,
-        settings.loss,
-        compute,
-        device_settings,
-        STEPS,
-        root / "speed",
-    )
+    rows = embedder_rows(corpus, pd.read_parquet(root / NEGATIVES), settings.seed)
+    run = TrainingRun(corpus, compute, device_settings, 0, root / "speed")
+    return measure_training(model, rows, settings.embedder, settings.loss, run, STEPS)
 
 
-def rescored(model: SentenceTransformer, settings: Params, root: Path, own: Path) -> pd.DataFrame:
-    """Scores of the reference's model by the stages that score ours, whose root is `own`."""
+def rescored(
+    model: SentenceTransformer, settings: Params, root: Path, our_root: Path
+) -> pd.DataFrame:
+    """Scores of the reference's model by the stages that score ours, which lies in `our_root`."""
     # What the trainer put around the forward pass would compute in bfloat16 here too.
     extract_model_from_parallel(model, keep_fp32_wrapper=False)
     save_model(model.float(), root / EMBEDDER)
-    roots.share([BASE_VECTORS], own, root)
+    roots.share([BASE_VECTORS], our_root, root)
     encode.main(settings, root, "tuned")
     evaluate_embedder.main(settings, root)
     return per_query(root)
@@ -237,8 +231,8 @@ def measure(
             if key in won:
                 yield f"ours over {side}, {key}", won[key]
     with tempfile.TemporaryDirectory() as scratch:
-        own = linked(root, Path(scratch), settings)
-        exact, half = (speed(settings, own, precision) for precision in ("fp32", "bf16"))
+        folder = linked(root, Path(scratch), settings)
+        exact, half = (speed(settings, folder, precision) for precision in ("fp32", "bf16"))
     yield "bf16 over fp32", half.per_second / exact.per_second
     yield "share of a step that waits, bf16", half.waited
 

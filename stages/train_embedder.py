@@ -5,14 +5,14 @@ from pathlib import Path
 import pandas as pd
 
 from pagefinder.data.corpus import Corpus
-from pagefinder.layout import CORPUS, EMBEDDER, NEGATIVES, PLOTS
-from pagefinder.mining import rules as rules_
+from pagefinder.layout import CORPUS, EMBEDDER, NEGATIVES
+from pagefinder.mining.rules import exclusions, qrel_rows, resolve_rules
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder
-from pagefinder.models.saving import save_model
 from pagefinder.params import Params
-from pagefinder.runtime import outputs, processes, scratch
-from pagefinder.training import embedder
+from pagefinder.training.arguments import TrainingRun
+from pagefinder.training.embedder import train_embedder
+from pagefinder.training.results import write_results
 from stages import resume_folder, run
 
 
@@ -22,34 +22,16 @@ def main(params: Params, root: Path = Path()) -> None:
     model = open_embedder(params.base, params.pixels, device_settings, root)
     corpus = Corpus(root / CORPUS)
     negatives = pd.read_parquet(root / NEGATIVES)
-    rules = rules_.resolve_rules(params.mine, params.data.source)
-    known = rules_.qrel_rows(corpus, "train")
-    excluded = rules_.exclusions(corpus, rules, known[known["relevance"] > 0])
-    beside = (rules.near_duplicates, rules.same_document_pages)
+    rules = resolve_rules(params.mine, params.data.source)
+    qrels = qrel_rows(corpus, "train")
+    excluded = exclusions(corpus, rules, qrels[qrels["relevance"] > 0])
+    drawing = (rules.near_duplicates, rules.same_document_pages)
     knobs = (params.seed, params.loss, params.pixels, params.compute, params.base, params.embedder)
     inputs = [CORPUS, NEGATIVES, Path(params.checkpoints)]
-    checkpoints = resume_folder("train_embedder", (*knobs, *beside), inputs, root)
-    curves = pd.DataFrame(columns=embedder.CURVE_COLUMNS)
-    if params.embedder.epochs:
-        curves = embedder.train_embedder(
-            model,
-            corpus,
-            negatives,
-            params.embedder,
-            params.loss,
-            params.compute,
-            device_settings,
-            params.seed,
-            checkpoints,
-            excluded,
-        )
-    if not processes.is_first():
-        return
-    with outputs.output(root / PLOTS / "embedder_training.csv", root) as path:
-        curves.to_csv(path, index=False)
-    with outputs.output(root / EMBEDDER, root) as folder:
-        save_model(model, folder)
-    scratch.discard(checkpoints)
+    checkpoints = resume_folder("train_embedder", (*knobs, *drawing), inputs, root)
+    training = TrainingRun(corpus, params.compute, device_settings, params.seed, checkpoints)
+    curves = train_embedder(model, negatives, params.embedder, params.loss, training, excluded)
+    write_results(model, curves, EMBEDDER, checkpoints, root)
 
 
 if __name__ == "__main__":

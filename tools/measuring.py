@@ -1,7 +1,6 @@
 """Measure a few real steps of training, encoding and scoring: their speed and memory."""
 
 import gc
-import logging
 import os
 import resource
 import statistics
@@ -9,8 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,10 +24,10 @@ from transformers import (
 from pagefinder.data.corpus import Corpus
 from pagefinder.models import encoding, scoring
 from pagefinder.models.device import DeviceSettings
-from pagefinder.params import Compute, Embedder, Loss
-from pagefinder.training import embedder
-
-log = logging.getLogger(__name__)
+from pagefinder.params import Embedder, Loss
+from pagefinder.training.arguments import TrainingRun
+from pagefinder.training.embedder import embedder_trainer
+from pagefinder.training.trainers import EmbedderTrainer
 
 # Rows whose loading is timed: a few steps take what was loaded ahead, and wait for nothing.
 LOADED = 8
@@ -38,16 +35,16 @@ LOADED = 8
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured of training or encoding.
+    """Speed and memory of training, encoding or scoring.
 
     Attributes:
-        per_second: Rows (triplets) or pages a second, in the long run.
+        per_second: Training rows, pages or pairs a second, in the long run.
         peak_gib: Memory taken at most.
         loading: Seconds of loading by one step's computing; above 1 the device waits.
         waited: Share of the counted steps that passed waiting for data.
         mini_batch: That the loss was cached by, or 0.
         setup: Seconds until the first step, a search for the mini-batch included.
-        checkpoint: Seconds of writing one, where it was asked for.
+        checkpoint: Seconds of writing one, or 0 where none was written.
     """
 
     per_second: float
@@ -93,14 +90,11 @@ class _Stopwatch(TrainerCallback):  # type: ignore[misc]
 
 def measure_training(
     model: SentenceTransformer,
-    corpus: Corpus,
     rows: pd.DataFrame,
     knobs: Embedder,
     loss: Loss,
-    compute: Compute,
-    device_settings: DeviceSettings,
+    run: TrainingRun,
     steps: int,
-    scratch: Path,
     *,
     save: bool = False,
 ) -> Speed:
@@ -108,41 +102,29 @@ def measure_training(
 
     Args:
         model: Whose weights are changed.
-        corpus: Of the pages.
         rows: Training rows of ids.
-        knobs: How to train; epochs and evaluations are left alone.
-        loss: As a training stage takes it.
-        compute: Likewise.
-        device_settings: What it came to.
+        knobs: How to train; their epochs and evaluations do not matter.
+        loss: Knobs of the loss.
+        run: What the training runs on.
         steps: How many to count.
-        scratch: Folder that a checkpoint may be written to.
         save: Write a checkpoint, and time that.
     """
     started = time.perf_counter()
+    device = run.device_settings.device
     epochs = (steps + 1) / max(1, len(rows) // knobs.batch)
-    trainer = embedder.embedder_trainer(
-        model,
-        corpus,
-        rows,
-        knobs.model_copy(update={"epochs": epochs}),
-        loss,
-        compute,
-        device_settings,
-        0,
-        scratch,
-        None,
-    )
-    watch = _Stopwatch(device_settings.device)
+    knobs = knobs.model_copy(update={"epochs": epochs})
+    trainer = embedder_trainer(model, rows, knobs, loss, run)
+    watch = _Stopwatch(device)
     trainer.add_callback(watch)
     trainer.remove_callback(PrinterCallback)
-    _forget_peak(device_settings.device)
+    _forget_peak(device)
     watch.ended = time.perf_counter()
     trainer.train()
     trained = time.perf_counter() - started
     seconds = statistics.median(watch.steps[1:] or watch.steps)
     waited = sum(watch.waits[1:]) / max(sum(watch.steps[1:]), 1e-9)
-    load = _load_seconds(trainer, knobs.batch, compute.workers)
-    peak = peak_gib(device_settings.device)
+    load = _load_seconds(trainer, knobs.batch, run.compute.workers)
+    peak = _peak_gib(device)
     return Speed(
         per_second=knobs.batch / max(seconds, load),
         peak_gib=peak,
@@ -154,16 +136,16 @@ def measure_training(
     )
 
 
-def _load_seconds(trainer: Any, batch: int, workers: int) -> float:  # noqa: ANN401
+def _load_seconds(trainer: EmbedderTrainer, batch: int, workers: int) -> float:
     """Seconds in which the loader processes, each on a core of its own, prepare one batch."""
     count = min(LOADED, batch, len(trainer.train_dataset))
-    took = _one_thread(
+    seconds = _one_thread_seconds(
         lambda: trainer.data_collator([trainer.train_dataset[i] for i in range(count)])
     )
-    return took * batch / count / max(1, min(workers, os.cpu_count() or 1))
+    return seconds * batch / count / max(1, min(workers, os.cpu_count() or 1))
 
 
-def _checkpoint_seconds(trainer: Any) -> float:  # noqa: ANN401
+def _checkpoint_seconds(trainer: EmbedderTrainer) -> float:
     start = time.perf_counter()
     trainer._save_checkpoint(trainer.model, trial=None)
     return time.perf_counter() - start
@@ -179,12 +161,12 @@ def measure_encoding(
     """Encode `pages` pages; the first batch warms up and is not counted."""
     rows = np.arange(pages) % len(corpus.pages)
     parts = [rows[start : start + batch] for start in range(0, pages, batch)]
-    done = encoding.encode_parts(model, corpus, parts, device_settings, batch)
+    batches = encoding.encode_parts(model, corpus, parts, device_settings, batch)
 
     def prepare() -> None:
-        model.preprocess(corpus.images(rows[:LOADED]), prompt=model.prompts["document"])
+        encoding.preprocess_pages(model, corpus, rows[:LOADED])
 
-    return _pace(done, prepare, min(LOADED, pages), device_settings)
+    return _batch_speed(batches, prepare, min(LOADED, pages), device_settings)
 
 
 def measure_scoring(
@@ -195,58 +177,59 @@ def measure_scoring(
     batch: int,
 ) -> Speed:
     """Score query-page pairs; the first batch warms up and is not counted."""
-    texts = corpus.queries.set_index("query_id")["text"]
-    asked = [(texts[query], corpus.page_row[page]) for query, page in pairs.to_numpy()]
+    texts_and_rows = scoring.text_and_page_row(corpus, pairs)
     parts = (pairs[start : start + batch] for start in range(0, len(pairs), batch))
-    done = (
-        scoring.score_ahead(model, corpus, asked, device_settings, batch)
+    batches = (
+        scoring.score_ahead(model, corpus, texts_and_rows, device_settings, batch)
         if device_settings.loader_processes
         else (scoring.score_pairs(model, corpus, part, device_settings, batch) for part in parts)
     )
+    first = texts_and_rows[:LOADED]
 
     def prepare() -> None:
-        some = [(text, corpus.image(row)) for text, row in asked[:LOADED]]
-        model.preprocess(some, prompt=model.prompts.get(model.default_prompt_name))
+        scoring.preprocess_pairs(model, corpus, first)
 
-    return _pace(done, prepare, len(asked[:LOADED]), device_settings)
+    return _batch_speed(batches, prepare, len(first), device_settings)
 
 
-def _pace(
+def _batch_speed(
     batches: Iterator[np.ndarray],
     prepare: Callable[[], None],
-    count: int,
+    prepared: int,
     device_settings: DeviceSettings,
 ) -> Speed:
-    """Speed of some batches after the first, and of the preparation of `count` rows.
+    """Speed of all batches but the first, which is no faster than `prepare` in the long run.
 
-    The few batches that are timed were prepared ahead, and a long run is no faster than that.
+    Args:
+        batches: What is computed for each batch, one row for each page or pair.
+        prepare: Loads `prepared` rows, as a loader process does.
+        prepared: How many.
+        device_settings: The device. The few batches that are timed were prepared ahead.
     """
     next(batches)
     _forget_peak(device_settings.device)
     start = time.perf_counter()
-    rows = sum(len(one) for one in batches)
-    each = (time.perf_counter() - start) / rows
-    peak = peak_gib(device_settings.device)
-    load = (
-        _one_thread(prepare) / count / device_settings.loader_processes
-        if device_settings.loader_processes
-        else 0.0
-    )
-    return Speed(1 / max(each, load), peak, load / each)
+    rows = sum(map(len, batches))
+    compute = (time.perf_counter() - start) / rows
+    peak = _peak_gib(device_settings.device)
+    load = 0.0
+    if device_settings.loader_processes:
+        load = _one_thread_seconds(prepare) / prepared / device_settings.loader_processes
+    return Speed(1 / max(compute, load), peak, load / compute)
 
 
-def _one_thread(work: Callable[[], object]) -> float:
-    """Seconds that some work takes in one thread, as in a loader process."""
+def _one_thread_seconds(work: Callable[[], object]) -> float:
+    """Seconds that `work` takes in one thread, as in a loader process."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for _ in range(2):  # the first time is slower
             start = time.perf_counter()
             work()
-            took = time.perf_counter() - start
+            seconds = time.perf_counter() - start
     finally:
         torch.set_num_threads(threads)
-    return took
+    return seconds
 
 
 def _forget_peak(device: str) -> None:
@@ -257,7 +240,7 @@ def _forget_peak(device: str) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def peak_gib(device: str) -> float:
+def _peak_gib(device: str) -> float:
     """Peak memory of the card since it was forgotten, or of this process, in GiB."""
     if device.startswith("cuda"):
         # What the allocator took of the card, not only what it had given out: both must fit.

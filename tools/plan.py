@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -19,58 +20,80 @@ from pagefinder.models.opening import open_embedder
 from pagefinder.models.visual_tokens import check_budget
 from pagefinder.params import Params
 from pagefinder.runtime import outputs
+from pagefinder.training.arguments import TrainingRun, schedule
 from stages import run
-from tools import measuring, predicting
+from tools.measuring import measure_encoding, measure_training
+from tools.predicting import Costs, measure_costs, train_seconds
+from tools.synthetic import sampled_rows, synthetic_corpus, synthetic_rows
 
 log = logging.getLogger(__name__)
 
 STEPS = 3
-# Sizes for which hours are predicted where there is no corpus yet: the reference's.
-REFERENCE_ROWS, REFERENCE_PAGES = 10_000, 11_500
+
+
+class Sizes(NamedTuple):
+    """How much a profile trains on and encodes."""
+
+    rows: int  # one for each train query and positive
+    pages: int
+    dev_pages: int
+    dev_queries: int
 
 
 def main(params: Params, root: Path = Path()) -> None:
     """Log peak memory, speed, visual tokens per page, and predicted hours."""
-    real = (root / CORPUS).is_dir()
+    prepared = (root / CORPUS).is_dir()
     if sys.argv[1:]:
         # Pages prepared for one profile have another's wrong size.
-        real = real and sys.argv[1] == params.profile
+        prepared = prepared and sys.argv[1] == params.profile
         content = file.read(root / "params.yaml")
         params = file.parse(content | {"profile": sys.argv[1]})
+    corpus = Corpus(root / CORPUS) if prepared else None
+    # On the disk that checkpoints go to, one of which is written and timed.
+    (root / outputs.WORK).mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="plan-", dir=root / outputs.WORK) as scratch:
+        costs, pages_per_second = _measure(params, corpus, Path(scratch), root)
+    for name, seconds in zip(costs._fields, costs, strict=True):
+        log.info("%s: %.3f s", name, seconds)
+    size = sizes(params, corpus)
+    steps, interval = schedule(params.embedder, size.rows)
+    train = train_seconds(costs, steps, interval, size.dev_pages, size.dev_queries)
+    encode = costs.opening + size.pages / pages_per_second
+    log.info("predicted for %d rows: train_embedder %s", size.rows, _hours(train))
+    log.info(
+        "predicted for %d pages: encode_base and encode_tuned %s each", size.pages, _hours(encode)
+    )
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.2f} hours ({seconds:.0f} s)"
+
+
+def _measure(
+    params: Params, corpus: Corpus | None, scratch: Path, root: Path
+) -> tuple[Costs, float]:
+    """Encode and train a little, and log speed and memory.
+
+    Returns:
+        What a training is made of, and pages encoded a second by all processes.
+    """
     device_settings = choose_device(params.compute)
     scoring = choose_device(params.compute, scoring=True)
     started = time.perf_counter()
     model = open_embedder(params.base, params.pixels, device_settings, root)
     opening = time.perf_counter() - started
     # One process's share of a step is measured; the others work at the same time.
-    processes = params.compute.processes
+    processes, batch = params.compute.processes, params.compute.encode_batch
     knobs = params.embedder.model_copy(update={"batch": params.embedder.batch // processes})
-    # On the disk that checkpoints go to, one of which is written and timed.
-    (root / outputs.WORK).mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="plan-", dir=root / outputs.WORK) as folder:
-        scratch, count = Path(folder), knobs.batch * (STEPS + 1)
-        corpus, rows = _real(params, root, count) if real else _synthetic(params, scratch, count)
-        tokens = check_budget(model, corpus.image(0), params.pixels)
-        batch = params.compute.encode_batch
-        encoded = measuring.measure_encoding(model, corpus, scoring, batch, 2 * batch)
-        trained = measuring.measure_training(
-            model,
-            corpus,
-            rows,
-            knobs,
-            params.loss,
-            params.compute,
-            device_settings,
-            STEPS,
-            scratch,
-            save=True,
-        )
-        costs = predicting.measure_costs(
-            model, corpus, device_settings, batch, opening, trained, knobs.batch
-        )
-    page_rate, row_rate = encoded.per_second * processes, trained.per_second * processes
+    corpus, rows = _sample(params, corpus, knobs.batch * (STEPS + 1), scratch)
+    tokens = check_budget(model, corpus.image(0), params.pixels)
     log.info("visual tokens per page: %s", tokens or "unknown")
+    encoded = measure_encoding(model, corpus, scoring, batch, 2 * batch)
+    page_rate = encoded.per_second * processes
     log.info("encoding: %.1f pages/s, peak %.1f GiB", page_rate, encoded.peak_gib)
+    training = TrainingRun(corpus, params.compute, device_settings, 0, scratch)
+    trained = measure_training(model, rows, knobs, params.loss, training, STEPS, save=True)
+    row_rate = trained.per_second * processes
     log.info(
         "training: %.2f rows/s (%.1f pages/s), mini-batch %s, peak %.1f GiB",
         row_rate,
@@ -79,44 +102,30 @@ def main(params: Params, root: Path = Path()) -> None:
         trained.peak_gib,
     )
     log.info("loading a batch takes %.0f%% of computing its step", 100 * trained.loading)
-    for name, seconds in zip(costs._fields, costs, strict=True):
-        log.info("%s: %.3f s", name, seconds)
-    train_rows, dev_pages, queries = _sizes(params, corpus if real else None)
-    schedule = predicting.schedule(params.embedder, train_rows)
-    took = predicting.train_seconds(costs, *schedule, dev_pages, queries)
-    log.info(
-        "predicted for %d rows: train_embedder %.2f hours (%.0f s)", train_rows, took / 3600, took
-    )
-    pages = len(corpus.pages) if real else REFERENCE_PAGES
-    took = opening + pages / page_rate
-    log.info(
-        "predicted for %d pages: encode_base and encode_tuned %.2f hours (%.0f s) each",
-        pages,
-        took / 3600,
-        took,
-    )
+    return measure_costs(model, training, opening, trained, knobs.batch), page_rate
 
 
-def _sizes(params: Params, corpus: Corpus | None) -> tuple[int, int, int]:
-    """Training rows, one for each query and positive, and dev pages and queries."""
+def _sample(
+    params: Params, corpus: Corpus | None, count: int, scratch: Path
+) -> tuple[Corpus, pd.DataFrame]:
+    """So many training rows and their corpus, a synthetic one in `scratch` where there is none."""
+    negatives = params.mine.negatives
+    if corpus:
+        return corpus, sampled_rows(corpus, negatives, count)
+    log.info("no %s for this profile: measuring on synthetic pages of its budget", CORPUS)
+    corpus = synthetic_corpus(scratch / "corpus", params.pixels, count, negatives)
+    return corpus, synthetic_rows(count, negatives)
+
+
+def sizes(params: Params, corpus: Corpus | None) -> Sizes:
+    """Sizes of a corpus, or of the reference's where there is none yet."""
     dev_pages = params.embedder.dev_pages
     if corpus is None:
-        return REFERENCE_ROWS, dev_pages, dev_pages
+        return Sizes(10_000, 11_500, dev_pages, dev_pages)
     rows = sum(len(pages) for pages in corpus.positives("train").values())
     dev_pages = min(dev_pages, len(corpus.page_rows("dev")))
-    return rows, dev_pages, min(dev_pages, len(corpus.positives("dev")))
-
-
-def _real(params: Params, root: Path, count: int) -> tuple[Corpus, pd.DataFrame]:
-    corpus = Corpus(root / CORPUS)
-    return corpus, predicting.sampled_rows(corpus, params.mine.negatives, count)
-
-
-def _synthetic(params: Params, scratch: Path, count: int) -> tuple[Corpus, pd.DataFrame]:
-    log.info("no %s for this profile: measuring on synthetic pages of its budget", CORPUS)
-    negatives = params.mine.negatives
-    corpus = predicting.synthetic_corpus(scratch / "corpus", params.pixels, count, negatives)
-    return corpus, predicting.synthetic_rows(count, negatives)
+    dev_queries = min(dev_pages, len(corpus.positives("dev")))
+    return Sizes(rows, len(corpus.pages), dev_pages, dev_queries)
 
 
 if __name__ == "__main__":

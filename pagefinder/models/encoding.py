@@ -1,5 +1,6 @@
 """Encode a corpus once: pages and queries to unit vectors on disk, in table order."""
 
+import functools
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,8 @@ from tqdm import tqdm
 from pagefinder.data.corpus import Corpus
 from pagefinder.models import prefetching
 from pagefinder.models.device import DeviceSettings
-from pagefinder.models.visual_tokens import check_budget
-from pagefinder.params import Pixels
-from pagefinder.runtime import outputs, processes, scratch
+from pagefinder.runtime import processes, scratch
+from pagefinder.runtime.outputs import output
 
 log = logging.getLogger(__name__)
 
@@ -30,39 +30,38 @@ CHUNK = {PAGES: 512, QUERIES: 8192}
 def encode_corpus(
     model: SentenceTransformer,
     corpus: Corpus,
-    pixels: Pixels,
     device_settings: DeviceSettings,
     batch: int,
     chunks: Path,
 ) -> None:
     """Encode pages and queries chunk by chunk into files of the folder `chunks`.
 
-    A chunk that is there is not encoded again, so an interrupted run loses one chunk at most; chunk
-    borders are fixed, so that the vectors are the same bits. Of n processes each encodes every n-th
-    chunk, and all wait for the last one.
+    A chunk that is there is not encoded again, so an interrupted run loses one chunk at most. The
+    borders of chunks are fixed, so that the vectors are the same bits. Of n processes each encodes
+    every n-th chunk, and all wait for the last one.
     """
     chunks.mkdir(parents=True, exist_ok=True)
-    check_budget(model, corpus.image(0), pixels)
     texts = corpus.queries["text"].tolist()
     for kind, rows in ((PAGES, len(corpus.pages)), (QUERIES, len(texts))):
-        parts = list(enumerate(_chunks(kind, rows)))[processes.rank() :: processes.count()]
-        missing = [(n, part) for n, part in parts if not _chunk_file(chunks, kind, n).exists()]
-        if len(missing) < len(parts):
-            log.info("%s: %d of %d chunks are there", kind, len(parts) - len(missing), len(parts))
-        wanted = [part for _, part in missing]
-        found = (
-            encode_parts(model, corpus, wanted, device_settings, batch)
+        share = list(enumerate(_chunks(kind, rows)))[processes.rank() :: processes.count()]
+        files = [(_chunk_file(chunks, kind, number), chunk) for number, chunk in share]
+        missing = [(file, chunk) for file, chunk in files if not file.exists()]
+        if len(missing) < len(files):
+            log.info("%s: %d of %d chunks are there", kind, len(files) - len(missing), len(files))
+        parts = [chunk for _, chunk in missing]
+        encoded = (
+            encode_parts(model, corpus, parts, device_settings, batch)
             if kind == PAGES
             else (
                 encode_queries(model, texts[part.start : part.stop], device_settings, batch)
-                for part in wanted
+                for part in parts
             )
         )
-        shown = tqdm(missing, desc=kind, unit="chunk", disable=None)
-        for (number, _), vectors in zip(shown, found, strict=True):
-            scratch = chunks / f"part-{processes.rank()}.npy"
-            np.save(scratch, vectors)
-            scratch.replace(_chunk_file(chunks, kind, number))
+        progress = tqdm(missing, desc=kind, unit="chunk", disable=None)
+        for (file, _), vectors in zip(progress, encoded, strict=True):
+            unfinished = chunks / f"part-{processes.rank()}.npy"
+            np.save(unfinished, vectors)
+            unfinished.replace(file)
     processes.wait()
 
 
@@ -89,26 +88,19 @@ def _chunk_file(chunks: Path, kind: str, number: int) -> Path:
 
 
 def write_vectors(
-    model: SentenceTransformer,
-    corpus: Corpus,
-    pixels: Pixels,
-    device_settings: DeviceSettings,
-    batch: int,
-    chunks: Path,
-    target: Path,
-    root: Path,
+    model: SentenceTransformer, corpus: Corpus, chunks: Path, target: Path, root: Path
 ) -> None:
-    """Encode a corpus into the folder `target`, going on from what `chunks` holds.
+    """Write what `encode_corpus` left in `chunks` into the folder `target`, and remove the chunks.
 
-    about.json says what a table of models needs to know of this one: its parameters.
+    about.json holds what a table of models needs to know of this one: its number of parameters.
     """
-    encode_corpus(model, corpus, pixels, device_settings, batch, chunks)
-    if processes.is_first():
-        with outputs.output(target, root) as folder:
-            merge(chunks, corpus, folder)
-            about = {"parameters": sum(p.numel() for p in model.parameters())}
-            (folder / ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
-        scratch.discard(chunks)
+    if not processes.is_first():
+        return
+    with output(target, root) as folder:
+        merge(chunks, corpus, folder)
+        about = {"parameters": sum(p.numel() for p in model.parameters())}
+        (folder / ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
+    scratch.discard(chunks)
 
 
 def encode_pages(
@@ -118,7 +110,7 @@ def encode_pages(
     device_settings: DeviceSettings,
     batch: int,
 ) -> np.ndarray:
-    """Vectors of some pages, float32 [len(rows), dimension], with the model's page prompt."""
+    """Vectors of the pages in `rows`, float32 [len(rows), dimension], with the page prompt."""
     if device_settings.loader_processes:
         (vectors,) = _encode_ahead(model, corpus, [rows], device_settings, batch)
         return vectors
@@ -152,31 +144,37 @@ def _encode_ahead(
     device_settings: DeviceSettings,
     batch: int,
 ) -> Iterator[np.ndarray]:
-    """What `encode_document` computes, with the pages of the next batches made ready meanwhile."""
-    prompt = model.prompts["document"]
-    cut = [[part[at : at + batch] for at in range(0, len(part), batch)] for part in parts]
-
-    def prepare(rows: range | np.ndarray) -> dict[str, Any]:
-        made: dict[str, Any] = model.preprocess(corpus.images(rows), prompt=prompt, task="document")
-        return made
-
-    made = prefetching.prepared(
-        [rows for batches in cut for rows in batches], prepare, device_settings
+    """What `encode_document` computes, while loader processes prepare the next batches."""
+    batches = [[part[at : at + batch] for at in range(0, len(part), batch)] for part in parts]
+    prepared = prefetching.prepared(
+        [rows for part in batches for rows in part],
+        functools.partial(preprocess_pages, model, corpus),
+        device_settings,
     )
     model.eval()
-    for batches in cut:
+    for part in batches:
         vectors = []
-        for _ in batches:
+        for _ in part:
             with torch.inference_mode(), device_settings.precision():
-                found = model(next(made), task="document")["sentence_embedding"]
-                vectors.append(torch.nn.functional.normalize(found).float().cpu().numpy())
+                embeddings = model(next(prepared), task="document")["sentence_embedding"]
+                vectors.append(torch.nn.functional.normalize(embeddings).float().cpu().numpy())
         yield np.concatenate(vectors)
+
+
+def preprocess_pages(
+    model: SentenceTransformer, corpus: Corpus, rows: range | np.ndarray
+) -> dict[str, Any]:
+    """What the model takes in for the pages in `rows`, with the page prompt."""
+    features: dict[str, Any] = model.preprocess(
+        corpus.images(rows), prompt=model.prompts["document"], task="document"
+    )
+    return features
 
 
 def encode_queries(
     model: SentenceTransformer, texts: list[str], device_settings: DeviceSettings, batch: int
 ) -> np.ndarray:
-    """Vectors of queries, float32 [len(texts), dimension], with the model's query prompt."""
+    """Vectors of queries, float32 [len(texts), dimension], with the query prompt."""
     with device_settings.precision():
         vectors = model.encode_query(
             texts, batch_size=batch, normalize_embeddings=True, show_progress_bar=False

@@ -13,9 +13,26 @@ from transformers import AutoConfig
 from pagefinder.errors import InputError
 from pagefinder.models import score_heads, vision
 from pagefinder.models.device import DeviceSettings
-from pagefinder.params import Base, Pixels, Reranker, RerankerModel
+from pagefinder.params import Base, CompareModel, Pixels, Reranker, RerankerModel
 
 log = logging.getLogger(__name__)
+
+
+def compared_embedder(
+    compare: dict[str, CompareModel], name: str, stored: Pixels
+) -> tuple[Base, Pixels]:
+    """The knobs and the pixel budget of a model of `compare`; pages are stored at that of `stored`.
+
+    Raises:
+        InputError: no such model.
+    """
+    if name not in compare:
+        raise InputError(f"{name!r} is not among compare: {', '.join(compare) or 'nothing'}")
+    model = compare[name]
+    pixels = stored.model_copy(update={"max": model.max_pixels or stored.max})
+    if pixels.max > stored.max:
+        log.warning("%s: stored pages have %d pixels at most: raise pixels.max", name, stored.max)
+    return Base(**model.model_dump(exclude={"max_pixels"})), pixels
 
 
 def open_embedder(

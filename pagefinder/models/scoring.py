@@ -1,12 +1,14 @@
 """Scores of query-page pairs by a cross-encoder, each page decoded and preprocessed once."""
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from sentence_transformers import CrossEncoder
 from tqdm import tqdm
 from transformers import BatchFeature
@@ -16,9 +18,12 @@ from pagefinder.data.corpus import Corpus
 from pagefinder.models import prefetching
 from pagefinder.models.device import DeviceSettings
 
-# Pairs scored at a time: their pages are kept meanwhile, 9 MB each at 360,000 pixels.
+# Query text and page row.
+Pair = tuple[str, int]
+
+# Pairs scored at a time: their pages are held meanwhile, 9 MB each at 360,000 pixels.
 CHUNK = 256
-# What a processor of the Qwen-VL family makes of images: rows of patches, and a grid per image.
+# What a processor of the Qwen-VL family makes of an image: rows of patches, and their grid.
 PATCHES, GRID = "pixel_values", "image_grid_thw"
 
 
@@ -31,69 +36,79 @@ def score_pairs(
 ) -> np.ndarray:
     """Logits of query-page pairs, float32 [len(candidates)], in their order.
 
-    Pairs are walked page by page, so that a page is decoded and preprocessed once however many
-    queries it is paired with, or twice where its pairs stand in two chunks.
+    Pairs are scored in the order of their pages, so that a page is decoded and preprocessed once
+    however many queries it is paired with, or twice where its pairs stand in two chunks.
     """
-    texts = corpus.queries.set_index("query_id")["text"]
-    rows = candidates["page_id"].map(corpus.page_row).to_numpy()
-    order = np.argsort(rows, kind="stable")
-    query_ids = candidates["query_id"].to_numpy()
-    logits = np.empty(len(candidates), dtype=np.float32)
-    if device_settings.loader_processes and len(order):
-        asked = [(texts[query_ids[pair]], int(rows[pair])) for pair in order]
-        count = -(-len(asked) // batch)
-        found = score_ahead(model, corpus, asked, device_settings, batch)
-        shown = tqdm(found, desc="pairs", unit="batch", total=count, disable=None)
-        logits[order] = np.concatenate(list(shown))
-        return logits
-    with tqdm(total=len(candidates), desc="pairs", unit="pair", disable=None) as progress:
-        for start in range(0, len(order), CHUNK):
-            chunk = order[start : start + CHUNK]
-            images = {row: corpus.image(row) for row in dict.fromkeys(rows[chunk].tolist())}
-            pairs = [(texts[query_ids[pair]], images[rows[pair]]) for pair in chunk]
-            with device_settings.precision(), preprocessed_once(model):
-                scores = model.predict(
-                    pairs,
-                    batch_size=batch,
-                    activation_fn=torch.nn.Identity(),
-                    convert_to_tensor=True,
-                    show_progress_bar=False,
-                )
-            logits[chunk] = scores.float().cpu().numpy()
-            progress.update(len(chunk))
+    pairs = text_and_page_row(corpus, candidates)
+    order = np.argsort([row for _, row in pairs], kind="stable")
+    score = score_ahead if device_settings.loader_processes else _score_chunks
+    logits = np.empty(len(pairs), dtype=np.float32)
+    start = 0
+    with tqdm(total=len(pairs), desc="pairs", unit="pair", disable=None) as progress:
+        for part in score(model, corpus, [pairs[at] for at in order], device_settings, batch):
+            logits[order[start : start + len(part)]] = part
+            start += len(part)
+            progress.update(len(part))
     return logits
+
+
+def text_and_page_row(corpus: Corpus, pairs: pd.DataFrame) -> list[Pair]:
+    """Query text and page row of each pair of query_id and page_id."""
+    texts = corpus.queries.set_index("query_id")["text"]
+    rows = corpus.page_row
+    return [
+        (texts[query_id], rows[page_id])
+        for query_id, page_id in zip(pairs["query_id"], pairs["page_id"], strict=True)
+    ]
+
+
+def _with_images(corpus: Corpus, pairs: Sequence[Pair]) -> list[tuple[str, Image.Image]]:
+    """The pairs with the images of their pages, each page decoded once."""
+    images = {row: corpus.image(row) for row in dict.fromkeys(row for _, row in pairs)}
+    return [(text, images[row]) for text, row in pairs]
+
+
+def _score_chunks(
+    model: CrossEncoder,
+    corpus: Corpus,
+    pairs: Sequence[Pair],
+    device_settings: DeviceSettings,
+    batch: int,
+) -> Iterator[np.ndarray]:
+    """Logits of each chunk in turn, float32 [pairs of the chunk], in this process alone."""
+    for start in range(0, len(pairs), CHUNK):
+        with device_settings.precision(), preprocessed_once(model):
+            logits = model.predict(
+                _with_images(corpus, pairs[start : start + CHUNK]),
+                batch_size=batch,
+                activation_fn=torch.nn.Identity(),
+                convert_to_tensor=True,
+                show_progress_bar=False,
+            )
+        yield logits.float().cpu().numpy()
 
 
 def score_ahead(
     model: CrossEncoder,
     corpus: Corpus,
-    asked: Sequence[tuple[str, int]],
+    pairs: Sequence[Pair],
     device_settings: DeviceSettings,
     batch: int,
 ) -> Iterator[np.ndarray]:
-    """What `predict` computes, with the pairs of the next batches made ready meanwhile.
+    """What `predict` computes, while loader processes prepare the next batches.
 
     Args:
         model: The cross-encoder.
         corpus: Of the pages.
-        asked: Query and page row of each pair; a page's pairs stand together.
+        pairs: As `text_and_page_row` returns them; a page's pairs stand together.
         device_settings: The device.
         batch: Pairs scored at once.
 
     Yields:
-        Logits of each batch, float32 [pairs].
+        Logits of each batch, float32 [pairs of the batch].
     """
-    prompt = model.prompts.get(model.default_prompt_name)
-    batches = [asked[start : start + batch] for start in range(0, len(asked), batch)]
-
-    def prepare(pairs: Sequence[tuple[str, int]]) -> dict[str, Any]:
-        images = {row: corpus.image(row) for row in dict.fromkeys(row for _, row in pairs)}
-        with preprocessed_once(model):
-            made: dict[str, Any] = model.preprocess(
-                [(text, images[row]) for text, row in pairs], prompt=prompt
-            )
-        return made
-
+    batches = [pairs[start : start + batch] for start in range(0, len(pairs), batch)]
+    prepare = functools.partial(preprocess_pairs, model, corpus)
     model.eval()
     for features in prefetching.prepared(batches, prepare, device_settings):
         with torch.inference_mode(), device_settings.precision():
@@ -101,31 +116,39 @@ def score_ahead(
         yield logits.cpu().numpy()
 
 
+def preprocess_pairs(model: CrossEncoder, corpus: Corpus, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """What the model takes in for the pairs, with its instruction."""
+    prompt = model.prompts.get(model.default_prompt_name)
+    with preprocessed_once(model):
+        features: dict[str, Any] = model.preprocess(_with_images(corpus, pairs), prompt=prompt)
+    return features
+
+
 @contextlib.contextmanager
 def preprocessed_once(model: CrossEncoder) -> Iterator[None]:
-    """Keep what the model's processor makes of each image (the same object) within the block.
+    """Preprocess each image (the same object) once within the block, however often it occurs.
 
-    `predict` preprocesses pair by pair, and the images are the dear part. Processors that give
-    anything but patches and a grid are left to do so.
+    `predict` preprocesses pair by pair, and images take most of that time. A processor that makes
+    anything but patches and a grid of an image is left as it is.
     """
     processor: Any = getattr(model[0].processor, "image_processor", None)
     if processor is None:
         yield
         return
     original = processor.preprocess
-    # The image stands beside its result so that its id is not given to another one.
-    kept: dict[int, tuple[Any, BatchFeature]] = {}
+    # By id; the image is held beside its features, so that no other image gets its id.
+    done: dict[int, tuple[Any, BatchFeature]] = {}
 
     def preprocess(images: Any, *args: Any, **keywords: Any) -> BatchFeature:  # noqa: ANN401
         flat = make_flat_list_of_images(images)
         for image in flat:
-            if id(image) not in kept:
-                made = original([image], *args, **keywords)
-                if set(made) != {PATCHES, GRID}:
+            if id(image) not in done:
+                features = original([image], *args, **keywords)
+                if set(features) != {PATCHES, GRID}:
                     return original(images, *args, **keywords)
-                kept[id(image)] = (image, made)
-        found = [kept[id(image)][1] for image in flat]
-        return BatchFeature({key: torch.cat([one[key] for one in found]) for key in found[0]})
+                done[id(image)] = (image, features)
+        parts = [done[id(image)][1] for image in flat]
+        return BatchFeature({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
 
     processor.preprocess = preprocess
     try:

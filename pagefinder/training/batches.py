@@ -1,29 +1,20 @@
-"""Training examples and dev evaluators: rows of ids that become texts and images when read."""
+"""What training batches hold: rows of ids, their texts and images, and which rows share a batch."""
 
-import functools
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from datasets import Dataset
 from datasets import Image as ImageFeature
-from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
-from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
-from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.util import resolve_ids
 
 from pagefinder.data.corpus import PAGES, Corpus
 from pagefinder.errors import InputError
-from pagefinder.models import encoding
-from pagefinder.models.device import DeviceSettings
-from pagefinder.params import Embedder, Reranker
 
 log = logging.getLogger(__name__)
 
@@ -31,69 +22,85 @@ log = logging.getLogger(__name__)
 def embedder_rows(
     corpus: Corpus, negatives: pd.DataFrame, seed: int, excluded: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """One row per training query and positive: query_id, image_id, negative_0_id, negative_1_id...
+    """One row per train query and positive: query_id, image_id, negative_0_id, negative_1_id...
 
-    Every row has as many negatives as the best-off query; a query with fewer gets pages drawn from
-    the train split, which is what in-batch negatives are anyway, never one of its own positives nor
-    one that `excluded` names: rows of query and page, as `excluding.exclusions` gives them.
+    Every row has as many negatives as the query with the most. Where a query has fewer, pages of
+    the train split drawn at random take their place, as in-batch negatives are random pages anyway.
+
+    Args:
+        corpus: Queries, pages and qrels.
+        negatives: Mined negatives: query_id, page_id.
+        seed: Of the random pages.
+        excluded: Pairs that are never drawn: row numbers query and page, as `rules.exclusions`
+            returns them. A query's positives are never drawn either.
+
+    Raises:
+        InputError: the train split has too few pages.
     """
     positives = corpus.positives("train")
     mined = negatives.groupby("query_id", sort=False)["page_id"].agg(list).to_dict()
-    wanted = max((len(pages) for pages in mined.values()), default=0)
-    barred: Mapping[Any, list[str]] = {}
+    negatives_per_row = max(map(len, mined.values()), default=0)
+    excluded_pages: Mapping[Any, list[str]] = {}
     if excluded is not None:
-        ids = corpus.pages["page_id"].to_numpy()[excluded["page"]]
-        asked = corpus.queries["query_id"].to_numpy()[excluded["query"]]
-        barred = pd.Series(ids).groupby(asked).agg(list).to_dict()
-    taken = {query_id: {*pages, *barred.get(query_id, ())} for query_id, pages in positives.items()}
-    full = _topped_up(corpus, mined, taken, wanted, seed)
+        page_ids = corpus.pages["page_id"].to_numpy()[excluded["page"]]
+        query_ids = corpus.queries["query_id"].to_numpy()[excluded["query"]]
+        excluded_pages = pd.Series(page_ids).groupby(query_ids).agg(list).to_dict()
+    forbidden = {
+        query_id: {*page_ids, *excluded_pages.get(query_id, ())}
+        for query_id, page_ids in positives.items()
+    }
+    completed = _with_random_pages(corpus, mined, forbidden, negatives_per_row, seed)
     rows = [
-        [query_id, page_id, *full[query_id]]
-        for query_id, pages in positives.items()
-        for page_id in pages
+        [query_id, page_id, *completed[query_id]]
+        for query_id, page_ids in positives.items()
+        for page_id in page_ids
     ]
-    columns = ["query_id", "image_id", *(f"negative_{i}_id" for i in range(wanted))]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=row_columns(negatives_per_row))
 
 
-def _topped_up(
+def row_columns(negatives_per_row: int) -> list[str]:
+    """Columns of the embedder's training rows."""
+    return ["query_id", "image_id", *(f"negative_{i}_id" for i in range(negatives_per_row))]
+
+
+def _with_random_pages(
     corpus: Corpus,
     mined: Mapping[Any, list[str]],
-    barred: Mapping[str, set[str]],
-    wanted: int,
+    forbidden: Mapping[str, set[str]],
+    negatives_per_row: int,
     seed: int,
 ) -> dict[str, list[str]]:
-    """`wanted` negatives for every query of `barred`: mined ones, then drawn from those allowed."""
+    """Negatives of each query of `forbidden`: the mined ones, then random pages it allows."""
     train_pages = corpus.pages.loc[corpus.pages["split"] == "train", "page_id"].to_numpy()
-    inside = set(train_pages)
+    distinct = set(train_pages)
     random = np.random.default_rng(seed)
-    full: dict[str, list[str]] = {}
-    for query_id, pages in barred.items():
-        own = full[query_id] = list(mined.get(query_id, []))
-        taken = inside & {*own, *pages}
-        while len(own) < wanted and len(taken) < len(inside):
-            drawn = str(random.choice(train_pages))
-            if drawn not in taken:
-                taken.add(drawn)
-                own.append(drawn)
-        if len(own) < wanted:
+    completed: dict[str, list[str]] = {}
+    for query_id, forbidden_pages in forbidden.items():
+        page_ids = completed[query_id] = list(mined.get(query_id, []))
+        used = distinct & {*page_ids, *forbidden_pages}
+        while len(page_ids) < negatives_per_row and len(used) < len(distinct):
+            page_id = str(random.choice(train_pages))
+            if page_id not in used:
+                used.add(page_id)
+                page_ids.append(page_id)
+        if len(page_ids) < negatives_per_row:
             raise InputError(
-                f"{len(inside)} train pages are too few for {wanted} negatives per query: "
-                "lower mine.negatives or mine.same_document_pages"
+                f"{len(distinct)} train pages are too few for {negatives_per_row} negatives per "
+                "query: lower mine.negatives or mine.same_document_pages"
             )
-    drawn_pages = [wanted - len(mined.get(query_id, ())) for query_id in full]
+    missing = [negatives_per_row - len(mined.get(query_id, ())) for query_id in completed]
     log.info(
         "%d of %d queries had fewer than %d mined negatives: they got %d pages drawn at random",
-        sum(map(bool, drawn_pages)),
-        len(full),
-        wanted,
-        sum(drawn_pages),
+        sum(map(bool, missing)),
+        len(completed),
+        negatives_per_row,
+        sum(missing),
     )
-    return full
+    return completed
 
 
 def with_content(rows: pd.DataFrame, corpus: Corpus) -> Dataset:
-    """Rows of ids as a dataset that reads texts and images when they are asked for."""
+    """Rows of ids as a dataset whose texts and images are read when a row is read."""
     queries = Dataset.from_pandas(corpus.queries[["query_id", "text"]], preserve_index=False)
     pages = Dataset.from_file(str(corpus.folder / PAGES)).select_columns(["page_id", "image"])
     # cast_column changes the view; cast would write a second copy of every page.
@@ -105,12 +112,13 @@ def with_content(rows: pd.DataFrame, corpus: Corpus) -> Dataset:
     }
     resolve = resolve_ids(lookups)
 
-    def content(some: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    def content(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         try:
-            resolved: dict[str, list[Any]] = resolve(some)
+            resolved: dict[str, list[Any]] = resolve(batch)
         except (OSError, SyntaxError, ValueError) as error:
-            names = [name for name in lookups if name != "query_id"]
-            raise corpus.damaged([page for name in names for page in some[name]]) from error
+            page_columns = [column for column in lookups if column != "query_id"]
+            page_ids = [page_id for column in page_columns for page_id in batch[column]]
+            raise corpus.damaged(page_ids) from error
         return resolved
 
     dataset = Dataset.from_pandas(rows, preserve_index=False)
@@ -123,145 +131,51 @@ def no_duplicates(
     dataset: Dataset,
     **keywords: Any,  # noqa: ANN401
 ) -> NoDuplicatesBatchSampler:
-    """Batches without a query or page twice, nor a page that answers another's query as well.
+    """A sampler of batches in which no query or page occurs twice.
 
-    Decided on ids instead of pixels: Sentence Transformers' sampler sees the table of `_apart`.
+    Nor does a page that also answers the query of another row. Sentence Transformers' sampler
+    decides by the names of `_names_in_conflict` instead of comparing pixels.
     """
-    rows = _apart(corpus, dataset.with_format(None).to_pandas())
-    return NoDuplicatesBatchSampler(Dataset.from_pandas(rows, preserve_index=False), **keywords)
+    names = _names_in_conflict(corpus, dataset.with_format(None).to_pandas())
+    return NoDuplicatesBatchSampler(Dataset.from_pandas(names, preserve_index=False), **keywords)
 
 
-def _apart(corpus: Corpus, rows: pd.DataFrame) -> pd.DataFrame:
-    """Names such that two rows may share a batch if they have none in common.
+def _names_in_conflict(corpus: Corpus, rows: pd.DataFrame) -> pd.DataFrame:
+    """Names of what each row holds: two rows with a name in common must not share a batch.
 
-    Near-duplicates have one name, that of the first of them. Where a query has several right pages,
-    every row with one of them bears the query's name too.
+    Near-duplicates bear one name, that of the first of them. Where a query has several positives,
+    every row that holds one of them also bears the query's name.
     """
-    first = _first_alike(corpus)
-    queries: dict[str, list[str]] = {}
-    for query_id, pages in corpus.positives("train").items():
-        for page in sorted({first.get(page, page) for page in pages}) if len(pages) > 1 else ():
-            queries.setdefault(page, []).append(query_id)
-    pages = rows.drop(columns="query_id").apply(
-        lambda ids: ids.map(lambda page: first.get(page, page))
+    first_duplicate = _first_duplicate(corpus)
+    queries_of_page: dict[str, list[str]] = {}
+    for query_id, page_ids in corpus.positives("train").items():
+        names = {first_duplicate.get(page_id, page_id) for page_id in page_ids}
+        for name in sorted(names) if len(page_ids) > 1 else ():
+            queries_of_page.setdefault(name, []).append(query_id)
+    table: pd.DataFrame = rows.drop(columns="query_id").apply(
+        lambda page_ids: page_ids.map(lambda page_id: first_duplicate.get(page_id, page_id))
     )
     answered = [
-        sorted({query_id for page in names for query_id in queries.get(page, ())})
-        for names in pages.to_numpy()
+        sorted({query_id for name in names for query_id in queries_of_page.get(name, ())})
+        for names in table.to_numpy()
     ]
-    table: pd.DataFrame = pages.assign(query_id=rows["query_id"])
+    table["query_id"] = rows["query_id"]
     for number in range(max(map(len, answered), default=0)):
-        # Rows that answer fewer queries repeat their own.
+        # A row that answers fewer queries repeats the query it is about.
         table[f"answers_{number}"] = [
-            some[number] if number < len(some) else own
-            for some, own in zip(answered, rows["query_id"], strict=True)
+            query_ids[number] if number < len(query_ids) else query_id
+            for query_ids, query_id in zip(answered, rows["query_id"], strict=True)
         ]
     return table
 
 
-def _first_alike(corpus: Corpus) -> dict[str, str]:
-    """Of every page with near-duplicates, the first page that it is connected with by them."""
+def _first_duplicate(corpus: Corpus) -> dict[str, str]:
+    """For every page with near-duplicates: the first page that it is connected with by them."""
     pairs = corpus.near_duplicates
-    one, other = (pairs[name].map(corpus.page_row).to_numpy(int) for name in pairs)
+    one, other = (pairs[column].map(corpus.page_row).to_numpy(int) for column in pairs)
     count = len(corpus.pages)
     graph = coo_array((np.ones(len(pairs), bool), (one, other)), shape=(count, count))
-    labels = connected_components(graph, directed=False)[1]
-    ids = corpus.pages["page_id"].to_numpy()
-    _, places = np.unique(labels, return_index=True)
-    return {str(ids[row]): str(ids[places[labels[row]]]) for row in np.unique(one)}
-
-
-def dev_retrieval(
-    corpus: Corpus, knobs: Embedder, batch: int, seed: int
-) -> InformationRetrievalEvaluator:
-    """NDCG@10 of dev queries over dev pages, both sampled down to `dev_pages` with the seed."""
-    positives = corpus.positives("dev")
-    chosen: dict[str, dict[str, int]] = {}
-    pages: dict[str, None] = {}
-    random = np.random.default_rng(seed)
-    for query_id in random.permutation(list(positives)):
-        if len(pages) >= knobs.dev_pages:
-            break
-        chosen[str(query_id)] = positives[query_id]
-        pages.update(dict.fromkeys(positives[query_id]))
-    others = corpus.pages.loc[corpus.pages["split"] == "dev", "page_id"].to_numpy(str)
-    # The table is in order of documents: only where all are taken may it decide.
-    for page_id in random.permutation(others) if len(others) > knobs.dev_pages else others:
-        if len(pages) >= knobs.dev_pages:
-            break
-        pages[str(page_id)] = None
-    texts = corpus.queries.set_index("query_id")["text"]
-    return InformationRetrievalEvaluator(
-        queries={query_id: texts[query_id] for query_id in chosen},
-        corpus={page_id: corpus.image(corpus.page_row[page_id]) for page_id in pages},
-        relevant_docs={query_id: set(relevant) for query_id, relevant in chosen.items()},
-        ndcg_at_k=[10],
-        mrr_at_k=[10],
-        accuracy_at_k=[1],
-        precision_recall_at_k=[10],
-        map_at_k=[10],
-        batch_size=batch,
-        corpus_chunk_size=len(pages),
-        name="dev",
-        write_csv=False,
-        main_score_function="cosine",
-    )
-
-
-def encode_ahead(
-    evaluator: InformationRetrievalEvaluator, corpus: Corpus, device_settings: DeviceSettings
-) -> None:
-    """Let the evaluator's pages be made ready by loader processes, as those of encoding are."""
-    rows = np.array([corpus.page_row[page_id] for page_id in evaluator.corpus_ids])
-    one_process = evaluator.embed_inputs
-
-    def embed_inputs(
-        model: SentenceTransformer,
-        sentences: list[Any],
-        encode_fn_name: str | None = None,
-        **keywords: Any,  # noqa: ANN401
-    ) -> torch.Tensor:
-        if encode_fn_name != "document":
-            found: torch.Tensor = one_process(model, sentences, encode_fn_name, **keywords)
-            return found
-        vectors = encoding.encode_pages(model, corpus, rows, device_settings, evaluator.batch_size)
-        return torch.from_numpy(vectors).to(device_settings.device)
-
-    evaluator.embed_inputs = embed_inputs
-
-
-def dev_reranking(
-    corpus: Corpus, candidates: pd.DataFrame, knobs: Reranker, batch: int, seed: int
-) -> CrossEncoderRerankingEvaluator:
-    """NDCG@10 of `dev_queries` dev queries whose page is among those reranked."""
-    positives = corpus.positives("dev")
-    texts = corpus.queries.set_index("query_id")["text"]
-    dev = candidates[(candidates["split"] == "dev") & (candidates["rank"] <= knobs.compared_depth)]
-    pages = dev.sort_values(["query_id", "rank"]).groupby("query_id")["page_id"].agg(list)
-    samples: list[dict[str, Any]] = []
-
-    # One image of a page, however many queries it is a candidate of: nothing changes it.
-    @functools.cache
-    def image(page: str) -> Image.Image:
-        return corpus.image(corpus.page_row[page])
-
-    for query_id in np.random.default_rng(seed).permutation(pages.index.to_numpy(str)):
-        answers = positives.get(query_id, {})
-        right = [page for page in pages[query_id] if page in answers]
-        wrong = [page for page in pages[query_id] if page not in answers]
-        if right and wrong and len(samples) < knobs.dev_queries:
-            samples.append(
-                {
-                    "query": texts[query_id],
-                    "positive": [image(page) for page in right],
-                    "negative": [image(page) for page in wrong],
-                }
-            )
-    if not samples:
-        raise InputError(
-            "no dev query has both right and wrong candidates, so no checkpoint can be chosen: "
-            "raise prepare.dev_share or reranker.depths"
-        )
-    return CrossEncoderRerankingEvaluator(
-        samples, at_k=10, name="dev", batch_size=batch, write_csv=False, show_progress_bar=False
-    )
+    groups = connected_components(graph, directed=False)[1]
+    page_ids = corpus.pages["page_id"].to_numpy()
+    _, first_rows = np.unique(groups, return_index=True)
+    return {str(page_ids[row]): str(page_ids[first_rows[groups[row]]]) for row in np.unique(one)}

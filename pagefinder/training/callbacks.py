@@ -1,4 +1,4 @@
-"""What goes along with the trainers' steps: progress, a score for the last one, a tidy Ctrl-C."""
+"""What happens at a trainer's steps: progress in the log, a score for the last one, Ctrl-C."""
 
 import contextlib
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
-    """Log progress, and score the last step too, whatever the interval: it can be the best one."""
+    """Logs progress, and scores the last step too, whatever the interval: it can be the best."""
 
     def on_log(
         self,
@@ -49,15 +49,16 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
 
 class Interruption(TrainerCallback):  # type: ignore[misc]
-    """Lets Ctrl-C end training with a checkpoint after the step at hand, a second one at once.
+    """Lets Ctrl-C end training with a checkpoint after the current step, a second one at once.
 
-    In the middle of fetching a batch it would leave the loader's process with a traceback, and in a
-    destructor Python would swallow it. Several processes end together, so there torchrun decides.
+    Ended in the middle of fetching a batch, training would leave the traceback of the loader's
+    process, and in a destructor Python would swallow the interruption. Several processes end
+    together: there torchrun decides.
     """
 
     def __init__(self) -> None:
-        """Not asked to end yet."""
-        self.asked = False
+        """Not interrupted yet."""
+        self.interrupted = False
 
     def on_step_end(
         self,
@@ -67,15 +68,15 @@ class Interruption(TrainerCallback):  # type: ignore[misc]
         **keywords: Any,  # noqa: ANN401
     ) -> None:
         """Save and stop if Ctrl-C was pressed during the step."""
-        if self.asked:
+        if self.interrupted:
             control.should_save = control.should_training_stop = True
 
     @contextlib.contextmanager
     def between_steps(self) -> Iterator[None]:
-        """Hold Ctrl-C back while training runs, and raise it at the end."""
-        before = signal.getsignal(signal.SIGINT)
+        """Hold Ctrl-C back while training runs, and raise KeyboardInterrupt at the end."""
+        handler = signal.getsignal(signal.SIGINT)
         main = threading.current_thread() is threading.main_thread()
-        if processes.count() > 1 or not main or before is not signal.default_int_handler:
+        if processes.count() > 1 or not main or handler is not signal.default_int_handler:
             yield
             return
 
@@ -85,13 +86,13 @@ class Interruption(TrainerCallback):  # type: ignore[misc]
             if os.getpid() != process:  # a loader process, which its parent ends
                 return
             log.info("interrupted: saving after this step; Ctrl-C again ends at once")
-            self.asked = True
-            signal.signal(signal.SIGINT, before)
+            self.interrupted = True
+            signal.signal(signal.SIGINT, handler)
 
         signal.signal(signal.SIGINT, note)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
-        if self.asked:
+            signal.signal(signal.SIGINT, handler)
+        if self.interrupted:
             raise KeyboardInterrupt

@@ -9,8 +9,8 @@ from pagefinder.runtime import outputs, processes
 log = logging.getLogger(__name__)
 
 
-def _found(folder: Path) -> list[Path]:
-    """Checkpoints, newest first."""
+def _newest_first(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, newest first, torn ones included."""
     return sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1]))
 
 
@@ -27,13 +27,16 @@ def _is_whole(checkpoint: Path) -> bool:
 
 
 def remove_torn(folder: Path) -> None:
-    """Remove what a kill or a full disk left of a checkpoint: it would count as one of the two."""
-    for path in _found(folder):
+    """Remove what a kill or a full disk left of a checkpoint.
+
+    The trainer keeps two, and would count it as one of them.
+    """
+    for path in _newest_first(folder):
         if not _is_whole(path):
             log.warning("%s is torn: it is removed, the one before it used", path)
             outputs.remove(path)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint."""
-    return next(filter(_is_whole, _found(folder)), None)
+    """The newest whole checkpoint, or None."""
+    return next(filter(_is_whole, _newest_first(folder)), None)

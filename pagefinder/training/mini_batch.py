@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from accelerate.utils import convert_to_fp32
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import batch_to_device
 
 from pagefinder.errors import InputError
 from pagefinder.models.device import DeviceSettings
 from pagefinder.runtime import processes
+from pagefinder.training.trainers import EmbedderTrainer
 
 log = logging.getLogger(__name__)
 
@@ -59,23 +61,31 @@ def largest_mini_batch(attempt: Callable[[int], None], batch: int) -> int:
 
 
 def probe(
-    model: SentenceTransformer,
+    trainer: EmbedderTrainer,
     examples: list[dict[str, Any]],
     make_loss: Callable[[int], torch.nn.Module],
-    collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
-    collect: Callable[[dict[str, Any]], tuple[list[dict[str, Any]], Any]],
     device_settings: DeviceSettings,
 ) -> int:
-    """Settle `mini_batch: auto` with real training steps on the largest pages.
+    """The largest mini-batch with which a training step on `examples` fits into memory.
 
-    The optimiser's state does not exist yet, so its bytes are set aside meanwhile. Weights, random
-    states and gradients are as before afterwards. Several processes agree on the smallest answer.
+    Weights, random states and gradients are as before afterwards. The optimiser's state does not
+    exist yet, so its bytes are set aside meanwhile. Several processes agree on the smallest size.
+
+    Args:
+        trainer: Whose model computes.
+        examples: The batch of one process; take those with the largest pages.
+        make_loss: Makes the loss of a mini-batch, see `largest_mini_batch`.
+        device_settings: Those of the training.
+
+    Returns:
+        Its rows, or 0 for the whole batch, uncached.
     """
+    model = trainer.model
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     several = processes.count() > 1
     reserved = trained * (ADAM_BYTES + (BUCKET_BYTES if several else 0))
-    features, labels = collect(collate(examples))
-    features = [_to_device(column, device_settings.device) for column in features]
+    columns, labels = trainer.collect_features(trainer.data_collator(examples))
+    features = [batch_to_device(column, device_settings.device) for column in columns]
 
     def attempt(mini_batch: int) -> None:
         with _room(device_settings.device, reserved):
@@ -85,8 +95,8 @@ def probe(
                 model.zero_grad(set_to_none=True)
 
     with as_in_training(model, device_settings), _same_random(device_settings.device):
-        fitting = largest_mini_batch(attempt, len(examples)) or len(examples)
-    agreed = processes.smallest(fitting)
+        size = largest_mini_batch(attempt, len(examples)) or len(examples)
+    agreed = processes.smallest(size)
     return 0 if agreed == len(examples) else agreed
 
 
@@ -98,12 +108,13 @@ def as_in_training(model: SentenceTransformer, device_settings: DeviceSettings) 
     backward pass, outside of whatever the first pass stood in. One autocast around both would also
     keep the casts of weights made without gradients (pytorch#112583).
     """
-    was_training, plain, own = model.training, model.forward, model.__dict__.get("forward")
+    was_training, plain_forward = model.training, model.forward
+    replaced = model.__dict__.get("forward")
 
     def forward(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401
         with device_settings.precision():
-            found = plain(*arguments, **keywords)
-        return convert_to_fp32(found)
+            output = plain_forward(*arguments, **keywords)
+        return convert_to_fp32(output)
 
     model.train()
     if device_settings.autocast is not None:
@@ -111,10 +122,10 @@ def as_in_training(model: SentenceTransformer, device_settings: DeviceSettings) 
     try:
         yield
     finally:
-        if own is None:
+        if replaced is None:
             model.__dict__.pop("forward", None)
         else:
-            model.forward = own
+            model.forward = replaced
         model.train(was_training)
 
 
@@ -143,19 +154,12 @@ def _room(device: str, reserved: int) -> Iterator[None]:
     torch.cuda.reset_peak_memory_stats(card)
     torch.cuda.set_per_process_memory_fraction(SHARE, card)
     try:
-        held = torch.empty(reserved, dtype=torch.uint8, device=device)
+        set_aside = torch.empty(reserved, dtype=torch.uint8, device=device)
         yield
         peak = torch.cuda.max_memory_allocated(card) / 2**30
         log.info("probe: peak %.1f GiB of the card", peak)
-        del held
+        del set_aside
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, card)
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(card)
-
-
-def _to_device(column: dict[str, Any], device: str) -> dict[str, Any]:
-    return {
-        key: value.to(device) if isinstance(value, torch.Tensor) else value
-        for key, value in column.items()
-    }

@@ -11,7 +11,8 @@ from pagefinder.models import encoding, scoring
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder, open_reranker
 from pagefinder.training import callbacks
-from pagefinder.training import embedder as embedder_
+from pagefinder.training.arguments import TrainingRun
+from pagefinder.training.embedder import train_embedder
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +36,8 @@ def train(root, corpus, folder, compute, **knobs):
     params = tiny_params(compute=compute, embedder=knobs)
     device_settings = choose_device(params.compute)
     model = open_embedder(params.base, params.pixels, device_settings, root)
-    curves = embedder_.train_embedder(
-        model,
-        corpus,
-        negatives(),
-        params.embedder,
-        params.loss,
-        params.compute,
-        device_settings,
-        1,
-        folder,
-    )
+    run = TrainingRun(corpus, params.compute, device_settings, 1, folder)
+    curves = train_embedder(model, negatives(), params.embedder, params.loss, run)
     return model, device_settings, curves
 
 

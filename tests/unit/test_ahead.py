@@ -10,7 +10,7 @@ from pagefinder.errors import InputError
 from pagefinder.models import encoding, prefetching, scoring
 from pagefinder.models.device import DeviceSettings, choose_device
 from pagefinder.models.opening import open_embedder, open_reranker
-from pagefinder.training import batches
+from pagefinder.training import dev
 
 PARAMS = tiny_params()
 PLAIN, AHEAD = (
@@ -51,10 +51,10 @@ def test_chunks_that_are_no_multiple_of_the_batch_stay_in_order(
     found = {}
     for name, device_settings in (("plain", PLAIN), ("ahead", AHEAD)):
         chunks = tmp_path / name
-        encoding.encode_corpus(embedder, corpus, PARAMS.pixels, device_settings, 4, chunks)
+        encoding.encode_corpus(embedder, corpus, device_settings, 4, chunks)
         # An interrupted run has the others encoded again.
         (chunks / f"000001-{encoding.PAGES}").unlink()
-        encoding.encode_corpus(embedder, corpus, PARAMS.pixels, device_settings, 4, chunks)
+        encoding.encode_corpus(embedder, corpus, device_settings, 4, chunks)
         encoding.merge(chunks, corpus, tmp_path / "merged")
         found[name] = np.load(tmp_path / "merged" / encoding.PAGES)
     np.testing.assert_allclose(found["ahead"], found["plain"], atol=1e-6)
@@ -62,9 +62,9 @@ def test_chunks_that_are_no_multiple_of_the_batch_stay_in_order(
 
 
 def test_dev_scores_are_the_same(embedder, corpus, monkeypatch):
-    evaluator = batches.dev_retrieval(corpus, PARAMS.embedder, 4, seed=1)
+    evaluator = dev.dev_retrieval(corpus, PARAMS.embedder, 4, seed=1)
     plain = evaluator(embedder)
-    batches.encode_ahead(evaluator, corpus, AHEAD)
+    dev.encode_ahead(evaluator, corpus, AHEAD)
     monkeypatch.setattr(embedder, "encode_document", None)
     assert evaluator(embedder) == pytest.approx(plain)
 

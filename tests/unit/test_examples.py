@@ -13,7 +13,8 @@ from tiny import FILE, tiny_params, write_tiny_corpus
 from pagefinder import params
 from pagefinder.data.corpus import Corpus
 from pagefinder.mining.rules import exclusions, qrel_rows
-from pagefinder.training import batches as batches_
+from pagefinder.training.batches import embedder_rows, no_duplicates, with_content
+from pagefinder.training.dev import dev_reranking, dev_retrieval
 
 KNOBS = tiny_params().embedder
 
@@ -29,7 +30,7 @@ def dev(tmp_path, monkeypatch) -> Corpus:
 
 def dev_pages(corpus: Corpus, count: int, seed: int) -> list[str]:
     knobs = KNOBS.model_copy(update={"dev_pages": count})
-    return list(batches_.dev_retrieval(corpus, knobs, 8, seed).corpus_ids)
+    return list(dev_retrieval(corpus, knobs, 8, seed).corpus_ids)
 
 
 def test_dev_pages_are_drawn_and_keep_the_answers(dev):
@@ -65,7 +66,7 @@ def test_drawn_negatives_obey_the_rules_that_need_no_score(tmp_path, caplog):
     excluded = exclusions(corpus, rules, known[known["relevance"] > 0])
     caplog.set_level("INFO")
     for seed in range(20):
-        rows = batches_.embedder_rows(corpus, mined, seed, excluded).set_index("query_id")
+        rows = embedder_rows(corpus, mined, seed, excluded).set_index("query_id")
         assert rows.loc["q", "image_id"].tolist() == ["p0", "p3"]
         drawn = rows.loc["q", ["negative_0_id", "negative_1_id"]].to_numpy()
         assert {*drawn[0]} == {*drawn[1]} == {"p6", "p7"}
@@ -94,9 +95,9 @@ def test_batches_are_those_that_the_library_makes_of_the_pages_themselves(tmp_pa
         [[f"q{i:02}", f"p{i % 11:02}", f"p{(i * 5 + 3) % 13:02}"] for i in range(24)],
         columns=["query_id", "image_id", "negative_0_id"],
     )
-    dataset = batches_.with_content(rows, corpus)
+    dataset = with_content(rows, corpus)
     for seed in range(3):
-        ours = batches(lambda *a, **k: batches_.no_duplicates(corpus, *a, **k), dataset, seed)
+        ours = batches(lambda *a, **k: no_duplicates(corpus, *a, **k), dataset, seed)
         assert ours == batches(NoDuplicatesBatchSampler, dataset, seed)
         assert ours != [list(range(i, i + 4)) for i in range(0, 24, 4)]
     assert any(len(batch) < 4 for batch in ours)
@@ -111,8 +112,8 @@ def test_no_batch_holds_a_page_that_answers_anothers_query(tmp_path):
     corpus = write_corpus(tmp_path / "corpus", pages, asked, qrels, twins)
     negatives = [f"p{14 + row % 6:02}" for row in range(14)]
     mined = pd.DataFrame({"query_id": [f"q{row:02}" for row in range(14)], "page_id": negatives})
-    rows = batches_.embedder_rows(corpus, mined, 1)
-    dataset = batches_.with_content(rows, corpus)
+    rows = embedder_rows(corpus, mined, 1)
+    dataset = with_content(rows, corpus)
     answers: dict[str, set[str]] = {}
     for query_id, page_id, _ in qrels:
         answers.setdefault(query_id, set()).add(page_id)
@@ -125,7 +126,7 @@ def test_no_batch_holds_a_page_that_answers_anothers_query(tmp_path):
         return same or bool((answers[one["query_id"]] | wrong) & set(others))
 
     for seed in range(10):
-        found = batches(lambda *a, **k: batches_.no_duplicates(corpus, *a, **k), dataset, seed)
+        found = batches(lambda *a, **k: no_duplicates(corpus, *a, **k), dataset, seed)
         assert sorted(itertools.chain(*found)) == list(range(len(rows)))
         for batch in found:
             for one, other in itertools.permutations(batch, 2):
@@ -148,7 +149,7 @@ def test_a_dev_page_is_one_image_however_many_queries_it_is_a_candidate_of(tmp_p
         for step in range(3)
     ]
     table = pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank"])
-    found = batches_.dev_reranking(corpus, table, tiny_params().reranker, 8, 1)
+    found = dev_reranking(corpus, table, tiny_params().reranker, 8, 1)
     images = [
         image for sample in found.samples for image in sample["positive"] + sample["negative"]
     ]

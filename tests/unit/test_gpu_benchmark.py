@@ -13,7 +13,7 @@ from benchmarks import gpu, gpu_gradients, gpu_model, gpu_rows
 from nano import architecture
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder
-from tools import predicting
+from tools.synthetic import synthetic_corpus, synthetic_rows
 
 SIZE = gpu_model.SIZES["tiny"]
 
@@ -151,10 +151,10 @@ def test_a_processor_that_wants_a_video_part_gets_one(monkeypatch):
 def test_a_measurement_says_its_mini_batch_and_loading(tmp_path):
     gpu_model.write_model(tmp_path / "model", SIZE, "cpu")
     base = gpu_model.settings(SIZE, "cpu")
-    corpus = predicting.synthetic_corpus(tmp_path / "corpus", base.pixels, 8, 1)
-    ground = gpu_rows.Ground(base, tmp_path, corpus, predicting.synthetic_rows(8, 1), SIZE, 1e12)
+    corpus = synthetic_corpus(tmp_path / "corpus", base.pixels, 8, 1)
+    ground = gpu_rows.Ground(base, tmp_path, corpus, synthetic_rows(8, 1), SIZE, 1e12)
     (row,) = gpu_rows.train(ground, "ours", mini_batch=2)
     assert row["mini-batch"] == "2"
-    assert gpu_rows.known(ground) == 2
+    assert gpu_rows.mini_batch_of_ours(ground) == 2
     assert row["loading"] > 0
     assert row["min/10k"] == pytest.approx(10_000 / row["rows/s"] / 60)

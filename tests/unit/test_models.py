@@ -20,8 +20,11 @@ from pagefinder.models.visual_tokens import check_budget, visual_tokens
 from pagefinder.params import Pixels
 from pagefinder.release.folders import release_model
 from pagefinder.runtime import processes
-from pagefinder.training import batches, callbacks, checkpoints
-from pagefinder.training import embedder as embedder_
+from pagefinder.training import callbacks, checkpoints
+from pagefinder.training.arguments import TrainingRun
+from pagefinder.training.batches import embedder_rows
+from pagefinder.training.embedder import train_embedder
+from pagefinder.training.reranker import train_reranker
 
 PARAMS = tiny_params()
 DEVICE_SETTINGS = choose_device(PARAMS.compute)
@@ -134,7 +137,7 @@ def test_the_pixel_budget_is_what_the_model_really_sees(root):
 
 def test_vectors_are_unit_float32_in_table_order_and_depend_on_the_prompt(root, corpus, tmp_path):
     model = embedder(root)
-    encoding.encode_corpus(model, corpus, PARAMS.pixels, DEVICE_SETTINGS, 8, tmp_path / "chunks")
+    encoding.encode_corpus(model, corpus, DEVICE_SETTINGS, 8, tmp_path / "chunks")
     encoding.merge(tmp_path / "chunks", corpus, tmp_path / "v")
     pages, queries = (np.load(tmp_path / "v" / name) for name in ("pages.npy", "queries.npy"))
     assert pages.dtype == np.float32
@@ -239,20 +242,20 @@ def test_modalities_can_be_described_by_hand(root):
 
 def test_rows_have_equally_many_negatives_and_never_an_answer(corpus):
     few = negatives(corpus).iloc[1:]
-    rows = batches.embedder_rows(corpus, few, seed=1)
+    rows = embedder_rows(corpus, few, seed=1)
     assert list(rows.columns) == ["query_id", "image_id", "negative_0_id", "negative_1_id"]
     assert len(rows) == 24
     assert not rows.isna().any().any()
     for row in rows.itertuples():
         assert len({row.image_id, row.negative_0_id, row.negative_1_id}) == 3
-    pd.testing.assert_frame_equal(rows, batches.embedder_rows(corpus, few, seed=1))
-    assert not rows.equals(batches.embedder_rows(corpus, few, seed=2))
+    pd.testing.assert_frame_equal(rows, embedder_rows(corpus, few, seed=1))
+    assert not rows.equals(embedder_rows(corpus, few, seed=2))
 
 
 def test_training_never_sees_a_page_of_another_split(corpus):
     """Nor where negatives are lacking and pages are drawn in their place."""
     for mined in (negatives(corpus), negatives(corpus)[:2]):
-        rows = batches.embedder_rows(corpus, mined, seed=1)
+        rows = embedder_rows(corpus, mined, seed=1)
         seen = set(rows.filter(regex="_id$").drop(columns="query_id").to_numpy().ravel())
         assert seen <= {f"p{number:02}" for number in range(24)}
 
@@ -269,18 +272,13 @@ def test_a_batch_that_no_pages_can_fill_is_named(root, corpus, tmp_path):
         fit_embedder(embedder(root), corpus, tmp_path, knobs)
 
 
+def training_run(corpus, folder):
+    return TrainingRun(corpus, PARAMS.compute, DEVICE_SETTINGS, 1, folder)
+
+
 def fit_embedder(model, corpus, folder, knobs=PARAMS.embedder):
-    return embedder_.train_embedder(
-        model,
-        corpus,
-        negatives(corpus),
-        knobs,
-        PARAMS.loss,
-        PARAMS.compute,
-        DEVICE_SETTINGS,
-        1,
-        folder,
-    )
+    run = training_run(corpus, folder)
+    return train_embedder(model, negatives(corpus), knobs, PARAMS.loss, run)
 
 
 def weights(model):
@@ -387,9 +385,8 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
 ):
     model = reranker(root, **knobs)
     pairs = candidates()
-    curves = embedder_.train_reranker(
-        model, corpus, pairs, PARAMS.reranker, PARAMS.compute, DEVICE_SETTINGS, 1, tmp_path / "run"
-    )
+    run = training_run(corpus, tmp_path / "run")
+    curves = train_reranker(model, pairs, PARAMS.reranker, run)
     assert set(curves["metric"]) == {"loss", "dev_ndcg@10"}
     save_model(model, tmp_path / "saved")
     result = reranker_.evaluate(
@@ -436,9 +433,7 @@ def test_the_instruction_is_the_same_in_training_evaluation_and_serving(root, co
 
     seen = spied(model)
     pairs = candidates()
-    embedder_.train_reranker(
-        model, corpus, pairs, knobs, PARAMS.compute, DEVICE_SETTINGS, 1, tmp_path / "run"
-    )
+    train_reranker(model, pairs, knobs, training_run(corpus, tmp_path / "run"))
     assert seen == {"Does the page answer?"}
     seen.clear()
     scoring.score_pairs(model, corpus, pairs[:4], DEVICE_SETTINGS, 4)

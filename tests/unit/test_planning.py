@@ -6,11 +6,12 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from sentence_transformers import SentenceTransformerTrainingArguments
 from tiny import tiny_params, write_root, write_tiny_corpus
 
 from pagefinder.models.device import choose_device
-from pagefinder.training import embedder as embedder_
-from tools import measuring, plan, predicting
+from pagefinder.training.arguments import TrainingRun, schedule, training_arguments
+from tools import measuring, plan, predicting, synthetic
 
 
 @pytest.mark.parametrize("prepared", [True, False])
@@ -33,7 +34,7 @@ def test_the_plan_says_memory_speed_and_hours(tmp_path, caplog, monkeypatch, pre
 
 
 def test_no_synthetic_page_occurs_twice():
-    rows = predicting.synthetic_rows(5, 2)
+    rows = synthetic.synthetic_rows(5, 2)
     assert rows["image_id"].tolist() == ["p0", "p1", "p2", "p3", "p4"]
     pages = rows.drop(columns="query_id").to_numpy().ravel()
     assert sorted(pages) == sorted(f"p{number}" for number in range(15))
@@ -43,15 +44,30 @@ def test_a_query_with_two_pages_makes_two_rows(tmp_path):
     corpus = write_tiny_corpus(tmp_path / "corpus")
     corpus.qrels.loc[len(corpus.qrels)] = ["q00", "p01", 1]
     # 24 train pages with a query each, and one of these queries has a second page.
-    assert plan._sizes(tiny_params(), corpus) == (25, 8, 8)
+    assert plan.sizes(tiny_params(), corpus) == (25, 40, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "evaluations", "expected"),
+    [
+        (27, 3, 4, (18, 4)),  # six whole batches an epoch
+        (3, 1, 4, (1, 1)),  # fewer rows than a batch
+        (400, 0.5, 4, (50, 12)),
+    ],
+)
+def test_the_schedule_counts_whole_batches(rows, epochs, evaluations, expected):
+    knobs = tiny_params(embedder={"epochs": epochs, "batch": 4, "evaluations": evaluations})
+    assert schedule(knobs.embedder, rows) == expected
 
 
 def test_the_schedule_is_that_of_training(tmp_path):
     params = tiny_params(embedder={"epochs": 3, "batch": 4, "evaluations": 4})
+    corpus = write_tiny_corpus(tmp_path / "corpus")
     device_settings = choose_device(params.compute)
-    made = embedder_._arguments(params.embedder, params.compute, device_settings, 1, tmp_path, 27)
-    assert predicting.schedule(params.embedder, 27) == (made["max_steps"], made["eval_steps"])
-    assert made["max_steps"] == 18
+    run = TrainingRun(corpus, params.compute, device_settings, 1, tmp_path)
+    made = training_arguments(SentenceTransformerTrainingArguments, params.embedder, run, 27)
+    assert schedule(params.embedder, 27) == (made.max_steps, made.eval_steps)
+    assert made.max_steps == 18
 
 
 def test_every_part_of_a_training_is_counted():
@@ -60,7 +76,7 @@ def test_every_part_of_a_training_is_counted():
     )
     # 5 steps, dev every 2: scored before the first, after 2, 4 and 5; 3 checkpoints and the output.
     expected = 200 + 1000 + 8 * 0.5 + 5 * 3 + 4 * (8 * 0.25 + 4 * 0.125) + 4 * 20
-    assert predicting.train_seconds(costs, steps=5, every=2, pages=8, queries=4) == expected
+    assert predicting.train_seconds(costs, steps=5, interval=2, pages=8, queries=4) == expected
 
 
 @pytest.mark.parametrize(("workers", "busy"), [(0, 1), (1, 1), (2, 2), (1000, os.cpu_count())])
@@ -73,7 +89,7 @@ def test_loading_is_timed_apart_and_shared_by_the_loader_processes(workers, busy
 
 
 def test_dev_pages_of_a_synthetic_corpus_are_none_of_the_trained_ones(tmp_path):
-    corpus = predicting.synthetic_corpus(tmp_path / "c", tiny_params().pixels, 3, 1, dev=2)
+    corpus = synthetic.synthetic_corpus(tmp_path / "c", tiny_params().pixels, 3, 1, dev=2)
     assert corpus.page_rows("dev").tolist() == [6, 7]
     assert corpus.positives("dev") == {"q3": {"p6": 1}, "q4": {"p7": 1}}
     assert corpus.positives("train") == {f"q{n}": {f"p{n}": 1} for n in range(3)}

@@ -12,7 +12,7 @@ from pagefinder.evaluation import reranker
 from pagefinder.models import scoring
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_reranker
-from pagefinder.training import batches
+from pagefinder.training.batches import with_content
 
 PARAMS = tiny_params()
 
@@ -102,7 +102,7 @@ def test_a_page_that_no_longer_decodes_is_named(model, damaged):
         scores(model, damaged, pairs(("q00", "p00"), ("q00", "p01")))
     rows = pairs(("q00", "p01")).rename(columns={"page_id": "image_id"})
     with pytest.raises(InputError, match="page p01 of .* no longer decodes: remove that folder"):
-        batches.with_content(rows, damaged)[0]
+        with_content(rows, damaged)[0]
 
 
 def evaluated(corpus, monkeypatch, rows):

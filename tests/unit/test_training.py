@@ -16,8 +16,10 @@ from pagefinder.data.corpus import Corpus
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder
 from pagefinder.params import Params
-from pagefinder.training import embedder as embedder_
+from pagefinder.training.arguments import TrainingRun
 from pagefinder.training.batches import embedder_rows
+from pagefinder.training.embedder import embedder_trainer
+from pagefinder.training.trainers import fit
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +35,8 @@ def set_up(root, scratch, evaluator=None, **sections):
     corpus = Corpus(root / "data/corpus")
     unmined = pd.DataFrame({"query_id": [], "page_id": []})
     rows = embedder_rows(corpus, unmined, settings.seed)
-    arguments = (settings.embedder, settings.loss, settings.compute, device_settings, 1, scratch)
-    return embedder_.embedder_trainer(model, corpus, rows, *arguments, evaluator)
+    run = TrainingRun(corpus, settings.compute, device_settings, 1, scratch)
+    return embedder_trainer(model, rows, settings.embedder, settings.loss, run, evaluator)
 
 
 def test_prompts_can_be_left_out_of_training(root, tmp_path):
@@ -81,17 +83,18 @@ class Scripted(BaseEvaluator):
 def test_the_checkpoint_with_the_best_dev_score_is_kept(root, tmp_path):
     trainer = set_up(root, tmp_path, Scripted([0.1, 0.9, 0.2, 0.3]), embedder={"evaluations": 3})
     with mock.patch.object(trainer.args, "save_total_limit", 5):
-        embedder_._fit(trainer, tmp_path)
+        fit(trainer)
     kept = trainer.model[0].model.state_dict()
     steps = {}
     for step in (2, 4, 6):
         saved = load_file(tmp_path / f"checkpoint-{step}/model.safetensors")
         steps[step] = all(torch.equal(saved[name], kept[name]) for name in saved)
     assert steps == {2: True, 4: False, 6: False}
+    assert not list(tmp_path.rglob("README.md")), "a model card would show training pages"
 
 
 def test_a_training_that_makes_dev_worse_says_so(root, tmp_path, caplog):
-    embedder_._fit(set_up(root, tmp_path, Scripted([0.9, 0.2, 0.3])), tmp_path)
+    fit(set_up(root, tmp_path, Scripted([0.9, 0.2, 0.3])))
     assert "training made dev worse" in caplog.text
 
 
@@ -106,7 +109,7 @@ def test_ctrl_c_ends_after_the_step_and_again_at_once(root, tmp_path, caplog, pr
     trainer = set_up(root, tmp_path, Scripted([0.1, 0.2, 0.3]))
     trainer.add_callback(Impatient())
     with caplog.at_level(logging.INFO), pytest.raises(KeyboardInterrupt):
-        embedder_._fit(trainer, tmp_path)
+        fit(trainer)
     assert trainer.state.global_step == done
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert "saving after this step" in caplog.text

@@ -1,0 +1,108 @@
+"""What both trainings share: what one training runs on, its schedule, the trainer's arguments."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from transformers import TrainingArguments
+
+from pagefinder.data.corpus import Corpus
+from pagefinder.errors import InputError
+from pagefinder.models.device import DeviceSettings
+from pagefinder.params import Compute, Training
+from pagefinder.runtime import processes
+
+log = logging.getLogger(__name__)
+
+Arguments = TypeVar("Arguments", bound=TrainingArguments)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a training runs on, whichever model it trains.
+
+    Attributes:
+        corpus: Pages and queries that the training rows name.
+        compute: The params of the machine.
+        device_settings: What `choose_device` makes of them.
+        seed: Of every random draw.
+        checkpoints: Folder that checkpoints are written to, and resumed from.
+    """
+
+    corpus: Corpus
+    compute: Compute
+    device_settings: DeviceSettings
+    seed: int
+    checkpoints: Path
+
+
+def schedule(knobs: Training, rows: int) -> tuple[int, int]:
+    """Steps of a training on so many rows, and after how many steps each it is scored on dev."""
+    steps = max(1, round(knobs.epochs * max(1, rows // knobs.batch)))
+    return steps, max(1, steps // knobs.evaluations)
+
+
+def training_arguments(
+    kind: type[Arguments],
+    knobs: Training,
+    run: TrainingRun,
+    rows: int,
+    **others: Any,  # noqa: ANN401
+) -> Arguments:
+    """The trainer's arguments for a training on so many rows.
+
+    Args:
+        kind: SentenceTransformerTrainingArguments or CrossEncoderTrainingArguments.
+        knobs: How to train.
+        run: What the training runs on.
+        rows: Training rows.
+        **others: Arguments of this model alone; they win over the shared ones.
+
+    Raises:
+        InputError: the processes cannot share the batch.
+    """
+    several = processes.count() > 1
+    if knobs.batch % processes.count() or (several and rows < knobs.batch):
+        raise InputError(
+            f"batch {knobs.batch} over {rows} rows cannot be shared by {processes.count()} "
+            "processes: make it a multiple of compute.processes, and no larger than the rows"
+        )
+    steps, interval = schedule(knobs, rows)
+    cuda = run.device_settings.device.startswith("cuda")
+    log.info("%d rows, batch %d, %d steps, dev every %d", rows, knobs.batch, steps, interval)
+    shared = {
+        "output_dir": str(run.checkpoints),
+        "max_steps": steps,
+        "per_device_train_batch_size": knobs.batch,
+        # Each process takes its part of one batch of the sampler: no page twice in all of it.
+        "accelerator_config": {"split_batches": several},
+        "ddp_find_unused_parameters": False,
+        "learning_rate": knobs.learning_rate,
+        "warmup_steps": knobs.warmup,
+        "learning_rate_mapping": dict(knobs.learning_rates),
+        "bf16": run.device_settings.autocast is not None,
+        "use_cpu": not cuda,
+        "optim": "adamw_torch_fused" if cuda else "adamw_torch",
+        "dataloader_num_workers": run.compute.workers,
+        "dataloader_drop_last": rows >= knobs.batch,
+        "eval_strategy": "steps",
+        "eval_steps": interval,
+        "save_strategy": "steps",
+        "save_steps": interval,
+        "save_total_limit": 2,
+        "load_best_model_at_end": True,
+        "greater_is_better": True,
+        "logging_steps": max(1, steps // 50),
+        "report_to": "none",
+        "seed": run.seed,
+        "data_seed": run.seed,
+        "disable_tqdm": True,
+    }
+    arguments: Arguments = kind(**shared | others)
+    # On several cards the trainer would silently spread each batch over all it sees, which
+    # multiplies the batch and leaves the negatives of the other cards out (DataParallel).
+    # compute.processes is the way to several cards.
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments

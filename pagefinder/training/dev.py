@@ -1,0 +1,128 @@
+"""Score a model on dev while it trains: the evaluators that choose its best checkpoint."""
+
+import functools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
+from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+from pagefinder.data.corpus import Corpus
+from pagefinder.errors import InputError
+from pagefinder.models import encoding
+from pagefinder.models.device import DeviceSettings
+from pagefinder.params import Embedder, Reranker
+
+# Under these names the trainers report NDCG@10 of the two evaluators.
+RETRIEVAL_METRIC, RERANKING_METRIC = "eval_dev_cosine_ndcg@10", "eval_dev_ndcg@10"
+
+
+def dev_retrieval(
+    corpus: Corpus, knobs: Embedder, batch: int, seed: int
+) -> InformationRetrievalEvaluator:
+    """NDCG@10 of dev queries over dev pages, both sampled down to `dev_pages` with the seed."""
+    positives = corpus.positives("dev")
+    qrels: dict[str, dict[str, int]] = {}
+    page_ids: dict[str, None] = {}
+    random = np.random.default_rng(seed)
+    for query_id in random.permutation(list(positives)):
+        if len(page_ids) >= knobs.dev_pages:
+            break
+        qrels[str(query_id)] = positives[query_id]
+        page_ids.update(dict.fromkeys(positives[query_id]))
+    dev_pages = corpus.pages.loc[corpus.pages["split"] == "dev", "page_id"].to_numpy(str)
+    # The table is in the order of documents: no order to choose some of its pages by.
+    for page_id in random.permutation(dev_pages) if len(dev_pages) > knobs.dev_pages else dev_pages:
+        if len(page_ids) >= knobs.dev_pages:
+            break
+        page_ids[str(page_id)] = None
+    texts = corpus.queries.set_index("query_id")["text"]
+    return InformationRetrievalEvaluator(
+        queries={query_id: texts[query_id] for query_id in qrels},
+        corpus={page_id: corpus.image(corpus.page_row[page_id]) for page_id in page_ids},
+        relevant_docs={query_id: set(relevant) for query_id, relevant in qrels.items()},
+        ndcg_at_k=[10],
+        mrr_at_k=[10],
+        accuracy_at_k=[1],
+        precision_recall_at_k=[10],
+        map_at_k=[10],
+        batch_size=batch,
+        corpus_chunk_size=len(page_ids),
+        name="dev",
+        write_csv=False,
+        main_score_function="cosine",
+    )
+
+
+def encode_ahead(
+    evaluator: InformationRetrievalEvaluator, corpus: Corpus, device_settings: DeviceSettings
+) -> None:
+    """Let loader processes prepare the evaluator's pages, as they do when a corpus is encoded."""
+    rows = np.array([corpus.page_row[page_id] for page_id in evaluator.corpus_ids])
+    embed_in_one_process = evaluator.embed_inputs
+
+    def embed_inputs(
+        model: SentenceTransformer,
+        sentences: list[Any],
+        encode_fn_name: str | None = None,
+        **keywords: Any,  # noqa: ANN401
+    ) -> torch.Tensor:
+        if encode_fn_name != "document":
+            vectors: torch.Tensor = embed_in_one_process(
+                model, sentences, encode_fn_name, **keywords
+            )
+            return vectors
+        pages = encoding.encode_pages(model, corpus, rows, device_settings, evaluator.batch_size)
+        return torch.from_numpy(pages).to(device_settings.device)
+
+    evaluator.embed_inputs = embed_inputs
+
+
+def dev_reranking(
+    corpus: Corpus, candidates: pd.DataFrame, knobs: Reranker, batch: int, seed: int
+) -> CrossEncoderRerankingEvaluator:
+    """NDCG@10 of `dev_queries` dev queries that have both positives and negatives to rerank.
+
+    Args:
+        corpus: Pages, queries and qrels.
+        candidates: query_id, page_id, split and rank; the first `compared_depth` are reranked.
+        knobs: Of the reranker.
+        batch: Pairs scored at once.
+        seed: Of the queries that are chosen.
+
+    Raises:
+        InputError: no dev query has both.
+    """
+    positives = corpus.positives("dev")
+    texts = corpus.queries.set_index("query_id")["text"]
+    dev = candidates[(candidates["split"] == "dev") & (candidates["rank"] <= knobs.compared_depth)]
+    page_ids = dev.sort_values(["query_id", "rank"]).groupby("query_id")["page_id"].agg(list)
+    samples: list[dict[str, Any]] = []
+
+    # One image of a page, however many queries it is a candidate of: nothing changes it.
+    @functools.cache
+    def image(page_id: str) -> Image.Image:
+        return corpus.image(corpus.page_row[page_id])
+
+    for query_id in np.random.default_rng(seed).permutation(page_ids.index.to_numpy(str)):
+        relevant = positives.get(query_id, {})
+        positive = [page_id for page_id in page_ids[query_id] if page_id in relevant]
+        negative = [page_id for page_id in page_ids[query_id] if page_id not in relevant]
+        if positive and negative and len(samples) < knobs.dev_queries:
+            images = {
+                "positive": list(map(image, positive)),
+                "negative": list(map(image, negative)),
+            }
+            samples.append({"query": texts[query_id]} | images)
+    if not samples:
+        raise InputError(
+            "no dev query has both positives and negatives among its candidates, so no checkpoint "
+            "can be chosen: raise prepare.dev_share or reranker.depths"
+        )
+    return CrossEncoderRerankingEvaluator(
+        samples, at_k=10, name="dev", batch_size=batch, write_csv=False, show_progress_bar=False
+    )

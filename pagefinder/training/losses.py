@@ -1,0 +1,55 @@
+"""The losses that models are trained with."""
+
+from collections.abc import Sequence
+
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+from sentence_transformers.sentence_transformer.losses import (
+    CachedMultipleNegativesRankingLoss,
+    MatryoshkaLoss,
+    MultipleNegativesRankingLoss,
+)
+
+from pagefinder.params import Loss
+from pagefinder.runtime import processes
+
+
+def embedder_loss(
+    model: SentenceTransformer,
+    dims: Sequence[int],
+    loss: Loss,
+    mini_batch: int,
+    *,
+    gather: bool = True,
+) -> MatryoshkaLoss:
+    """In-batch softmax with hard negatives, summed over the Matryoshka dimensions.
+
+    Args:
+        model: The embedder.
+        dims: The Matryoshka dimensions.
+        loss: Its temperature, and how many dimensions are drawn per step.
+        mini_batch: Rows embedded at once: the loss is then cached (GradCache, Gao et al. 2021,
+            arXiv:2101.06983), with the same gradients at a mini-batch's memory. 0 is the whole
+            batch, uncached.
+        gather: Take the pages of all processes as negatives.
+    """
+    settings = {
+        "scale": 1 / loss.temperature,
+        "gather_across_devices": gather and processes.count() > 1,
+    }
+    contrastive = (
+        CachedMultipleNegativesRankingLoss(model, mini_batch_size=mini_batch, **settings)
+        if mini_batch
+        else MultipleNegativesRankingLoss(model, **settings)
+    )
+    return MatryoshkaLoss(
+        model,
+        contrastive,
+        matryoshka_dims=list(dims),
+        n_dims_per_step=loss.matryoshka_dims_per_step,
+    )
+
+
+def reranker_loss(model: CrossEncoder) -> BinaryCrossEntropyLoss:
+    """Binary cross-entropy of each pair's score against its label."""
+    return BinaryCrossEntropyLoss(model)

@@ -1,0 +1,128 @@
+"""Sentence Transformers' trainers with whole checkpoints, and curves that survive a resume."""
+
+import functools
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from datasets.utils.logging import disable_progress_bar
+from sentence_transformers import (
+    CrossEncoder,
+    CrossEncoderTrainer,
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+)
+from transformers import PrinterCallback
+
+from pagefinder.errors import InputError
+from pagefinder.runtime import processes
+from pagefinder.training.callbacks import Interruption
+from pagefinder.training.checkpoints import newest_checkpoint, remove_torn
+
+log = logging.getLogger(__name__)
+
+CURVE_COLUMNS = ["step", "metric", "value"]
+
+
+class _Checkpoints:
+    """How both trainers write and read checkpoints: without model cards, adapters in float32."""
+
+    model: SentenceTransformer | CrossEncoder
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Make no card: it decodes a thousand rows, and shows training pages.
+
+        The stage `export` writes one from the metrics.
+        """
+        save = self.model.save_pretrained
+        self.model.save_pretrained = functools.partial(save, create_model_card=False)
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        """Take what is trained from a checkpoint, in float32.
+
+        Where there are adapters, Sentence Transformers opens the base once more, in the precision
+        that it is stored in, rounds the adapters to it, and overwrites the base's weights.
+        """
+        if not getattr(self.model[0].model, "peft_config", None):
+            super()._load_from_checkpoint(checkpoint_path)  # type: ignore[misc]
+            return
+        keywords = {"model_kwargs": {"dtype": torch.float32}}
+        saved = type(self.model)(checkpoint_path, device="cpu", **keywords).state_dict()
+        trained = [name for name, p in self.model.named_parameters() if p.requires_grad]
+        self.model.load_state_dict({name: saved[name] for name in trained}, strict=False)
+
+
+class EmbedderTrainer(_Checkpoints, SentenceTransformerTrainer):  # type: ignore[misc]
+    """Trains an embedder."""
+
+
+class RerankerTrainer(_Checkpoints, CrossEncoderTrainer):  # type: ignore[misc]
+    """Trains a reranker."""
+
+
+def fit(trainer: EmbedderTrainer | RerankerTrainer) -> pd.DataFrame:
+    """Train to the end, keep the weights with the best score on dev, and return the curves.
+
+    A training that was interrupted goes on from its newest whole checkpoint. Another starts by
+    scoring the base.
+
+    Returns:
+        Columns step, metric (loss or dev_ndcg@10) and value.
+
+    Raises:
+        InputError: no batch could be filled.
+    """
+    disable_progress_bar()
+    trainer.remove_callback(PrinterCallback)
+    checkpoints = Path(trainer.args.output_dir)
+    if processes.is_first():
+        remove_torn(checkpoints)
+    processes.wait()
+    resume = newest_checkpoint(checkpoints)
+    if resume:
+        log.info("resuming from %s", resume.name)
+    trainer.args.eval_on_start = resume is None
+    interruption = Interruption()
+    trainer.add_callback(interruption)
+    with interruption.between_steps():
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if not trainer.state.global_step:
+        raise InputError(
+            f"no batch of {trainer.args.per_device_train_batch_size} rows could be filled without "
+            "repeating a page, so nothing was trained: lower embedder.batch or mine.negatives"
+        )
+    _log_best(trainer)
+    return curves(trainer.state.log_history, trainer.args.metric_for_best_model)
+
+
+def _log_best(trainer: EmbedderTrainer | RerankerTrainer) -> None:
+    """Log the best checkpoint's score on dev beside the base's."""
+    metric, best = trainer.args.metric_for_best_model, trainer.state.best_metric
+    base = next(entry[metric] for entry in trainer.state.log_history if metric in entry)
+    log.info(
+        "best dev NDCG@10 %.4f at step %s, base %.4f, gain %+.4f",
+        best,
+        trainer.state.best_global_step,
+        base,
+        best - base,
+    )
+    if best < base:
+        log.warning(
+            "training made dev worse, and its best checkpoint is kept all the same: "
+            "lower the learning rate %g, or check the questions",
+            trainer.args.learning_rate,
+        )
+
+
+def curves(history: list[dict[str, Any]], metric: str) -> pd.DataFrame:
+    """Loss and dev NDCG@10 by step, without the times that the trainer logs beside them."""
+    names = {"loss": "loss", metric: "dev_ndcg@10"}
+    rows = [
+        [entry["step"], name, round(float(entry[key]), 6)]
+        for entry in history
+        for key, name in names.items()
+        if key in entry
+    ]
+    return pd.DataFrame(rows, columns=CURVE_COLUMNS)
