@@ -48,7 +48,7 @@ def open_source(params: Params, root: Path) -> Source:
         {"files": {name: stored for _, stored, name in documents}},
         files={stored: path for path, stored, _ in documents},
         folder=folder,
-        settle=questions.settle,
+        choose_queries=questions.choose_queries,
     )
 
 
@@ -94,30 +94,29 @@ def read_document(document: Document) -> Row:
         return _unreadable(document, "unreadable PDF: damaged, or without a page")
     pages = layout.classify(layout.mend_hyphens(pages), [entry.title for entry in outline])
     keys = [f"{stored}/{index}" for index in range(len(pages))]
-    found = phrases.find(pages, outline, title or Path(name).stem)
-    return [
-        *(
-            SourcePage(
-                key=key,
-                origin=f"{name} page {index + 1}",
-                pdf=stored,
-                document_id=name,
-                page_number=index + 1,
-                kind=page.kind,
-                text=page.text or None,
-            )
-            for index, (key, page) in enumerate(zip(keys, pages, strict=True))
-        ),
-        *(
-            SourceQuery(
-                text=questions.pack(phrase),
-                origin=phrase.origin,
-                where=f"{name} page {phrase.pages[0] + 1}",
-                relevance={keys[index]: 1 for index in phrase.pages},
-            )
-            for phrase in found
-        ),
+    source_pages = [
+        SourcePage(
+            key=key,
+            origin=f"{name} page {index + 1}",
+            pdf=stored,
+            document_id=name,
+            page_number=index + 1,
+            kind=page.kind,
+            text=page.text or None,
+        )
+        for index, (key, page) in enumerate(zip(keys, pages, strict=True))
     ]
+    candidates = [
+        SourceQuery(
+            text=phrase.subject,
+            origin=phrase.origin,
+            where=f"{name} page {phrase.pages[0] + 1}",
+            relevance={keys[index]: 1 for index in phrase.pages},
+            phrase=phrase,
+        )
+        for phrase in phrases.find(pages, outline, title or Path(name).stem)
+    ]
+    return [*source_pages, *candidates]
 
 
 def _forget_last_error() -> None:

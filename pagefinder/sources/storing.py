@@ -66,8 +66,37 @@ class SourcePage:
 
 
 @dataclass(frozen=True)
+class Phrase:
+    """What a document calls a part of itself, from which a question may be made.
+
+    Attributes:
+        subject: What the question asks about; empty where no question is asked and the part only
+            bears its name.
+        wording: What stands on the page and names the part.
+        origin: bookmark, heading, figure, table or paraphrase.
+        pages: Indexes of the pages that answer the question, in the document.
+        document: Title of the document.
+        parent: Title of the part around it, or empty.
+        parent_pages: Indexes of the first and last page of the part around it.
+        beginning: The question asks where the part begins, as it is long or has parts of its own.
+    """
+
+    subject: str
+    wording: str
+    origin: str
+    pages: tuple[int, ...]
+    document: str
+    parent: str
+    parent_pages: tuple[int, int]
+    beginning: bool = False
+
+
+@dataclass(frozen=True)
 class SourceQuery:
-    """A query with the relevance of pages by key; 0 is a negative that the source gives."""
+    """A query with the relevance of pages by key; 0 is a negative that the source gives.
+
+    `phrase` is what `Source.choose_queries` makes the text from; only the shards hold it.
+    """
 
     text: str
     origin: str
@@ -75,6 +104,7 @@ class SourceQuery:
     relevance: Mapping[str, int]
     split: str | None = None
     problem: str | None = None
+    phrase: Phrase | None = None
 
 
 Row = Sequence[SourcePage | SourceQuery]
@@ -91,7 +121,8 @@ class Source:
         files: Files copied unchanged to data/source/pdf, by name.
         folder: The user's folder, if the source reads one: an interrupted download starts again
             when a file in it has changed.
-        settle: Makes the final queries from all that the rows held and the folder of shards.
+        choose_queries: Makes the queries from those of all rows and the folder of shards. None: the
+            queries of the rows are kept as they are.
     """
 
     name: str
@@ -99,7 +130,7 @@ class Source:
     provenance: Mapping[str, object]
     files: Mapping[str, Path] = field(default_factory=dict)
     folder: Path | None = None
-    settle: Callable[[list[SourceQuery], Path], list[SourceQuery]] | None = None
+    choose_queries: Callable[[list[SourceQuery], Path], list[SourceQuery]] | None = None
 
 
 def batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -112,11 +143,11 @@ def batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator[pa.R
 
 def units(folder: Path) -> list[tuple[Path, int]]:
     """Shard and number of every record batch, in source order."""
-    found = []
+    places = []
     for path in sorted(folder.glob("pages-*.arrow")):
         with pa.memory_map(str(path)) as mapped:
-            found += [(path, number) for number, _ in enumerate(pa.ipc.open_stream(mapped))]
-    return found
+            places += [(path, number) for number, _ in enumerate(pa.ipc.open_stream(mapped))]
+    return places
 
 
 def read_unit(path: Path, number: int) -> pa.RecordBatch:

@@ -25,6 +25,7 @@ from pagefinder.sources.storing import (
     QRELS,
     QUERIES,
     QUERY_SCHEMA,
+    Phrase,
     Row,
     Source,
     SourcePage,
@@ -39,14 +40,25 @@ PROGRESS = "progress.json"
 # A shard ends behind the row that reaches either bound: it is what a kill can lose.
 SHARD_BYTES, SHARD_ITEMS = 64 * 2**20, 2000
 ROW_GROUP = 10_000  # queries that are written at a time
+_PHRASE = pa.struct(
+    [
+        *((name, pa.string()) for name in ("subject", "wording", "origin", "document", "parent")),
+        ("pages", pa.list_(pa.int32())),
+        ("parent_pages", pa.list_(pa.int32())),
+        ("beginning", pa.bool_()),
+    ]
+)
 _SHARD_QUERY_SCHEMA = pa.schema(
-    [f for f in QUERY_SCHEMA if f.name != "query"]
-    + [pa.field("relevance", pa.map_(pa.string(), pa.int32()))]
+    [
+        *(field for field in QUERY_SCHEMA if field.name != "query"),
+        pa.field("relevance", pa.map_(pa.string(), pa.int32())),
+        pa.field("phrase", _PHRASE),
+    ]
 )
 
 
 def write(source: Source, folder: Path) -> None:
-    """Store a source in `folder`, going on from what an interrupted run left there."""
+    """Store a source in `folder`: go on from what an interrupted run left there."""
     if (folder / PROVENANCE).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,8 +70,8 @@ def write(source: Source, folder: Path) -> None:
             path.unlink()
     if progress["shards"]:
         log.info("download: goes on behind %d whole shards", progress["shards"])
-    seen = {
-        _seen(key, document, text)
+    stored = {
+        _identity(key, document, text)
         for batch in batches(folder, ["key", "document_id", "text"])
         for key, document, text in zip(*(column.to_pylist() for column in batch), strict=True)
     }
@@ -69,7 +81,7 @@ def write(source: Source, folder: Path) -> None:
         start = progress["rows"].get(part, 0)
         counted = tqdm(rows(start), desc=part, unit=" rows", initial=start, disable=None)
         for shard in _shards(counted):
-            _write_shard(folder, progress["shards"], shard, seen)
+            _write_shard(folder, progress["shards"], shard, stored)
             progress["shards"] += 1
             progress["rows"][part] = progress["rows"].get(part, 0) + len(shard)
             _write_progress(folder, progress)
@@ -100,7 +112,7 @@ def _shards(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield shard
 
 
-def _write_shard(folder: Path, number: int, rows: list[Row], seen: set[tuple[str, bool]]) -> None:
+def _write_shard(folder: Path, number: int, rows: list[Row], stored: set[tuple[str, bool]]) -> None:
     """Write the queries of some rows, and their pages: each key once.
 
     A page that came without document and text is written again where it comes with them.
@@ -110,15 +122,16 @@ def _write_shard(folder: Path, number: int, rows: list[Row], seen: set[tuple[str
         if isinstance(item, SourceQuery):
             queries.append({**asdict(item), "relevance": list(item.relevance.items())})
             continue
-        name = _seen(item.key, item.document_id, item.text)
-        if name not in seen and (item.key, True) not in seen:
-            seen.add(name)
+        identity = _identity(item.key, item.document_id, item.text)
+        if identity not in stored and (item.key, True) not in stored:
+            stored.add(identity)
             pages.append(asdict(item))
     _write_stream(folder / f"pages-{number:05d}.arrow", pages, PAGE_SCHEMA)
     _write_stream(folder / f"queries-{number:05d}.arrow", queries, _SHARD_QUERY_SCHEMA)
 
 
-def _seen(key: str, document: str | None, text: str | None) -> tuple[str, bool]:
+def _identity(key: str, document: str | None, text: str | None) -> tuple[str, bool]:
+    """Key of a page, and whether it came with document or text."""
     return key, document is not None or text is not None
 
 
@@ -131,12 +144,13 @@ def _write_stream(path: Path, rows: list[dict[str, object]], schema: pa.Schema) 
     scratch.replace(path)
 
 
-def _encodable(row: dict[str, object]) -> dict[str, object]:
-    """Lone surrogates, as JSON and PDFs may hold, have no UTF-8."""
-    return {
-        name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-        for name, value in row.items()
-    }
+def _encodable(value: Any) -> Any:  # noqa: ANN401  # a row or a cell
+    """A value whose texts have a UTF-8 form: JSON and PDFs may hold lone surrogates."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {name: _encodable(cell) for name, cell in value.items()}
+    return value
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -166,8 +180,8 @@ def _write_progress(folder: Path, progress: dict[str, Any]) -> None:
 def _finish(source: Source, folder: Path, shards: int) -> None:
     """Join the queries of all shards and write the provenance."""
     queries: Iterable[SourceQuery] = _read_queries(folder, shards)
-    if source.settle is not None:
-        queries = source.settle(list(queries), folder)
+    if source.choose_queries is not None:
+        queries = source.choose_queries(list(queries), folder)
     counts = {"pages": sum(batch.num_rows for batch in batches(folder, ["key"]))}
     counts |= _write_queries(queries, folder)
     pages = [folder / f"pages-{number:05d}.arrow" for number in range(shards)]
@@ -210,4 +224,8 @@ def _read_queries(folder: Path, shards: int) -> Iterator[SourceQuery]:
     for number in range(shards):
         with pa.memory_map(str(folder / f"queries-{number:05d}.arrow")) as mapped:
             for row in pa.ipc.open_stream(mapped).read_all().to_pylist():
-                yield SourceQuery(**{**row, "relevance": dict(row["relevance"])})
+                phrase = row["phrase"]
+                if phrase is not None:
+                    pages = {name: tuple(phrase[name]) for name in ("pages", "parent_pages")}
+                    phrase = Phrase(**{**phrase, **pages})
+                yield SourceQuery(**{**row, "relevance": dict(row["relevance"]), "phrase": phrase})

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,15 @@ def test_only_what_makes_a_result_runs_a_stage_again(name):
         assert "/reporting/" not in code
     if name.startswith(("train", "encode")):
         assert not re.search("/(mining/audit|evaluation|release|serving)", code)
+
+
+def test_the_package_holds_the_data_files_of_its_modules():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folder = ROOT / "pagefinder"
+    packed = {file for glob in settings["package-data"]["pagefinder"] for file in folder.glob(glob)}
+    data = [file for file in folder.rglob("*") if file.suffix in dependencies.DATA]
+    assert set(data) <= packed
+    assert len(data) > 5
 
 
 def test_plumbing_exists():

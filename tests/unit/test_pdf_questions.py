@@ -3,6 +3,8 @@
 Every test writes its own files and reads the questions that download stores.
 """
 
+import dataclasses
+
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -20,9 +22,8 @@ def asked(folder):
     """Every question with the files and page numbers of its answers."""
     documents = [(path, path.name, path.name) for path in sorted(folder.glob("*.pdf"))]
     rows = [pdf.read_document(document) for document in documents]
-    source = storing.Source(
-        "pdf", {"documents": lambda start: rows[start:]}, {}, settle=questions.settle
-    )
+    parts = {"documents": lambda start: rows[start:]}
+    source = storing.Source("pdf", parts, {}, choose_queries=questions.choose_queries)
     writing.write(source, folder / "out")
     queries = pd.read_parquet(folder / "out" / storing.QUERIES)
     qrels = pd.read_parquet(folder / "out" / storing.QRELS)
@@ -312,6 +313,26 @@ def test_bookmarks_may_lead_back_and_to_one_place(tmp_path):
     assert sorted(number for ((_, number),) in asked(tmp_path).values()) == [1, 2]
 
 
+def test_phrases_wait_in_the_shards_until_all_documents_are_read(tmp_path):
+    phrase = storing.Phrase("the pump", "The Pump", "heading", (0, 2), "Book", "", (0, 9), True)
+    waiting = [
+        storing.SourceQuery("the pump", "heading", "a.pdf page 1", {"a.pdf/0": 1}, phrase=phrase),
+        storing.SourceQuery("no phrase", "heading", "a.pdf page 2", {"a.pdf/1": 1}),
+    ]
+    torn = dataclasses.replace(phrase, wording="half a \ud83d")  # half of a pair has no UTF-8
+    read = []
+
+    def choose(queries, folder):
+        read.extend(queries)
+        return []
+
+    rows = [*([query] for query in waiting), [dataclasses.replace(waiting[0], phrase=torn)]]
+    parts = {"documents": lambda start: rows[start:]}
+    writing.write(storing.Source("pdf", parts, {}, choose_queries=choose), tmp_path / "out")
+    assert read[:2] == waiting
+    assert read[2].phrase.wording == "half a ?"
+
+
 some_line = st.builds(
     line,
     st.lists(
@@ -341,7 +362,7 @@ def test_whatever_a_document_says_its_answers_are_content_pages(pages, data):
     outline = data.draw(st.lists(entry, max_size=4))
     for phrase in phrases.find(pages, outline, "Book"):
         assert phrase.wording
-        if phrase.asked:
+        if phrase.subject:
             assert {pages[index].kind for index in phrase.pages} <= set(layout.ANSWERS)
 
 

@@ -1,4 +1,4 @@
-"""Read the text layer of a PDF file: lines with their type, and what sort of page each one is."""
+"""Read the text layer of a PDF file: the lines of each page, their type, and the page's kind."""
 
 import ctypes
 import re
@@ -40,7 +40,7 @@ class Line:
 
 @dataclass(frozen=True)
 class PageLayout:
-    """The lines of a page and its sort: text, contents, index, blank or picture (no text)."""
+    """The lines of a page and its kind: text, contents, index, blank or picture (no text)."""
 
     lines: list[Line]
     kind: str
@@ -60,12 +60,19 @@ def read_page(page: pypdfium2.PdfPage) -> PageLayout:
         textpage.close()
     if lines:
         return PageLayout(lines, "text")
-    drawn = next(iter(page.get_objects(max_depth=1)), None) is not None
-    return PageLayout([], "picture" if drawn else "blank")
+    first_object = next(iter(page.get_objects(max_depth=1)), None)
+    return PageLayout([], "blank" if first_object is None else "picture")
 
 
 def running_lines(texts: list[list[str]]) -> set[str]:
-    """Headers and footers of a document: edge lines that stand, digits aside, on several pages."""
+    """Headers and footers of a document: lines that stand at the edge of several pages.
+
+    Args:
+        texts: The lines of each page.
+
+    Returns:
+        The lines as `plain` makes them: those that differ in digits alone are one.
+    """
     counts = Counter(
         form
         for lines in texts
@@ -86,12 +93,12 @@ def body_lines(lines: list[str], running: set[str]) -> list[int]:
 
 def mend_hyphens(pages: list[PageLayout]) -> list[PageLayout]:
     """Join words that were broken at a line's end; a hyphen that the document writes stays."""
-    whole = {word for page in pages for line in page.lines for word in WORD.findall(line.text)}
+    words = {word for page in pages for line in page.lines for word in WORD.findall(line.text)}
 
     def mended(match: re.Match[str]) -> str:
         left, right = match.groups()
-        written = f"{left}{right}" not in whole and f"{left}-{right}" in whole
-        return f"{left}-{right}" if written or not right[:1].islower() else f"{left}{right}"
+        hyphened = f"{left}{right}" not in words and f"{left}-{right}" in words
+        return f"{left}-{right}" if hyphened or not right[:1].islower() else f"{left}{right}"
 
     return [
         PageLayout(
@@ -113,17 +120,17 @@ def classify(pages: list[PageLayout], titles: list[str]) -> list[PageLayout]:
         pages: Of a whole document.
         titles: Of its bookmarks: a page on which many of them stand lists them.
     """
-    known = {plain(title) for title in titles} - {""}
-    result = []
+    bookmarks = {plain(title) for title in titles} - {""}
+    classified = []
     for page in pages:
         kind = page.kind
         texts = [line.text for line in page.lines]
-        if kind == "text" and _is_contents(texts, known):
+        if kind == "text" and _is_contents(texts, bookmarks):
             kind = "contents"
         elif kind == "text" and _is_index(texts):
             kind = "index"
-        result.append(PageLayout(page.lines, kind))
-    return result
+        classified.append(PageLayout(page.lines, kind))
+    return classified
 
 
 def _is_contents(lines: list[str], titles: set[str]) -> bool:

@@ -3,9 +3,10 @@
 import bisect
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from pagefinder.sources.pdf_queries import titles
 from pagefinder.sources.pdf_queries.layout import ANSWERS, Line, PageLayout, body_lines, plain
@@ -49,14 +50,24 @@ class Part:
     height: int
 
 
+class Heading(NamedTuple):
+    """Lines that look like a title: page, first line, number of lines, type size and text."""
+
+    page: int
+    line: int
+    height: int
+    size: float
+    text: str
+
+
 def find(pages: Sequence[PageLayout], outline: Sequence[Entry], running: set[str]) -> list[Part]:
     """All parts in the order of their text."""
     parts = _bookmarked(outline, pages)
     if len(outline) * PAGES_PER_BOOKMARK < len(pages):
-        known = {(part.page, part.line) for part in parts}
+        bookmarked = {(part.page, part.line) for part in parts}
         deepest = max((part.level for part in parts), default=-1)
         headings = _headings(pages, running, deepest + 1)
-        parts += [part for part in headings if (part.page, part.line) not in known]
+        parts += [part for part in headings if (part.page, part.line) not in bookmarked]
         parts.sort(key=lambda part: (part.page, part.line, part.level))
     return parts
 
@@ -79,25 +90,25 @@ def around(parts: Sequence[Part], number: int, last: int) -> tuple[str, int, int
 def texts(
     parts: Sequence[Part], pages: Sequence[PageLayout], running: set[str]
 ) -> list[dict[int, str]]:
-    """The text of every part up to where the next one begins: page index to what stands there."""
+    """The text of every part up to where the next one begins, by page index."""
     bodies = [body_lines([line.text for line in page.lines], running) for page in pages]
     # Bookmarks need not be in the order of the pages, and two may lead to one place.
     places = sorted({(part.page, part.line) for part in parts} | {(len(pages), 0)})
-    result = []
+    texts = []
     for part in parts:
         end = places[bisect.bisect_right(places, (part.page, part.line))]
-        found: dict[int, str] = {}
+        text: dict[int, str] = {}
         for index in range(part.page, min(end[0] + 1, len(pages))):
             if pages[index].kind not in ANSWERS:
                 continue
             first = part.line + part.height if index == part.page else 0
-            found[index] = "\n".join(
+            text[index] = "\n".join(
                 pages[index].lines[number].text
                 for number in bodies[index]
                 if number >= first and (index, number) < end
             )
-        result.append(found)
-    return result
+        texts.append(text)
+    return texts
 
 
 def _bookmarked(outline: Sequence[Entry], pages: Sequence[PageLayout]) -> list[Part]:
@@ -125,28 +136,50 @@ def _place(
     """Page, line and height of a title on its page or the next; of several the largest in type."""
     for index in range(page, min(page + 2, len(pages))):
         lines = pages[index].lines
-        spoken = [titles.tokens(line.text) for line in lines]
-        found = []
+        words = [titles.tokens(line.text) for line in lines]
+        candidates = []
         for number in range(after[1] if index == after[0] else 0, len(lines)):
             for height in range(1, TITLE_LINES + 1):
-                joined = [token for line in spoken[number : number + height] for token in line]
+                joined = [token for line in words[number : number + height] for token in line]
                 if titles.stands_in(title, joined):
-                    found.append((-lines[number].size, not lines[number].bold, number, height))
+                    candidates.append((-lines[number].size, not lines[number].bold, number, height))
                     break
-        if found:
-            _, _, number, height = min(found)
+        if candidates:
+            _, _, number, height = min(candidates)
             return index, number, height
     return None
 
 
 def _headings(pages: Sequence[PageLayout], running: set[str], level: int) -> list[Part]:
-    """Lines in larger type than the body, or bold with a section number; short and no sentence."""
+    """Lines that look like headings; the largest type is of the outermost `level`."""
     sizes: Counter[float] = Counter()
     for page in pages:
         for line in page.lines:
             sizes[line.size] += len(line.text)
     body = sizes.most_common(1)[0][0] if sizes else 0.0
-    found: list[tuple[int, int, int, float, str]] = []
+    headings = list(_heading_lines(pages, running, body))
+    by_size: dict[float, list[str]] = defaultdict(list)
+    for heading in headings:
+        by_size[heading.size].append(heading.text)
+    levels = {size: level + rank for rank, size in enumerate(sorted(by_size, reverse=True))}
+    numbered = {size: titles.are_numbered(texts) for size, texts in by_size.items()}
+    return [
+        Part(
+            titles.clean(heading.text, numbered[heading.size]),
+            "heading",
+            levels[heading.size],
+            heading.page,
+            heading.line,
+            heading.height,
+        )
+        for heading in headings
+    ]
+
+
+def _heading_lines(
+    pages: Sequence[PageLayout], running: set[str], body: float
+) -> Iterator[Heading]:
+    """Short lines in larger type than the body, or bold with a section number."""
     seen: set[str] = set()
     # The first page and those without running text are covers: large type names no part.
     for index, page in enumerate(pages[1:], 1):
@@ -162,17 +195,8 @@ def _headings(pages: Sequence[PageLayout], running: set[str], level: int) -> lis
             paged = PAGE_NUMBER.search(text) or (small and text.split()[0].isdigit())
             runs = edge and (form in seen or paged)
             if height <= TITLE_LINES and not runs and _is_heading(first, text, body, running):
-                found.append((index, number, height, first.size, text))
+                yield Heading(index, number, height, first.size, text)
                 seen.add(form)
-    by_size: dict[float, list[str]] = defaultdict(list)
-    for *_, size, text in found:
-        by_size[size].append(text)
-    ranks = {size: level + rank for rank, size in enumerate(sorted(by_size, reverse=True))}
-    numbered = {size: titles.are_numbered(group) for size, group in by_size.items()}
-    return [
-        Part(titles.clean(text, numbered[size]), "heading", ranks[size], index, number, height)
-        for index, number, height, size, text in found
-    ]
 
 
 def _runs(lines: Sequence[Line]) -> list[tuple[int, int]]:

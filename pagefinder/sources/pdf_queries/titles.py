@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pagefinder.sources.pdf_queries.layout import plain
-from pagefinder.sources.pdf_queries.wording import STOP, content_words
+from pagefinder.sources.pdf_queries.wording import STOP, WRAPPERS, content_words
 
 NUMBER = re.compile(
     r"^(?:(?:chapter|section|appendix|part|annex)\s+[\dA-Z]+(?:\.\d+)*|\d+(?:\.\d+)*"
@@ -28,11 +28,6 @@ UNNAMED = re.compile(
     r"^(?:(?:chapter|section|appendix|part|annex)\s+\w{1,5}|one|two|three|four|five|six|seven|eight"
     r"|nine|ten|eleven|twelve|thirteen|fourteen|fifteen)$",
     re.IGNORECASE,
-)
-# Parts that list or wrap the rest: nobody looks for what they say.
-WRAPPERS = frozenset(
-    "contents,table of contents,index,bibliography,references,list of figures,list of tables,"
-    "title page,cover,front matter,list of listings,literature".split(",")
 )
 
 
@@ -109,16 +104,18 @@ def spellings(lines: Iterable[str]) -> Counter[str]:
     )
 
 
-def sentence_case(text: str, known: Counter[str]) -> str:
+def sentence_case(text: str, counts: Counter[str]) -> str:
     """Lower the capitals of a title, except of words that the document writes with them.
 
-    That its first word has one says nothing.
+    Args:
+        text: The title. The capital of its first word says nothing.
+        counts: What `spellings` counted in the document.
     """
-    result = []
+    words = []
     for number, token in enumerate(text.split(" ")):
         small, word = token.lower(), re.split(r"['’]", token.strip("(),.;:!?"))[0]
-        more = known[word.lower()] - known[word]
+        more = counts[word.lower()] - counts[word]
         lowered = more > 0 or (number == 0 and more == 0) or word in ("A", "An", "The")
         capital = word.istitle() and word.isalpha() and word != "I"
-        result.append(small if capital and lowered else token)
-    return " ".join(result)
+        words.append(small if capital and lowered else token)
+    return " ".join(words)
