@@ -53,7 +53,7 @@ class Inputs:
 
     @cached_property
     def seeds(self) -> dict[str, Any]:
-        """metrics/seeds.json: figures by seed, from benchmarks/seeds.py."""
+        """metrics/seeds.json: figures by seed, from tools/experiments.py."""
         return self._metrics("seeds")
 
     @cached_property

@@ -8,40 +8,41 @@ from pagefinder.reporting.format import change, interval, score
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.sections import Section, Table
 
-# Figures of one run, in the order of the table.
-NAMES = {
-    "base": "base",
-    "tuned": "tuned",
-    "gain": "gain",
-    "quarter": "quarter dims keep",
-    "bm25": "BM25",
-    "reranked": "reranked",
-    "reranking": "gain of reranking",
+# Title and format of each figure of a run, in the order of the table.
+COLUMNS = {
+    "base": ("base", score),
+    "tuned": ("tuned", score),
+    "gain": ("gain", change),
+    "quarter": ("quarter dims keep", "{:.1%}".format),
+    "bm25": ("BM25", score),
+    "reranked": ("reranked", score),
+    "reranking": ("gain of reranking", change),
 }
-GAINS, SHARES = ("gain", "reranking"), ("quarter",)
 
 
 def figures(
-    embedder: Mapping[str, Any], dimensions: Mapping[str, Any], reranker: Mapping[str, Any]
+    embedder: Mapping[str, Any],
+    dimensions: Mapping[str, Any],
+    reranker: Mapping[str, Any],
+    compared_depth: int,
 ) -> dict[str, Any]:
-    """What a run came to, from its three metrics files; a gain is {value, low, high}.
+    """The figures of a run from its metrics files; a gain is {value, low, high}.
 
     `quarter` is the share of NDCG@10 that a quarter of the dimensions keeps; `reranked` is at the
     compared depth. What a run has not measured is left out.
     """
-    found: dict[str, Any] = {name: embedder[name]["ndcg@10"] for name in ("base", "tuned")}
-    found["gain"] = _gain(embedder["gain"])
+    result: dict[str, Any] = {name: embedder[name]["ndcg@10"] for name in ("base", "tuned")}
+    result["gain"] = _gain(embedder["gain"])
     tuned = {int(name): at["tuned"]["ndcg@10"] for name, at in dimensions.get("dims", {}).items()}
     full = max(tuned, default=0)
     if full // 4 in tuned and tuned[full]:
-        found["quarter"] = round(tuned[full // 4] / tuned[full], 6)
+        result["quarter"] = round(tuned[full // 4] / tuned[full], 6)
     if "bm25" in embedder.get("text", {}):
-        found["bm25"] = embedder["text"]["bm25"]["ndcg@10"]
+        result["bm25"] = embedder["text"]["bm25"]["ndcg@10"]
     if reranker:
-        depths = list(reranker["depth"])
-        found["reranked"] = reranker["depth"][depths[len(depths) // 2]]["tuned"]["ndcg@10"]
-        found["reranking"] = _gain(reranker["gain"])
-    return found
+        result["reranked"] = reranker["depth"][str(compared_depth)]["tuned"]["ndcg@10"]
+        result["reranking"] = _gain(reranker["gain"])
+    return result
 
 
 def _gain(gain: Mapping[str, float]) -> dict[str, float]:
@@ -50,44 +51,38 @@ def _gain(gain: Mapping[str, float]) -> dict[str, float]:
 
 def table(seeds: Mapping[str, Mapping[str, Any]]) -> Table:
     """A row per seed, then mean and standard deviation (of a sample, n - 1)."""
-    names = [name for name in NAMES if all(name in at for at in seeds.values())]
-    rows = [[seed, *(_cell(name, at[name]) for name in names)] for seed, at in seeds.items()]
+    names = [name for name in COLUMNS if all(name in run for run in seeds.values())]
+    rows = [[seed, *(_cell(name, run[name]) for name in names)] for seed, run in seeds.items()]
     if len(seeds) > 1:
-        columns = [
-            [at[name]["value"] if name in GAINS else at[name] for at in seeds.values()]
-            for name in names
-        ]
-        for label, summary in (("mean", statistics.mean), ("deviation", statistics.stdev)):
-            cells = zip(names, columns, strict=True)
-            rows.append([label, *(_number(name, summary(column)) for name, column in cells)])
-        # A deviation has no sign.
-        rows[-1] = [cell.lstrip("+") for cell in rows[-1]]
-    header = ["seed", *(NAMES[name] for name in names)]
+        columns = [[_value(run[name]) for run in seeds.values()] for name in names]
+        rows.append(["mean", *map(_cell, names, map(statistics.mean, columns))])
+        deviations = map(_cell, names, map(statistics.stdev, columns))
+        rows.append(["deviation", *(cell.removeprefix("+") for cell in deviations)])
+    header = ["seed", *(COLUMNS[name][0] for name in names)]
     return Table("NDCG@10 by seed, gains with 95% intervals", header, rows, wide=True)
 
 
-def _cell(name: str, value: Any) -> str:  # noqa: ANN401  # a number, or a gain
-    if name not in GAINS:
-        return _number(name, value)
-    sure = f" ({interval(value)})" if "low" in value else ""
-    return _number(name, value["value"]) + sure
+def _value(figure: Any) -> float:  # noqa: ANN401  # a number, or a gain
+    return float(figure["value"] if isinstance(figure, Mapping) else figure)
 
 
-def _number(name: str, value: float) -> str:
-    if name in SHARES:
-        return f"{value:.1%}"
-    return change(value) if name in GAINS else score(value)
+def _cell(name: str, figure: Any) -> str:  # noqa: ANN401  # a number, or a gain
+    text = COLUMNS[name][1](_value(figure))
+    has_interval = isinstance(figure, Mapping) and "low" in figure
+    return f"{text} ({interval(figure)})" if has_interval else text
 
 
 def show(section: Section, inputs: Inputs) -> None:
-    """Add the spread, where this run is one of those that were measured."""
-    seeds, own = inputs.seeds, figures(inputs.embedder, inputs.dimensions, inputs.reranker)
-    if len(seeds) < 2 or seeds.get(str(inputs.params.seed)) != own:
+    """Add the spread over seeds to a section, where this run is one of those that were measured."""
+    seeds, params = inputs.seeds, inputs.params
+    metrics = inputs.embedder, inputs.dimensions, inputs.reranker
+    this_run = figures(*metrics, params.reranker.compared_depth)
+    if len(seeds) < 2 or seeds.get(str(params.seed)) != this_run:
         section.answer.append(
-            "One seed was run: `python -m benchmarks.seeds` measures the spread over several."
+            "One seed was run: `python -m tools.experiments seeds` measures the spread over more."
         )
         return
-    gains = [at["gain"]["value"] for at in seeds.values()]
+    gains = [run["gain"]["value"] for run in seeds.values()]
     section.answer.append(
         f"Over {len(gains)} seeds, which draw documents, splits and batches anew, the gain runs "
         f"from {change(min(gains))} to {change(max(gains))}."

@@ -1,12 +1,11 @@
 """The benchmarks run, small: what they print is no claim of speed here."""
 
 import json
-import subprocess
 
 import pandas as pd
 import pytest
 import yaml
-from tiny import tiny_content, tiny_params, write_root
+from tiny import tiny_params, write_root
 
 from pagefinder import params
 from pagefinder.models.device import choose_device
@@ -15,67 +14,6 @@ from pagefinder.models.saving import save_model
 from stages import train_embedder
 
 pytestmark = pytest.mark.slow
-
-
-def test_seeds_are_measured_and_an_interrupted_benchmark_goes_on(tmp_path):
-    from benchmarks import seeds
-
-    (tmp_path / "nano").symlink_to(seeds.ROOT / "nano")
-    (tmp_path / "data/raw").mkdir(parents=True)
-    content = tiny_content(data={"generated": {"companies": 4, "years": 3, "eval_share": 0.35,
-                                               "eval_queries": 4}},
-                           base={"model": "nano/models/embedder", "pooling": ""},
-                           reranker={"model": "nano/models/reranker"})  # fmt: skip
-    content["mine"]["range_max"] = 10
-    content["checkpoints"] = "nano/models"
-    first = seeds.lay_out(content, 1, tmp_path)
-    with pytest.raises(subprocess.CalledProcessError):
-        (first / "params.yaml").write_text("profile: none")
-        seeds.measure(first)
-    measured = seeds.run(content, [1], tmp_path)
-    assert json.loads((tmp_path / "metrics/seeds.json").read_text()) == measured
-    assert set(measured["1"]) == {
-        "base",
-        "tuned",
-        "gain",
-        "quarter",
-        "bm25",
-        "reranked",
-        "reranking",
-    }
-    assert seeds.lay_out(content, 2, tmp_path) != first
-    done = sorted((first / ".work/done").iterdir())
-    times = [path.stat().st_mtime_ns for path in done]
-    assert len(times) == len(seeds.STAGES)
-    assert seeds.run(content, [1], tmp_path) == measured
-    assert [path.stat().st_mtime_ns for path in done] == times
-
-
-def test_both_heads_are_trained_from_one_start(tmp_path):
-    from benchmarks import heads
-
-    root = write_root(tmp_path)
-    (root / "nano").symlink_to(heads.ROOT / "nano")
-    (root / "models/embedder").mkdir()
-    rows = [
-        (f"q{i:02}", f"p{low + (i - low + step) % (high - low):02}", split, rank, step == 0)
-        for split, low, high in (("train", 0, 24), ("dev", 24, 32), ("eval", 32, 40))
-        for i in range(low, high)
-        for rank, step in enumerate((1, 0, 2, 3), 1)
-    ]
-    table = pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank", "label"])
-    table = table.astype({"label": int}).assign(score=1 - table["rank"] / 10)
-    table.to_parquet(root / "data/candidates.parquet")
-    content = tiny_content(
-        reranker={"model": "nano/models/reranker", "depths": [2, 3, 4], "compared_depth": 3}
-    )
-    content["checkpoints"] = "nano/models"
-    table, won = heads.compare(content, root)
-    assert table.loc["logit", "base_ndcg@10"] == table.loc["dense", "base_ndcg@10"] > 0
-    assert won["ndcg@10"] == pytest.approx(table["tuned_ndcg@10"].diff()["dense"])
-    last = [json.loads((folder / "models/reranker/modules.json").read_text())[-1]["type"]
-            for folder in sorted((root / ".work/heads").iterdir())]  # fmt: skip
-    assert [name.rpartition(".")[2] for name in last] == ["Dense", "LogitScore"]
 
 
 def test_the_training_benchmark_runs(tmp_path):

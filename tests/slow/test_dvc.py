@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import dvc.api
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -286,20 +287,75 @@ def test_a_sweep_tries_every_combination(clone, sweep):
     assert all(0 <= known[name] <= 1 for name in sweep)
 
 
+def cells(line: str) -> list[str]:
+    """Cells of a row of a Markdown table."""
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
 def test_seeds_have_a_spread(clone, sweep):
     assert sorted(at["seed"] for at in sweep.values() if "seed" in at) == [14, 15]
-    lines = documented(clone, "python -m tools.spread").splitlines()
+    lines = documented(clone, "python -m tools.experiments spread").splitlines()
     known = scores(clone)
-    values = [tuned((clone / "metrics/embedder.json").read_text())]
-    values += [known[name] for name, at in sweep.items() if "seed" in at]
-    wanted = [np.mean(values), np.std(values, ddof=1), min(values), max(values)]
-    found = next(line for line in lines if line.endswith("  as committed")).split()
-    assert found[:3] == ["13", "14", "15"]
-    assert [float(number) for number in found[3:7]] == pytest.approx(wanted, abs=6e-5)
+    values = {13: tuned((clone / "metrics/embedder.json").read_text())}
+    values |= {at["seed"]: known[name] for name, at in sweep.items() if "seed" in at}
+    numbers = [values[seed] for seed in (13, 14, 15)]
+    wanted = [*numbers, np.mean(numbers), np.std(numbers, ddof=1)]
+    header = next(line for line in lines if "variant" in line)
+    assert cells(header)[1:4] == ["seed 13", "seed 14", "seed 15"]
+    found = cells(next(line for line in lines if "as committed" in line))
+    assert [float(number) for number in found[1:6]] == pytest.approx(wanted, abs=6e-5)
     assert sum("loss.temperature=" in line for line in lines) == 2
     assert "recommended.dimension" in documented(
-        clone, "python -m tools.spread tuned.recall@1 recommended.dimension"
+        clone, "python -m tools.experiments spread tuned.recall@1 recommended.dimension"
     )
+
+
+def test_the_pipeline_is_measured_over_seeds(clone):
+    two = {"13 14 15": "13 14"}
+    said = documented(clone, "python -m tools.experiments seeds --seeds 13 14 15", **two)
+    assert "Ran experiment(s): seeds-committed-14" in said
+    seeds = json.loads((clone / "metrics/seeds.json").read_text())
+    assert list(seeds) == ["13", "14"]
+    assert set(seeds["14"]) == {
+        "base",
+        "tuned",
+        "gain",
+        "quarter",
+        "bm25",
+        "reranked",
+        "reranking",
+    }
+    metrics = {name: json.loads((clone / f"metrics/{name}.json").read_text())
+               for name in ("embedder", "reranker")}  # fmt: skip
+    assert seeds["13"]["tuned"] == metrics["embedder"]["tuned"]["ndcg@10"]
+    assert seeds["13"]["reranked"] == metrics["reranker"]["depth"]["4"]["tuned"]["ndcg@10"]
+    assert seeds["14"] != seeds["13"]
+    again = documented(clone, "python -m tools.experiments seeds --seeds 13 14 15", **two)
+    assert "Ran experiment(s)" not in again
+    assert json.loads((clone / "metrics/seeds.json").read_text()) == seeds
+    run(clone, "dvc", "repro", "report")
+    assert "Over 2 seeds, which draw" in (clone / "metrics/report/report.md").read_text()
+
+
+def test_variants_are_compared_with_the_first(clone):
+    said = documented(clone, "python -m tools.experiments heads --seeds 13")
+    logit, dense = ([cells(line) for line in said.splitlines() if line.startswith(f"| {head} ")]
+                    for head in ("logit", "dense"))  # fmt: skip
+    assert float(logit[0][1]) == float(dense[0][1]) > 0  # before training
+    assert float(dense[1][4]) == pytest.approx(float(dense[1][1]) - float(logit[1][1]), abs=1.1e-4)
+    for head, layer in (("logit", "LogitScore"), ("dense", "Dense")):
+        modules = dvc.api.read("models/reranker/modules.json", str(clone), rev=f"heads-{head}-13")
+        assert json.loads(modules)[-1]["type"].rpartition(".")[2] == layer
+
+    one = {"13 14 15": "13"}
+    said = documented(clone, "python -m tools.experiments negatives --seeds 13 14 15", **one)
+    rows = [cells(line) for line in said.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows] == ["variant", "---", "random", "unfiltered", "filtered"]
+    # The default's source gives no negatives of its own.
+    expected = tuned((clone / "metrics/embedder.json").read_text())
+    assert float(rows[4][1]) == pytest.approx(expected, abs=6e-5)
+    assert len({row[1] for row in rows[2:]}) > 1
+    assert run(clone, "git", "status", "--short") == ""
 
 
 def test_one_is_promoted_and_an_old_commit_has_its_very_models(clone, sweep):

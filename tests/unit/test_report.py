@@ -373,7 +373,7 @@ def seed_figures(root: Path, *, move: float = 0.0) -> dict:
     read = [json.loads((root / f"metrics/{name}.json").read_text()) for name in names]
     read[0]["tuned"]["ndcg@10"] += move
     read[0]["gain"]["ndcg@10"] += move
-    return spread.figures(*read)
+    return spread.figures(*read, settings().reranker.compared_depth)
 
 
 def spread_section(root: Path, seeds: dict) -> Section:
@@ -392,7 +392,7 @@ def test_the_spread_over_seeds_stands_only_beside_a_run_that_is_among_them(tmp_p
     assert [row[0] for row in shown.tables[0].rows] == ["13", "14", "mean", "deviation"]
     for other in ({}, {"13": seeds["13"]}, seeds | {"13": seed_figures(tmp_path, move=0.01)}):
         shown = spread_section(tmp_path, other)
-        assert shown.answer[0].startswith("One seed was run: `python -m benchmarks.seeds`")
+        assert shown.answer[0].startswith("One seed was run: `python -m tools.experiments seeds`")
         assert not shown.tables
 
 
