@@ -27,4 +27,3 @@ RERANKING = {
     "fused": "fused scores",
 }
 RERANKED = "reranked"  # beside embedders: the pages of the tuned one, reranked
-STEPS = (BASE, TUNED, RERANKED)  # what each step of the pipeline improves on

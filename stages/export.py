@@ -2,11 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from pagefinder.layout import EMBEDDER, METRICS, RELEASE, RERANKER
 from pagefinder.params import Params
-from pagefinder.release.cards import embedder_card, reranker_card
+from pagefinder.release.cards import model_card
 from pagefinder.release.folders import release_model
 from pagefinder.runtime import outputs
 from stages import run
@@ -14,18 +13,17 @@ from stages import run
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write models/release/{embedder,reranker}."""
-
-    def metrics(name: str) -> Any:  # noqa: ANN401  # what the file holds
-        return json.loads((root / METRICS / f"{name}.json").read_text(encoding="utf-8"))
-
-    base, reranker, dimensions = params.base, params.reranker, metrics("dimensions")
-    card = embedder_card(base.model, base.revision, metrics("embedder"), dimensions)
-    recommended = int(dimensions["recommended"]["dimension"])
+    metrics = {
+        name: json.loads((root / METRICS / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("embedder", "dimensions", "reranker")
+    }
+    recommended = int(metrics["dimensions"]["recommended"]["dimension"])
+    base, reranker = params.base, params.reranker
     with outputs.output(root / RELEASE, root) as folder:
+        card = model_card("embedder", base.model, base.revision, **metrics)
         release_model(root / EMBEDDER, folder / "embedder", card, truncate_dim=recommended)
-        card = reranker_card(
-            reranker.model, reranker.revision, reranker.instruction, metrics("reranker")
-        )
+        instruction = {"instruction": reranker.instruction}
+        card = model_card("reranker", reranker.model, reranker.revision, **instruction, **metrics)
         release_model(root / RERANKER, folder / "reranker", card)
 
 

@@ -8,7 +8,7 @@ import jinja2
 import markupsafe
 
 from pagefinder.reporting import gallery
-from pagefinder.reporting.headline import headline
+from pagefinder.reporting.format import count, gained, score
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.sections import (
     cost,
@@ -52,6 +52,25 @@ def write(inputs: Inputs, folder: Path) -> None:
         for plot in section.plots:
             (folder / f"{plot.name}.svg").write_text(plot.svg, encoding="utf-8")
             (folder / f"{plot.name}.png").write_bytes(plot.png)
+
+
+def headline(inputs: Inputs) -> list[tuple[str, str, str]]:
+    """The few numbers on top: name, value, and how sure it is or what it is compared with."""
+    metrics = inputs.embedder
+    tiles = [
+        ("Base", score(metrics["base"]["ndcg@10"]), "NDCG@10 before tuning"),
+        ("Tuned", score(metrics["tuned"]["ndcg@10"]), gained(metrics["gain"])),
+    ]
+    if inputs.reranker:
+        depth = inputs.params.reranker.compared_depth
+        ndcg = inputs.reranker["depth"][str(depth)]["tuned"]["ndcg@10"]
+        detail = f"{gained(inputs.reranker['gain'])}, first {depth} pages"
+        tiles.append(("Reranked", score(ndcg), detail))
+    if inputs.dimensions:
+        recommended = inputs.dimensions["recommended"]["dimension"]
+        detail = f"{count(4 * recommended)} bytes a page, float32"
+        tiles.append(("Recommended", f"{recommended} dims", detail))
+    return tiles
 
 
 def _gallery(inputs: Inputs) -> dict[str, Any]:

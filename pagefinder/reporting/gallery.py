@@ -10,13 +10,13 @@ from PIL import Image
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.reporting.format import change
-from pagefinder.reporting.inputs import Inputs
-from pagefinder.systems import STEPS
+from pagefinder.reporting.inputs import Inputs, Run
+from pagefinder.systems import BASE, RERANKED, TUNED
 
 QUERIES = 15  # shown per kind of gain or loss
 PAGES = 5  # of each system, shown for a query
 # The systems before and after each step of the pipeline.
-CHANGES = {"tuning": STEPS[0:2], "reranking": STEPS[1:3]}
+CHANGES = {"tuning": (BASE, TUNED), "reranking": (TUNED, RERANKED)}
 # Longest side in pixels and JPEG quality, tried in turn until the thumbnails fit.
 SIZES = ((320, 70), (256, 60), (200, 55), (160, 50), (128, 45), (96, 40))
 BUDGET = 2_800_000  # bytes of all thumbnails; base64 makes it a third more
@@ -56,7 +56,13 @@ def cases(inputs: Inputs) -> list[Case]:
     queries = inputs.queries
     if queries.empty:
         return []
-    runs = dict(zip(STEPS, _runs(inputs), strict=True))
+    depth = inputs.params.reranker.compared_depth
+    reranked = at_depth(inputs.runs["reranker/embedder"], inputs.runs["reranker/tuned"], depth)
+    runs = {
+        BASE: inputs.runs["embedder/base"],
+        TUNED: inputs.runs["embedder/tuned"],
+        RERANKED: reranked,
+    }
     positives = inputs.corpus.positives("eval")
     result = []
     for step, (before, after) in CHANGES.items():
@@ -73,17 +79,6 @@ def cases(inputs: Inputs) -> list[Case]:
     return result
 
 
-def _runs(inputs: Inputs) -> list[dict[str, list[str]]]:
-    """The runs of STEPS."""
-    depth = inputs.params.reranker.compared_depth
-    first_stage, reranked = inputs.run("reranker/embedder"), inputs.run("reranker/tuned")
-    return [
-        inputs.run("embedder/base"),
-        inputs.run("embedder/tuned"),
-        at_depth(first_stage, reranked, depth),
-    ]
-
-
 def absent(inputs: Inputs, cases: list[Case]) -> list[str]:
     """What is not among the cases because no query is of that kind, in sentences."""
     kinds = {case.kind for case in cases}
@@ -96,16 +91,8 @@ def absent(inputs: Inputs, cases: list[Case]) -> list[str]:
     ]
 
 
-def at_depth(
-    first_stage: Mapping[str, list[str]], reranked: Mapping[str, list[str]], depth: int
-) -> dict[str, list[str]]:
-    """The run that reranks only the first `depth` pages, from the runs before and after.
-
-    Args:
-        first_stage: query_id -> page_ids, the best first. A query may be missing.
-        reranked: The same after a reranking at least as deep.
-        depth: Number of pages to rerank.
-    """
+def at_depth(first_stage: Run, reranked: Run, depth: int) -> Run:
+    """The run that reranks only the first `depth` pages, from the first stage and a deeper run."""
     result = {}
     for query_id, pages in reranked.items():
         before = first_stage.get(query_id, pages)
@@ -129,10 +116,7 @@ def changes(queries: pd.DataFrame, before: str, after: str) -> pd.DataFrame:
 
 
 def _case(
-    kind: str,
-    query: pd.Series,
-    positives: Mapping[str, int],
-    runs: Mapping[str, Mapping[str, list[str]]],
+    kind: str, query: pd.Series, positives: Mapping[str, int], runs: Mapping[str, Run]
 ) -> Case:
     """A query with its right pages, the first pages of every system, and its ranks and gains."""
     ranks = []

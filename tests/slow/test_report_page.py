@@ -10,7 +10,7 @@ import pytest
 import report_inputs
 
 from pagefinder import reporting
-from pagefinder.reporting.inputs import Inputs
+from pagefinder.reporting.inputs import read_inputs
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 pytestmark = [
@@ -46,7 +46,7 @@ document.title = "SAID" + JSON.stringify(said) + "DIAS";
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
     root = report_inputs.write(tmp_path_factory.mktemp("report"))
-    reporting.write(Inputs(report_inputs.settings(), root), root / "report")
+    reporting.write(read_inputs(report_inputs.settings(), root), root / "report")
     path = root / "report/index.html"
     path.write_text(path.read_text(encoding="utf-8") + ASK, encoding="utf-8")
     return path

@@ -2,18 +2,19 @@
 
 import yaml
 
-from pagefinder.release.cards import embedder_card, reranker_card
+from pagefinder.release.cards import model_card
 
-EMBEDDER = {"base": {"ndcg@10": 0.25}, "tuned": {"ndcg@10": 0.5}}
-DIMENSIONS = {"recommended": {"dimension": 48}, "dims": {"48": EMBEDDER}}
-RERANKER = {"depth": {"10": {"embedder": {"ndcg@10": 0.5}, "tuned": {"ndcg@10": 0.75}}}}
+NDCG = {"base": {"ndcg@10": 0.25}, "tuned": {"ndcg@10": 0.5}}
+CONTENT = {
+    "embedder": NDCG,
+    "dimensions": {"recommended": {"dimension": 48}, "dims": {"48": NDCG}},
+    "reranker": {"depth": {"10": {"embedder": {"ndcg@10": 0.5}, "tuned": {"ndcg@10": 0.75}}}},
+    "instruction": "Is it there?",
+}
 
 
-def cards(model: str, revision: str) -> list[str]:
-    return [
-        embedder_card(model, revision, EMBEDDER, DIMENSIONS),
-        reranker_card(model, revision, "Is it there?", RERANKER),
-    ]
+def cards(base: str, revision: str) -> list[str]:
+    return [model_card(model, base, revision, **CONTENT) for model in ("embedder", "reranker")]
 
 
 def metadata(card: str) -> dict:

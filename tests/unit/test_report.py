@@ -15,10 +15,9 @@ import report_inputs
 from report_inputs import ROOT, settings
 
 from pagefinder import params as params_module
-from pagefinder.reporting import gallery, spread
+from pagefinder.reporting import gallery, plots, spread
 from pagefinder.reporting.format import change, flat, interval, metric_label, score, verdict
-from pagefinder.reporting.inputs import Inputs
-from pagefinder.reporting.plots import cost as cost_plots
+from pagefinder.reporting.inputs import read_inputs
 from pagefinder.reporting.sections import Section, negatives, provenance, rivals
 from stages import report
 
@@ -264,26 +263,26 @@ def test_published_scores_stand_only_beside_their_own_data(tmp_path) -> None:
     hub["source"], hub["hub"]["path"] = "hub", published["dataset"]
     hub["hub"]["revision"] = "main"
     root = report_inputs.write(tmp_path)
-    inputs = Inputs(params_module.parse(content), root)
+    inputs = read_inputs(params_module.parse(content), root)
     section = rivals.section(inputs)
     assert any("vdr-2b-multi-v1" in row for table in section.tables for row in table.rows)
     assert any(published["source"] in said for said in section.answer)
     (drawn,) = [plot.svg for plot in section.plots if plot.name == "sizes"]
     assert "vdr-2b-multi-v1 (published)" in drawn
     assert "tuned" in drawn
-    measured = rivals.section(Inputs(settings(), root))
+    measured = rivals.section(read_inputs(settings(), root))
     assert not any("vdr-2b" in row[0] for table in measured.tables for row in table.rows)
 
 
 def test_models_are_drawn_by_their_size_where_there_are_several(tmp_path) -> None:
     root = report_inputs.write(tmp_path)
-    section = rivals.section(Inputs(settings(), root))
+    section = rivals.section(read_inputs(settings(), root))
     assert section.tables[0].rows[0] == ["tuned, 20 reranked", "–", "0.9260"]
     assert ["tuned", "3.0", "0.8260"] in section.tables[0].rows
     assert ["other-2B", "2,000.0", "0.7000"] in section.tables[0].rows
     assert "sizes" in [plot.name for plot in section.plots]
     report_inputs.write_sizes(root, base=3_000_000, tuned=3_000_000)
-    section = rivals.section(Inputs(settings(), root))
+    section = rivals.section(read_inputs(settings(), root))
     assert "sizes" not in [plot.name for plot in section.plots]
     assert any("has 3.0 million parameters; no model of another" in said for said in section.answer)
 
@@ -291,7 +290,7 @@ def test_models_are_drawn_by_their_size_where_there_are_several(tmp_path) -> Non
 def negatives_section(root: Path, **metrics: object) -> Section:
     path = root / "metrics/mining.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | metrics))
-    return negatives.section(Inputs(settings(), root))
+    return negatives.section(read_inputs(settings(), root))
 
 
 def test_how_many_negatives_are_false_is_said_where_it_can_be_known(tmp_path) -> None:
@@ -345,7 +344,7 @@ def test_a_metric_or_precision_that_comes_later_has_a_label_and_a_marker() -> No
     names = ["float32", "int8", "int4", "int4_rescored", "binary", "binary_rescored"]
     rows = [(48, "tuned", name, 0.5, 192 // number, 1) for number, name in enumerate(names, 1)]
     columns = ["dimension", "model", "precision", "ndcg@10", "bytes_per_page", "pareto"]
-    drawing = cost_plots.pareto(pd.DataFrame(rows, columns=columns), 48).svg
+    drawing = plots.pareto(pd.DataFrame(rows, columns=columns), 48).svg
     assert "int4, rescored" in drawing
     assert "binary, rescored" in drawing
 
@@ -379,7 +378,7 @@ def seed_figures(root: Path, *, move: float = 0.0) -> dict:
 def spread_section(root: Path, seeds: dict) -> Section:
     (root / "metrics/seeds.json").write_text(json.dumps(seeds))
     section = Section("tuning", "Tuning", "?")
-    spread.show(section, Inputs(settings(), root))
+    spread.show(section, read_inputs(settings(), root))
     return section
 
 

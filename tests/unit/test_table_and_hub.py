@@ -18,7 +18,7 @@ from sources import page, with_params
 from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.layout import CORPUS, SOURCE
-from pagefinder.reporting.inputs import Inputs
+from pagefinder.reporting.inputs import read_inputs
 from pagefinder.reporting.sections import provenance
 from pagefinder.sources import hub, hub_splits, storing, table, writing
 from stages import download, prepare
@@ -300,7 +300,7 @@ def test_report_names_the_commit(tmp_path):
     root = report_inputs.write(tmp_path)
     content = {"source": "hub", "commit": "c0ffee"}
     (root / SOURCE / storing.PROVENANCE).write_text(json.dumps(content))
-    inputs = Inputs(with_params("hub", {"path": "who/what"}), root)
+    inputs = read_inputs(with_params("hub", {"path": "who/what"}), root)
     said = " ".join(provenance.section(inputs).answer)
     assert "source hub (who/what at commit c0ffee)" in said
 

@@ -10,64 +10,37 @@ from typing import Any
 import pandas as pd
 
 from pagefinder.reporting.format import change, interval, p_value
-from pagefinder.reporting.plots.svg import Plot
+from pagefinder.reporting.svg import Plot
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text.
-
-    Attributes:
-        caption: Stands above the table.
-        header: A name for each column; "" for all of them where the table needs none.
-        rows: The cells.
-        marked: Numbers of the rows that stand out.
-        wide: Whether the table takes the whole width of the page.
-        words: Whether the cells are words, which are set to the left, rather than numbers.
-    """
+    """Cells as text."""
 
     caption: str
-    header: list[str]
+    header: list[str]  # all "" where the table needs none
     rows: list[list[str]]
-    marked: frozenset[int] = frozenset()
-    wide: bool = False
-    words: bool = False
+    marked: frozenset[int] = frozenset()  # numbers of the rows that stand out
+    wide: bool = False  # whether it takes the whole width of the page
+    words: bool = False  # whether the cells are words, set to the left, rather than numbers
 
 
 @dataclass
 class Section:
-    """A question, its answer in sentences, the tables and plots that show it.
+    """A question, its answer in sentences, the tables and plots that show it."""
 
-    Attributes:
-        anchor: Of links to the section.
-        title: In the page's navigation.
-        question: The heading.
-        answer: Sentences; what stands between backticks is code.
-        tables: Beside the plots.
-        plots: Drawn in the page and written as files.
-        verdict: better, worse, unclear or unknown, where the first sentence answers yes or no.
-        folded: Tables that the page shows on a click.
-    """
-
-    anchor: str
-    title: str
+    anchor: str  # of links to the section
+    title: str  # in the page's navigation
     question: str
-    answer: list[str] = field(default_factory=list)
+    answer: list[str] = field(default_factory=list)  # what stands between backticks is code
     tables: list[Table] = field(default_factory=list)
     plots: list[Plot] = field(default_factory=list)
-    verdict: str = ""
-    folded: list[Table] = field(default_factory=list)
+    verdict: str = ""  # better, worse, unclear or unknown, where the answer is yes or no
+    folded: list[Table] = field(default_factory=list)  # shown on a click
 
 
 def gain_table(caption: str, first: str, rows: pd.DataFrame, labels: pd.Series) -> Table:
-    """Gains with interval and p-value, a row each, named by `labels` under the header `first`.
-
-    Args:
-        caption: Of the table.
-        first: Header of the labels.
-        rows: difference, low, high, p_value.
-        labels: Of the rows.
-    """
+    """Comparisons (difference, low, high, p_value), a row each after its label under `first`."""
     records = rows.to_dict("records")
     cells = [[str(label), *gain_cells(row)] for label, row in zip(labels, records, strict=True)]
     return Table(caption, [first, "gain", "95% interval", "p"], cells)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from pagefinder.reporting import plots
 from pagefinder.reporting.format import count, gained, precision_label, score
 from pagefinder.reporting.inputs import Inputs
-from pagefinder.reporting.plots import cost as plots
 from pagefinder.reporting.sections import Section, Table
 from pagefinder.systems import BASE, TUNED, TUNED_AT
 
@@ -37,7 +37,7 @@ def section(inputs: Inputs) -> Section:
     ]
     if "int8" not in metrics["precision"]:
         section.answer.append("There are no train pages to set int8 ranges on: it is left out.")
-    grid = inputs.dimension_grid
+    grid = inputs.grid
     if not grid.empty:
         section.plots += [plots.dimensions(grid, recommended), plots.pareto(grid, recommended)]
     _budgets(section, inputs.pixel_budgets)

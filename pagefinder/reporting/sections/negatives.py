@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pagefinder.reporting import plots
 from pagefinder.reporting.format import count
 from pagefinder.reporting.inputs import Inputs
-from pagefinder.reporting.plots import negatives as plots
 from pagefinder.reporting.sections import Section, Table
 
 

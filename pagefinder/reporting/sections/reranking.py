@@ -1,8 +1,8 @@
 """Does the reranker pay."""
 
+from pagefinder.reporting import plots
 from pagefinder.reporting.format import count, gained, score, verdict
 from pagefinder.reporting.inputs import Inputs
-from pagefinder.reporting.plots import reranking as plots
 from pagefinder.reporting.sections import Section, Table
 from pagefinder.systems import RERANKING
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from pagefinder.reporting import plots
 from pagefinder.reporting.format import bracketed, gained, score
 from pagefinder.reporting.inputs import Inputs
-from pagefinder.reporting.plots import rivals as plots
 from pagefinder.reporting.sections import Section, Table, gain_table
 from pagefinder.systems import BASE, BASELINES, DISTRACTORS, RANDOM, TUNED
 
@@ -107,7 +107,7 @@ def _published(section: Section, inputs: Inputs) -> None:
         )
     if points["parameters"].nunique() > 1:
         points["of_run"] = points["of_run"].astype(bool)
-        section.plots.append(plots.sizes(points, "Is the size worth it?"))
+        section.plots.append(plots.sizes(points))
     elif len(points):
         section.answer.append(
             f"The embedder has {points['parameters'].iloc[0] * 1000:.1f} million parameters; no "

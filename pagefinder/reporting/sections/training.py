@@ -2,9 +2,9 @@
 
 import pandas as pd
 
+from pagefinder.reporting import plots
 from pagefinder.reporting.format import count, score
 from pagefinder.reporting.inputs import Inputs
-from pagefinder.reporting.plots import training as plots
 from pagefinder.reporting.sections import Section
 
 
@@ -12,17 +12,17 @@ def section(inputs: Inputs) -> Section:
     """Loss and dev score of both trainings by step, and which checkpoint they keep."""
     section = Section("training", "Training", "How did training go?")
     for model in ("embedder", "reranker"):
-        curves = inputs.training_curves(model)
+        curves = inputs.training_curves[model]
         if curves.empty:
             section.answer.append(f"The {model} was not trained: there is no curve.")
             continue
         loss = curves[curves["metric"] == "loss"]
         if len(loss):
-            section.plots.append(plots.loss(loss, model))
+            section.plots.append(plots.training_loss(loss, model))
         dev = curves[curves["metric"] == "dev_ndcg@10"]
         if len(dev):
             kept = _kept(dev)
-            section.plots.append(plots.dev_scores(dev, model, kept["step"]))
+            section.plots.append(plots.dev_scores(dev, model, kept))
             steps = f"step {count(kept['step'])} of {count(curves['step'].max())}"
             section.answer.append(
                 f"The {model}'s dev NDCG@10 starts at {score(dev['value'].iloc[0])}; the "

@@ -2,12 +2,11 @@
 
 import pandas as pd
 
-from pagefinder.reporting import spread
+from pagefinder.reporting import plots, spread
 from pagefinder.reporting.format import count, gained, metric_label, score, verdict
 from pagefinder.reporting.inputs import Inputs
-from pagefinder.reporting.plots import tuning as plots
 from pagefinder.reporting.sections import Section, Table, gain_cells, gain_table
-from pagefinder.systems import BASE, STEPS, TUNED
+from pagefinder.systems import BASE, RERANKED, TUNED
 
 
 def section(inputs: Inputs) -> Section:
@@ -56,7 +55,7 @@ def _queries(section: Section, queries: pd.DataFrame) -> None:
         f"{better} queries rank better than before, {worse} worse, "
         f"{len(queries) - better - worse} the same."
     )
-    systems = [system for system in STEPS if f"{system}.rank" in queries]
+    systems = [system for system in (BASE, TUNED, RERANKED) if f"{system}.rank" in queries]
     section.plots.append(plots.ranks(queries, systems))
 
 

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 # Okabe and Ito's colours, told apart by colour-blind readers, on white and on black; a marker and a
 # dash pattern say the same once more.
@@ -23,9 +21,13 @@ SKY, PINK, GREY = "#56b4e9", "#cc79a7", "#8a8f98"
 INK, LINES = "#1f2328", "#d0d7df"
 PAPER = "#fefefe"
 PAGE_COLOURS = {INK: "ink", LINES: "line", BLUE: "blue", GREEN: "green", RED: "red", GREY: "grey"}
-# Colours and markers of points, and colours and hatches of bars beside each other, by position.
+# Colours and markers of series of points, and looks of series of bars, in the order of the series.
 POINTS = ((BLUE, "o"), (GREEN, "s"), (ORANGE, "^"), (PINK, "v"), (SKY, "D"))
-BARS = ((ORANGE, "//"), (BLUE, ""), (GREEN, ".."))
+BARS: Any = [
+    {"color": colour, "hatch": hatch, "edgecolor": INK, "linewidth": 0.4}
+    for colour, hatch in ((ORANGE, "//"), (BLUE, ""), (GREEN, ".."))
+]
+STAR: Any = {"color": RED, "marker": "*", "linestyle": ""}  # what was chosen
 
 NDCG = "NDCG@10 (0 to 1)"
 
@@ -95,32 +97,6 @@ def set_log_ticks(axes: Axes, values: Sequence[float]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(values, [f"{value:,.3g}" if value < 1000 else f"{value:,}" for value in values])
     axes.minorticks_off()
-
-
-def add_bars(
-    axes: Axes, x: ArrayLike, heights: ArrayLike, *, number: int, width: float, label: str
-) -> None:
-    """Draw one of several series of bars beside each other, in the colour and hatch of its number.
-
-    Args:
-        axes: Of the plot.
-        x: Centre of each bar.
-        heights: Of the bars.
-        number: Place of the series among the others, from 0.
-        width: Of a bar.
-        label: Of the series in the legend.
-    """
-    colour, hatch = BARS[number]
-    axes.bar(
-        np.asarray(x),
-        np.asarray(heights),
-        width,
-        color=colour,
-        hatch=hatch,
-        edgecolor=INK,
-        linewidth=0.4,
-        label=label,
-    )
 
 
 def render(figure: Figure, name: str) -> Plot:
