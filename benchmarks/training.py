@@ -201,25 +201,25 @@ def measure(
     took: dict[str, list[float]] = {side: [] for side in sides}
     tables: dict[str, list[pd.DataFrame]] = {side: [] for side in sides}
     for number in range(rounds):
-        drawn = settings.model_copy(update={"seed": settings.seed + number, "compare": {}})
+        seeded = settings.model_copy(update={"seed": settings.seed + number, "compare": {}})
         with tempfile.TemporaryDirectory() as scratch:
-            folders = {side: linked(root, Path(scratch, side), drawn) for side in sides}
+            folders = {side: linked(root, Path(scratch, side), seeded) for side in sides}
             tuned = {}
             # Each round begins with another side: other work then hits all alike.
             for side in sides[number % len(sides) :] + sides[: number % len(sides)]:
                 start = time.perf_counter()
                 if side == "ours":
-                    ours(drawn, folders[side])
+                    ours(seeded, folders[side])
                 else:
-                    tuned[side] = reference(drawn, folders[side], side)
+                    tuned[side] = reference(seeded, folders[side], side)
                 took[side].append(time.perf_counter() - start)
-                yield f"{side}, s, seed {drawn.seed}", took[side][-1]
+                yield f"{side}, s, seed {seeded.seed}", took[side][-1]
             tables["ours"].append(per_query(folders["ours"]))
             for side, model in tuned.items():
-                scores = rescored(model, drawn, folders[side], folders["ours"])
+                scores = rescored(model, seeded, folders[side], folders["ours"])
                 tables[side].append(scores)
             for side in sides:
-                yield f"{side}, ndcg@10, seed {drawn.seed}", tables[side][-1][SCORES].mean()
+                yield f"{side}, ndcg@10, seed {seeded.seed}", tables[side][-1][SCORES].mean()
     after = pd.concat(tables["ours"])
     documents = after["document_id"].tolist()
     for side in references:

@@ -17,18 +17,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DeviceSettings:
-    """What `compute` came to on this machine."""
+    """What `choose_device` makes of `compute` on this machine."""
 
     device: str
     autocast: torch.dtype | None  # None: float32 throughout
     attention: str
-    loader_processes: int = (
-        0  # loader processes of encoding and scoring; none on a CPU, which is busy itself
-    )
+    # Of encoding and scoring; none on a CPU, which is busy itself.
+    loader_processes: int = 0
 
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:
-        """Autocast over float32 weights, where it was asked for."""
+        """Autocast over float32 weights within the block, or change nothing."""
         if self.autocast is None:
             yield
         else:
@@ -62,11 +61,11 @@ def choose_device(compute: Compute, *, scoring: bool = False) -> DeviceSettings:
         torch.set_num_threads(compute.threads)
     fast_bf16 = _has_bf16(device)
     name = "scoring" if scoring else "precision"
-    wanted = getattr(compute, name)
-    if wanted == "bf16" and not fast_bf16:
+    precision = getattr(compute, name)
+    if precision == "bf16" and not fast_bf16:
         log.warning("compute.%s is bf16, which this machine only emulates: expect it slow", name)
-    bf16 = wanted == "bf16" or (wanted == "auto" and fast_bf16)
-    attention = _attention(compute.attention, device)
+    bf16 = precision == "bf16" or (precision == "auto" and fast_bf16)
+    attention = _choose_attention(compute.attention, device)
     log.info(
         "device %s, %s, attention %s, %d threads",
         device,
@@ -84,12 +83,14 @@ def _has_bf16(device: str) -> bool:
     return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _attention(wanted: str, device: str) -> str:
+def _choose_attention(attention: str, device: str) -> str:
     # Without this check transformers would fetch a kernel from the Hub, or fail on import.
-    available = device.startswith("cuda") and is_flash_attn_2_available()
-    if wanted == "flash_attention_2" and not available:
+    flash = device.startswith("cuda") and is_flash_attn_2_available()
+    if attention == "auto":
+        return "flash_attention_2" if flash else "sdpa"
+    if attention == "flash_attention_2" and not flash:
         raise InputError(
             "compute.attention is flash_attention_2, but flash-attn or CUDA is missing: "
             "run `make cuda`, or set it to sdpa or auto"
         )
-    return ("flash_attention_2" if available else "sdpa") if wanted == "auto" else wanted
+    return attention

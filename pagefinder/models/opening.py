@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 def compared_embedder(
     compare: dict[str, CompareModel], name: str, stored: Pixels
 ) -> tuple[Base, Pixels]:
-    """The knobs and the pixel budget of a model of `compare`; pages are stored at that of `stored`.
+    """Knobs and pixel budget of a model of `compare`; `stored` is the budget of the stored pages.
 
     Raises:
         InputError: no such model.
@@ -43,14 +43,22 @@ def open_embedder(
     saved: Path | None = None,
     section: str = "base",
 ) -> SentenceTransformer:
-    """Open the base embedder, or a fine-tuned one `saved` by a stage, with the params' prompts.
+    """Open the base embedder, or a fine-tuned one, with the params' prompts.
 
     A model with `modules.json` opens as it was saved. A fresh vision-language checkpoint needs
     `base.pooling`: Sentence Transformers would silently choose the mean. A dual encoder like CLIP
-    gives one vector as it is. `section` of params.yaml is what errors name.
+    gives one vector as it is.
+
+    Args:
+        base: The model, its prompts and its pooling.
+        pixels: The budget at which it sees pages.
+        device_settings: What it runs on.
+        root: That a local model's path is relative to.
+        saved: Folder of a fine-tuned model; `base` then gives only the prompts.
+        section: Of params.yaml, for errors.
 
     Raises:
-        InputError: no such model, no pooling for a fresh checkpoint, or a model blind to images.
+        InputError: no such model, no pooling for a fresh checkpoint, or a model without images.
     """
     name = str(saved) if saved else _locate(base.model, base.revision, section, root)
     keywords = _keywords(name, pixels, device_settings, "" if saved else base.revision)
@@ -63,13 +71,13 @@ def open_embedder(
         transformer = Transformer(name, **_transformer_keywords(keywords), **_modalities(base))
         modules = [transformer, *_pooling(transformer, base, section), Normalize()]
         model = SentenceTransformer(modules=modules, device=device_settings.device, prompts=prompts)
-    _check_sight(model, base.model, section)
+    _check_images(model, base.model, section)
     _set_attention(model, device_settings)
     return model
 
 
 def _pooling(transformer: Transformer, base: Base, section: str) -> list[torch.nn.Module]:
-    """What makes one vector of a fresh checkpoint's output; nothing where it is one already."""
+    """The pooling of a fresh checkpoint's outputs; none where its output is one vector already."""
     if transformer.module_output_name == "sentence_embedding":
         return []
     if not base.pooling:
@@ -88,17 +96,17 @@ def open_reranker(
     saved: Path | None = None,
     section: str = "reranker",
 ) -> CrossEncoder:
-    """Open the base reranker, or a fine-tuned one `saved` by a stage.
+    """Open the base reranker, or a fine-tuned one, with the params' instruction.
 
-    A fresh vision-language checkpoint gets the head that `reranker.head` names, `logit` where a
-    section has no head: `logit` scores by the logit of "yes" minus that of "no"; `dense` reads the
+    A fresh vision-language checkpoint gets the head that `reranker.head` names, or `logit` where
+    the section has none. `logit` scores by the logit of "yes" minus that of "no". `dense` reads the
     last token's hidden state through a linear layer that starts as the difference of the two token
-    embeddings, so both start equal. An embedder's folder, models/embedder say, lends its backbone
-    in the same way. A reranker's folder opens as it was saved, except that `dense` takes the place
-    of a LogitScore. `section` of params.yaml is what errors name.
+    embeddings, so both start equal. The backbone of an embedder's folder gets a head in the same
+    way. A reranker's folder opens as it was saved, except that `dense` replaces a LogitScore. The
+    other arguments are those of `open_embedder`.
 
     Raises:
-        InputError: no such model, one blind to images, or one that the head does not fit.
+        InputError: no such model, one without images, or one that the head does not fit.
     """
     head = reranker.head if isinstance(reranker, Reranker) else "logit"
     name = str(saved) if saved else _locate(reranker.model, reranker.revision, section, root)
@@ -110,12 +118,12 @@ def open_reranker(
     if saved or (_has_modules(name, reranker.revision) and not score_heads.is_embedder(name)):
         model = CrossEncoder(name, device=device_settings.device, **instruction, **keywords)
         if not saved and head == "dense" and not isinstance(model[-1], Dense):
-            modules = score_heads.dense_instead(model, name, _transformer_keywords(keywords))
+            modules = score_heads.dense_reranker(model, name, _transformer_keywords(keywords))
             model = CrossEncoder(modules=modules, device=device_settings.device, **instruction)
     else:
-        modules = score_heads.fresh(name, head, _transformer_keywords(keywords), section)
+        modules = score_heads.fresh_reranker(name, head, _transformer_keywords(keywords), section)
         model = CrossEncoder(modules=modules, device=device_settings.device, **instruction)
-    _check_sight(model, reranker.model, section)
+    _check_images(model, reranker.model, section)
     _set_attention(model, device_settings)
     return model
 
@@ -150,7 +158,7 @@ def _has_modules(name: str, revision: str) -> bool:
 def _keywords(
     name: str, pixels: Pixels, device_settings: DeviceSettings, revision: str
 ) -> dict[str, Any]:
-    """Arguments of SentenceTransformer and CrossEncoder alike.
+    """Arguments that SentenceTransformer and CrossEncoder share.
 
     Weights are float32 masters whatever the precision: Adam loses small steps in bfloat16. The
     pixel budget goes in as `size`: min_pixels and max_pixels are saved and re-applied on every
@@ -169,9 +177,9 @@ def _keywords(
 
 
 def _counts_pixels(name: str, revision: str) -> bool:
-    """Whether a model's processor keeps to a number of pixels, as those that merge patches do.
+    """Whether a model's processor takes a number of pixels, as those that merge patches do.
 
-    To others, CLIP's for one, the same setting would be the length of a side.
+    For others, such as CLIP's, the same setting is the length of a side.
     """
     try:
         config = AutoConfig.from_pretrained(name, revision=revision or None)
@@ -182,17 +190,13 @@ def _counts_pixels(name: str, revision: str) -> bool:
 
 def _modalities(base: Base) -> dict[str, Any]:
     """How to feed a fresh checkpoint, where Sentence Transformers cannot tell by itself."""
-    if not base.modality_config:
-        return {}
-    return {
-        "modality_config": base.modality_config,
-        "module_output_name": "token_embeddings",
-    }
+    config = base.modality_config
+    return {"modality_config": config, "module_output_name": "token_embeddings"} if config else {}
 
 
 def _transformer_keywords(keywords: dict[str, Any]) -> dict[str, Any]:
-    """The same arguments for a bare Transformer module, whose revisions go in one by one."""
-    revision = {key: keywords[key] for key in ("revision",) if key in keywords}
+    """The same arguments for a bare Transformer module, whose parts each take the revision."""
+    revision = {"revision": keywords["revision"]} if "revision" in keywords else {}
     return {
         "model_kwargs": keywords["model_kwargs"] | revision,
         "processor_kwargs": keywords["processor_kwargs"] | revision,
@@ -200,7 +204,8 @@ def _transformer_keywords(keywords: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_sight(model: SentenceTransformer | CrossEncoder, name: str, section: str) -> None:
+def _check_images(model: SentenceTransformer | CrossEncoder, name: str, section: str) -> None:
+    """Log what the model takes, and raise an InputError unless it takes images."""
     modalities = list(model.modalities)
     log.info("%s: modalities %s", name, ", ".join(str(modality) for modality in modalities))
     if not model.supports("image"):
@@ -216,9 +221,9 @@ def _check_sight(model: SentenceTransformer | CrossEncoder, name: str, section: 
 def _set_attention(
     model: SentenceTransformer | CrossEncoder, device_settings: DeviceSettings
 ) -> None:
-    """Keep padding texts where flash attention would concatenate them; join pages elsewhere.
+    """Pad texts where flash attention would concatenate them; elsewhere attend to pages jointly.
 
-    The positions that Qwen-VL gives to text and image tokens are not proved against concatenation.
+    Whether Qwen-VL gives text and image tokens the same positions when concatenated is not proved.
     """
     if device_settings.attention == "flash_attention_2":
         model[0].unpad_inputs = False

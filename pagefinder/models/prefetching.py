@@ -1,4 +1,4 @@
-"""Preprocess batches in loader processes while the device computes the one before.
+"""Preprocess batches in loader processes while the device computes earlier ones.
 
 Decoding and preprocessing a page of 360,000 pixels takes a core tens of milliseconds, a GPU a few:
 in one process it would wait most of the time.
@@ -24,7 +24,7 @@ def prepared(
     """Yield `prepare(batch)` of each batch in their order, its tensors on the device.
 
     Args:
-        batches: What there is to do; each loader process holds one prepared batch at most.
+        batches: What `prepare` takes; each loader process holds one prepared batch at most.
         prepare: Runs in a fork, and must not touch the device.
         device_settings: The device, and how many processes prepare ahead: at least one.
 
@@ -32,7 +32,7 @@ def prepared(
         InputError: as `prepare` raised it.
     """
 
-    def caught(batch: Any) -> dict[str, Any] | InputError:  # noqa: ANN401
+    def features_or_error(batch: Any) -> dict[str, Any] | InputError:  # noqa: ANN401
         try:
             return prepare(batch)
         except InputError as error:  # raised there, the loader would bury it in a traceback
@@ -41,18 +41,18 @@ def prepared(
     loader: DataLoader[Any] = DataLoader(
         batches,  # type: ignore[arg-type]  # a sequence is all that is needed
         batch_size=None,
-        collate_fn=caught,
+        collate_fn=features_or_error,
         num_workers=device_settings.loader_processes,
         prefetch_factor=1,
         pin_memory=device_settings.device.startswith("cuda"),
         multiprocessing_context="fork",
     )
-    for made in loader:
-        if isinstance(made, InputError):
-            raise made
+    for features in loader:
+        if isinstance(features, InputError):
+            raise features
         yield {
             key: value.to(device_settings.device, non_blocking=True)
             if isinstance(value, torch.Tensor)
             else value
-            for key, value in made.items()
+            for key, value in features.items()
         }

@@ -9,7 +9,7 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 
 
 def save_model(model: SentenceTransformer | CrossEncoder, folder: Path) -> None:
-    """Write a folder that plain Sentence Transformers opens: adapters merged, no card."""
+    """Write a folder that plain Sentence Transformers opens: adapters merged, no model card."""
     transformer = model[0]
     if getattr(transformer.model, "peft_config", None):
         _merge_adapters(transformer.model)
@@ -35,17 +35,17 @@ def _merge_adapters(network: Any) -> None:  # noqa: ANN401  # a PreTrainedModel 
 
 
 def _write_video_settings(processor: Any, folder: Path) -> None:  # noqa: ANN401
-    """Let a model saved without torchvision open where torchvision exists.
+    """Let a model that is saved without torchvision open where torchvision is installed.
 
-    There the processor wants a video part, which it could not save here; nothing shows a video, so
-    the image settings do.
+    There the processor needs video settings, which it cannot save here. Nothing shows it a video,
+    so the image settings do.
     """
     parameters = inspect.signature(type(processor).__init__).parameters
     if "video_processor" not in parameters or hasattr(processor, "video_processor"):
         return
     image = processor.image_processor.to_dict()
-    kept = ("patch_size", "merge_size", "temporal_patch_size", "size", "image_mean", "image_std")
-    kind = type(processor).__name__.removesuffix("Processor") + "VideoProcessor"
-    settings = {"video_processor_type": kind} | {key: image[key] for key in kept if key in image}
+    keys = ("patch_size", "merge_size", "temporal_patch_size", "size", "image_mean", "image_std")
+    name = type(processor).__name__.removesuffix("Processor") + "VideoProcessor"
+    settings = {"video_processor_type": name} | {key: image[key] for key in keys if key in image}
     text = json.dumps(settings, indent=2) + "\n"
     (folder / "video_preprocessor_config.json").write_text(text, encoding="utf-8")

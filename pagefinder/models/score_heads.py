@@ -1,4 +1,4 @@
-"""What makes a reranker's score of a model's last token: a LogitScore or a dense layer."""
+"""The last modules of a reranker, which make its score: a LogitScore or a dense layer."""
 
 import json
 from pathlib import Path
@@ -16,19 +16,19 @@ from pagefinder.errors import InputError
 YES, NO = "yes", "no"
 
 
-def fresh(
+def fresh_reranker(
     name: str, head: str, keywords: dict[str, Any], section: str = "reranker"
 ) -> list[torch.nn.Module]:
-    """The modules of a reranker made from a checkpoint without one, or from an embedder's folder.
+    """The modules of a reranker made of a fresh checkpoint, or of an embedder's folder.
 
     Args:
         name: Folder or Hub id.
-        head: logit or dense, see `models.open_reranker`.
+        head: logit or dense, see `opening.open_reranker`.
         keywords: Of the Transformer module.
         section: Of params.yaml that names the model.
 
     Raises:
-        InputError: the checkpoint does not carry the head.
+        InputError: the head does not fit the checkpoint.
     """
     chat = {"chat_template": {"add_generation_prompt": True}}
     task = "any-to-any" if head == "logit" else "feature-extraction"
@@ -43,7 +43,7 @@ def fresh(
     return _dense_head(transformer, embeddings[yes] - embeddings[no])
 
 
-def dense_instead(
+def dense_reranker(
     model: CrossEncoder, name: str, keywords: dict[str, Any]
 ) -> list[torch.nn.Module]:
     """The modules of a saved reranker with a dense head that starts equal to its LogitScore."""

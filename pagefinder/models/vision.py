@@ -1,9 +1,9 @@
 """Attend to many pages in one product where they are of one size.
 
 Without flash-attn, transformers calls the attention of a vision tower once a page, and a small
-model spends more time between the calls than in them. Its interface hands over all pages at once
-to whatever calls itself flash attention, so that is where these functions stand: the same sums, in
-one batch of equal pages.
+model spends more time between the calls than in them. It hands over all pages at once to any
+implementation whose name holds the word flash. These functions bear such names: they compute the
+same sums, in one batch of equal pages.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,6 @@ from transformers import AttentionInterface, PreTrainedModel
 
 Product = Callable[[Tensor, Tensor, Tensor, float | None], Tensor]
 
-# Transformers goes by the word flash in the name.
 NAMES = {"eager": "flash_free_eager", "sdpa": "flash_free_sdpa"}
 
 
@@ -41,21 +40,21 @@ def _attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: None,
     *,
     cu_seq_lens_q: Tensor,
     scaling: float | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """Attention of every patch to those of its own page, without dropout as in Qwen's towers.
+    """Attention of each patch to the patches of its page, without dropout as in Qwen's towers.
+
+    The mask that transformers passes is None: a page sees all of itself.
 
     Args:
         product: Attention of a batch, [pages, heads, patches, size of a head] in and out.
-        module: Whose attention this is.
+        module: Not used.
         query: [1, heads, patches of all pages, size of a head], as are key and value.
         key: See query.
         value: See query.
-        attention_mask: None: a page sees all of itself.
         cu_seq_lens_q: [pages + 1], where each page starts, and the end.
         scaling: Of the products; None for one over the root of a head's size.
 
@@ -66,13 +65,13 @@ def _attend(
     equal = len(set(lengths)) == 1
     # Pages of several sizes go one by one, as they do in transformers.
     sizes = [sum(lengths)] if equal else lengths
-    parts = zip(*(torch.split(whole, sizes, 2) for whole in (query, key, value)), strict=True)
-    done = []
+    parts = zip(*(torch.split(heads, sizes, 2) for heads in (query, key, value)), strict=True)
+    outputs = []
     for part in parts:
         patches = lengths[0] if equal else part[0].shape[2]
-        left, right, kept = (heads[0].unflatten(1, (-1, patches)).transpose(0, 1) for heads in part)
-        done.append(product(left, right, kept, scaling).transpose(1, 2).flatten(0, 1))
-    return torch.cat(done)[None], None
+        q, k, v = (heads[0].unflatten(1, (-1, patches)).transpose(0, 1) for heads in part)
+        outputs.append(product(q, k, v, scaling).transpose(1, 2).flatten(0, 1))
+    return torch.cat(outputs)[None], None
 
 
 def _eager(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def visual_tokens(model: SentenceTransformer | CrossEncoder, image: Image.Image) -> int | None:
-    """How many visual tokens the model really makes of a page; None for models without a grid."""
+    """How many visual tokens the model really makes of a page; None for a model without a grid."""
     features = model.preprocess(
         [image] if isinstance(model, SentenceTransformer) else [("", image)]
     )
@@ -25,10 +25,10 @@ def visual_tokens(model: SentenceTransformer | CrossEncoder, image: Image.Image)
 
 
 def on_own_grid(model: SentenceTransformer | CrossEncoder, pixels: Pixels) -> Pixels:
-    """The budget on the grid of the model's own processor, where it has one: patch x merge size.
+    """The budget on the grid of the model's processor, if it has one: patch x merge size.
 
-    Pages are stored on the base model's grid, so a model of another family, Qwen2.5-VL beside
-    Qwen3-VL for one, resizes them once more.
+    Pages are stored on the base model's grid. A model of another family, such as Qwen2.5-VL beside
+    Qwen3-VL, resizes them once more.
     """
     processor: Any = getattr(getattr(model[0], "processor", None), "image_processor", None)
     patch, merge = (getattr(processor, name, None) for name in ("patch_size", "merge_size"))
@@ -41,9 +41,12 @@ def on_own_grid(model: SentenceTransformer | CrossEncoder, pixels: Pixels) -> Pi
 def check_budget(
     model: SentenceTransformer | CrossEncoder, image: Image.Image, pixels: Pixels
 ) -> int | None:
-    """Log the real number of visual tokens of a page and insist that it is the budget's.
+    """Log and return how many visual tokens the model makes of a page; None if it has no grid.
 
     A processor can show one budget and apply another, so attributes prove nothing.
+
+    Raises:
+        InputError: the number is not that of the budget.
     """
     tokens = visual_tokens(model, image)
     if tokens is None:

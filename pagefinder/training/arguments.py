@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from transformers import TrainingArguments
 
@@ -14,8 +14,6 @@ from pagefinder.params import Compute, Training
 from pagefinder.runtime import processes
 
 log = logging.getLogger(__name__)
-
-Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,12 @@ def schedule(knobs: Training, rows: int) -> tuple[int, int]:
 
 
 def training_arguments(
-    kind: type[Arguments],
+    kind: type[TrainingArguments],
     knobs: Training,
     run: TrainingRun,
     rows: int,
     **others: Any,  # noqa: ANN401
-) -> Arguments:
+) -> TrainingArguments:
     """The trainer's arguments for a training on so many rows.
 
     Args:
@@ -62,12 +60,7 @@ def training_arguments(
     Raises:
         InputError: the processes cannot share the batch.
     """
-    several = processes.count() > 1
-    if knobs.batch % processes.count() or (several and rows < knobs.batch):
-        raise InputError(
-            f"batch {knobs.batch} over {rows} rows cannot be shared by {processes.count()} "
-            "processes: make it a multiple of compute.processes, and no larger than the rows"
-        )
+    _check_batch(knobs.batch, rows)
     steps, interval = schedule(knobs, rows)
     cuda = run.device_settings.device.startswith("cuda")
     log.info("%d rows, batch %d, %d steps, dev every %d", rows, knobs.batch, steps, interval)
@@ -76,7 +69,7 @@ def training_arguments(
         "max_steps": steps,
         "per_device_train_batch_size": knobs.batch,
         # Each process takes its part of one batch of the sampler: no page twice in all of it.
-        "accelerator_config": {"split_batches": several},
+        "accelerator_config": {"split_batches": processes.count() > 1},
         "ddp_find_unused_parameters": False,
         "learning_rate": knobs.learning_rate,
         "warmup_steps": knobs.warmup,
@@ -99,10 +92,20 @@ def training_arguments(
         "data_seed": run.seed,
         "disable_tqdm": True,
     }
-    arguments: Arguments = kind(**shared | others)
-    # On several cards the trainer would silently spread each batch over all it sees, which
-    # multiplies the batch and leaves the negatives of the other cards out (DataParallel).
-    # compute.processes is the way to several cards.
+    arguments = kind(**shared | others)
+    # The trainer would silently spread batches over all cards it sees (DataParallel). That
+    # multiplies the batch and leaves the negatives of the other cards out. compute.processes is the
+    # way to several cards.
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1
     return arguments
+
+
+def _check_batch(batch: int, rows: int) -> None:
+    """Raise an InputError where the processes cannot share a batch."""
+    count = processes.count()
+    if batch % count or (count > 1 and rows < batch):
+        raise InputError(
+            f"batch {batch} over {rows} rows cannot be shared by {count} processes: make it a "
+            "multiple of compute.processes, and no larger than the rows"
+        )

@@ -17,8 +17,7 @@ from pagefinder.training.callbacks import Watch
 from pagefinder.training.dev import RETRIEVAL_METRIC, dev_retrieval, encode_ahead
 from pagefinder.training.losses import embedder_loss
 from pagefinder.training.mini_batch import probe
-from pagefinder.training.trainable import choose_weights
-from pagefinder.training.trainers import CURVE_COLUMNS, EmbedderTrainer, fit
+from pagefinder.training.trainers import CURVE_COLUMNS, EmbedderTrainer, choose_weights, fit
 
 
 def train_embedder(
@@ -31,8 +30,8 @@ def train_embedder(
 ) -> pd.DataFrame:
     """Fine-tune `model` in place and return its curves: step, metric, value.
 
-    The checkpoint with the best NDCG@10 on dev is kept. Without epochs nothing changes, and there
-    are no curves.
+    The model ends as the checkpoint with the best NDCG@10 on dev. Without epochs it stays as it is,
+    and there are no curves.
 
     Args:
         model: The embedder.

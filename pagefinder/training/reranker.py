@@ -9,8 +9,7 @@ from pagefinder.training.batches import with_content
 from pagefinder.training.callbacks import Watch
 from pagefinder.training.dev import RERANKING_METRIC, dev_reranking
 from pagefinder.training.losses import reranker_loss
-from pagefinder.training.trainable import choose_weights
-from pagefinder.training.trainers import CURVE_COLUMNS, RerankerTrainer, fit
+from pagefinder.training.trainers import CURVE_COLUMNS, RerankerTrainer, choose_weights, fit
 
 
 def train_reranker(
@@ -18,14 +17,9 @@ def train_reranker(
 ) -> pd.DataFrame:
     """Fine-tune `model` in place and return its curves: step, metric, value.
 
-    The checkpoint with the best NDCG@10 of reranked dev candidates is kept. Without epochs nothing
-    changes, and there are no curves.
-
-    Args:
-        model: The reranker.
-        candidates: query_id, page_id, split, rank, and the label of train pairs.
-        knobs: How to train.
-        run: What the training runs on.
+    The model ends as the checkpoint with the best NDCG@10 of reranked dev candidates. Without
+    epochs it stays as it is, and there are no curves. Columns of `candidates`: query_id, page_id,
+    split, rank, and the label of train pairs.
     """
     if not knobs.epochs:
         return pd.DataFrame(columns=CURVE_COLUMNS)

@@ -1,4 +1,4 @@
-"""Sentence Transformers' trainers with whole checkpoints, and curves that survive a resume."""
+"""Run Sentence Transformers' trainers: weights to train, whole checkpoints, resume, curves."""
 
 import functools
 import logging
@@ -17,6 +17,7 @@ from sentence_transformers import (
 from transformers import PrinterCallback
 
 from pagefinder.errors import InputError
+from pagefinder.params import Training
 from pagefinder.runtime import processes
 from pagefinder.training.callbacks import Interruption
 from pagefinder.training.checkpoints import newest_checkpoint, remove_torn
@@ -24,6 +25,37 @@ from pagefinder.training.checkpoints import newest_checkpoint, remove_torn
 log = logging.getLogger(__name__)
 
 CURVE_COLUMNS = ["step", "metric", "value"]
+
+
+def choose_weights(model: SentenceTransformer | CrossEncoder, knobs: Training, seed: int) -> None:
+    """Add LoRA adapters, freeze parts and turn on gradient checkpointing, as the params say.
+
+    Raises:
+        InputError: `freeze` or `learning_rates` names a part that the model does not have.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for part in [*knobs.freeze, *knobs.learning_rates]:
+        if not any(part in name for name in names):
+            raise InputError(f"no parameter's name contains {part!r}; one is named {names[0]!r}")
+    if knobs.lora_rank:
+        _add_adapters(model, knobs.lora_rank, seed)
+    if knobs.gradient_checkpointing:
+        model[0].model.activation_checkpointing_enable({"use_reentrant": False})
+    for name, parameter in model.named_parameters():
+        if any(part in name for part in knobs.freeze):
+            parameter.requires_grad_(False)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    log.info("training %.2fM of %.2fM parameters", trained / 1e6, total / 1e6)
+
+
+def _add_adapters(model: SentenceTransformer | CrossEncoder, rank: int, seed: int) -> None:
+    from peft import LoraConfig  # takes a second, which a training without adapters can save
+
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+    with torch.random.fork_rng(devices=[]):  # adapters start at random, before trainers seed
+        torch.manual_seed(seed)
+        model.add_adapter(config)
 
 
 class _Checkpoints:
@@ -94,7 +126,7 @@ def fit(trainer: EmbedderTrainer | RerankerTrainer) -> pd.DataFrame:
             "repeating a page, so nothing was trained: lower embedder.batch or mine.negatives"
         )
     _log_best(trainer)
-    return curves(trainer.state.log_history, trainer.args.metric_for_best_model)
+    return _curves(trainer.state.log_history, trainer.args.metric_for_best_model)
 
 
 def _log_best(trainer: EmbedderTrainer | RerankerTrainer) -> None:
@@ -116,7 +148,7 @@ def _log_best(trainer: EmbedderTrainer | RerankerTrainer) -> None:
         )
 
 
-def curves(history: list[dict[str, Any]], metric: str) -> pd.DataFrame:
+def _curves(history: list[dict[str, Any]], metric: str) -> pd.DataFrame:
     """Loss and dev NDCG@10 by step, without the times that the trainer logs beside them."""
     names = {"loss": "loss", metric: "dev_ndcg@10"}
     rows = [

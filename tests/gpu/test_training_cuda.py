@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import NEEDS_CUDA
-from tiny import tiny_params, write_tiny_corpus, write_vlm
+from tiny import mined_negatives, tiny_params, write_tiny_corpus, write_vlm
 from transformers.utils import is_flash_attn_2_available
 
 from pagefinder.models import encoding, scoring
@@ -27,17 +27,12 @@ def corpus(tmp_path_factory):
     return write_tiny_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
 
 
-def negatives():
-    pairs = [(f"q{i:02}", f"p{(i + step) % 24:02}") for i in range(24) for step in (1, 2)]
-    return pd.DataFrame(pairs, columns=["query_id", "page_id"])
-
-
 def train(root, corpus, folder, compute, **knobs):
     params = tiny_params(compute=compute, embedder=knobs)
     device_settings = choose_device(params.compute)
     model = open_embedder(params.base, params.pixels, device_settings, root)
     run = TrainingRun(corpus, params.compute, device_settings, 1, folder)
-    curves = train_embedder(model, negatives(), params.embedder, params.loss, run)
+    curves = train_embedder(model, mined_negatives(), params.embedder, params.loss, run)
     return model, device_settings, curves
 
 

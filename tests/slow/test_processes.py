@@ -7,7 +7,7 @@ import killing
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
-from tiny import stage_environment, write_root
+from tiny import ranked_candidates, stage_environment, write_root
 
 import stages
 
@@ -65,20 +65,6 @@ def distance(one, other):
     return float(sum(squares)) ** 0.5
 
 
-def write_candidates(root):
-    """Five candidates for every query, the first one or the second the right one."""
-    rows = []
-    for number in range(40):
-        low, high = (0, 24) if number < 24 else (24, 32) if number < 32 else (32, 40)
-        split = "train" if number < 24 else "dev" if number < 32 else "eval"
-        for rank, step in enumerate((1, 0, 2, 3, 4), 1):
-            page = low + (number - low + step) % (high - low)
-            score, label = 1 - rank / 10, int(page == number)
-            rows.append((f"q{number:02}", f"p{page:02}", split, rank, score, label))
-    names = ["query_id", "page_id", "split", "rank", "score", "label"]
-    pd.DataFrame(rows, columns=names).to_parquet(root / "data/candidates.parquet")
-
-
 def test_the_reranker_in_two_processes_equals_one(tmp_path):
     roots = [
         write_root(tmp_path / name, compute={"processes": processes})
@@ -86,7 +72,7 @@ def test_the_reranker_in_two_processes_equals_one(tmp_path):
     ]
     losses = []
     for root in roots:
-        write_candidates(root)
+        ranked_candidates().to_parquet(root / "data/candidates.parquet")
         run_stage(root, "train_reranker")
         curves = pd.read_csv(root / "metrics/plots/reranker_training.csv")
         losses.append(curves.loc[curves["metric"] == "loss", "value"].tolist())

@@ -7,11 +7,18 @@ import pandas as pd
 import pytest
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
-from tiny import blank, tiny_params, write_tiny_corpus, write_vlm
+from tiny import (
+    blank,
+    mined_negatives,
+    ranked_candidates,
+    tiny_params,
+    write_tiny_corpus,
+    write_vlm,
+)
 
 from pagefinder.errors import InputError
-from pagefinder.evaluation import reranker as reranker_
-from pagefinder.mining import veto as veto_
+from pagefinder.evaluation.reranker import evaluate, fused, reranked
+from pagefinder.mining.veto import open_veto
 from pagefinder.models import encoding, scoring
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder, open_reranker
@@ -51,25 +58,6 @@ def reranker(root, **knobs):
     return open_reranker(
         PARAMS.reranker.model_copy(update=knobs), PARAMS.pixels, DEVICE_SETTINGS, root
     )
-
-
-def negatives(corpus):
-    train = [f"p{number:02}" for number in range(24)]
-    rows = [(f"q{i:02}", train[(i + step) % 24]) for i in range(24) for step in (1, 2)]
-    return pd.DataFrame(rows, columns=["query_id", "page_id"])
-
-
-def candidates():
-    rows = []
-    for number in range(40):
-        low, high = (0, 24) if number < 24 else (24, 32) if number < 32 else (32, 40)
-        near = [low + (number - low + step) % (high - low) for step in (1, 0, 2, 3, 4)]
-        split = "train" if number < 24 else "dev" if number < 32 else "eval"
-        rows += [
-            (f"q{number:02}", f"p{page:02}", split, rank, 1 - rank / 10, int(page == number))
-            for rank, page in enumerate(near, 1)
-        ]
-    return pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank", "score", "label"])
 
 
 @pytest.mark.parametrize(
@@ -124,7 +112,7 @@ def test_an_error_names_the_section_that_the_model_stands_in(root, tmp_path):
     veto = PARAMS.mine.veto.model_copy(update={"model": "nobody"})
     mine = PARAMS.mine.model_copy(update={"veto": veto})
     with pytest.raises(InputError, match=r"mine.veto.model is 'nobody'.* mine.veto.revision"):
-        veto_.open_veto(PARAMS.model_copy(update={"mine": mine}), None, tmp_path)
+        open_veto(PARAMS.model_copy(update={"mine": mine}), None, tmp_path)
 
 
 def test_the_pixel_budget_is_what_the_model_really_sees(root):
@@ -241,7 +229,7 @@ def test_modalities_can_be_described_by_hand(root):
 
 
 def test_rows_have_equally_many_negatives_and_never_an_answer(corpus):
-    few = negatives(corpus).iloc[1:]
+    few = mined_negatives().iloc[1:]
     rows = embedder_rows(corpus, few, seed=1)
     assert list(rows.columns) == ["query_id", "image_id", "negative_0_id", "negative_1_id"]
     assert len(rows) == 24
@@ -254,7 +242,7 @@ def test_rows_have_equally_many_negatives_and_never_an_answer(corpus):
 
 def test_training_never_sees_a_page_of_another_split(corpus):
     """Nor where negatives are lacking and pages are drawn in their place."""
-    for mined in (negatives(corpus), negatives(corpus)[:2]):
+    for mined in (mined_negatives(), mined_negatives()[:2]):
         rows = embedder_rows(corpus, mined, seed=1)
         seen = set(rows.filter(regex="_id$").drop(columns="query_id").to_numpy().ravel())
         assert seen <= {f"p{number:02}" for number in range(24)}
@@ -278,7 +266,7 @@ def training_run(corpus, folder):
 
 def fit_embedder(model, corpus, folder, knobs=PARAMS.embedder):
     run = training_run(corpus, folder)
-    return train_embedder(model, negatives(corpus), knobs, PARAMS.loss, run)
+    return train_embedder(model, mined_negatives(), knobs, PARAMS.loss, run)
 
 
 def weights(model):
@@ -384,12 +372,12 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
     root, corpus, saved_reranker, tmp_path, knobs
 ):
     model = reranker(root, **knobs)
-    pairs = candidates()
+    pairs = ranked_candidates()
     run = training_run(corpus, tmp_path / "run")
     curves = train_reranker(model, pairs, PARAMS.reranker, run)
     assert set(curves["metric"]) == {"loss", "dev_ndcg@10"}
     save_model(model, tmp_path / "saved")
-    result = reranker_.evaluate(
+    result = evaluate(
         reranker(root),
         model,
         corpus,
@@ -432,7 +420,7 @@ def test_the_instruction_is_the_same_in_training_evaluation_and_serving(root, co
         return seen
 
     seen = spied(model)
-    pairs = candidates()
+    pairs = ranked_candidates()
     train_reranker(model, pairs, knobs, training_run(corpus, tmp_path / "run"))
     assert seen == {"Does the page answer?"}
     seen.clear()
@@ -448,23 +436,21 @@ def test_the_instruction_is_the_same_in_training_evaluation_and_serving(root, co
 
 
 def test_reranked_runs_keep_the_rest_below(corpus):
-    pairs = candidates()
+    pairs = ranked_candidates()
     found = pairs[pairs["query_id"] == "q32"].reset_index(drop=True)
-    run = reranker_.reranked(found, np.array([1.0, 9.0, 5.0, 99.0, 98.0]), depth=3)
+    run = reranked(found, np.array([1.0, 9.0, 5.0, 99.0, 98.0]), depth=3)
     order = list(run.as_dict()["q32"])
     assert order == [found["page_id"][i] for i in (1, 2, 0, 3, 4)]
 
 
 def test_fusion_ends_are_the_two_stages():
-    found = candidates().query("query_id == 'q32'").reset_index(drop=True)
+    found = ranked_candidates().query("query_id == 'q32'").reset_index(drop=True)
     logits = np.array([3.0, 1.0, 2.0, -1.0, 0.0])
-    first, second = (
-        np.argsort(-reranker_.fused(found, logits, weight, 5)) for weight in (0.0, 1.0)
-    )
+    first, second = (np.argsort(-fused(found, logits, weight, 5)) for weight in (0.0, 1.0))
     assert first.tolist() == [0, 1, 2, 3, 4]
     assert second.tolist() == np.argsort(-logits).tolist()
     alone = found.iloc[:1]
-    assert reranker_.fused(alone, np.array([3.0]), 0.5, 5).tolist() == [0.0]
+    assert fused(alone, np.array([3.0]), 0.5, 5).tolist() == [0.0]
 
 
 def test_the_released_embedder_opens_cut_to_the_recommended_dimension(root, tmp_path):

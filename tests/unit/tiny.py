@@ -55,12 +55,29 @@ def write_root(root: Path, **sections: dict) -> Path:
     """A folder in which `python -m stages.train_embedder` and `encode_base` run."""
     write_vlm(root / "models/vlm")
     corpus = write_tiny_corpus(root / "data/corpus")
-    pairs = [(f"q{i:02}", f"p{(i + step) % 24:02}") for i in range(24) for step in (1, 2)]
-    negatives = pd.DataFrame(pairs, columns=["query_id", "page_id"])
+    negatives = mined_negatives()
     negatives.to_parquet(root / "data/negatives.parquet")
     assert set(negatives["page_id"]) <= set(corpus.pages["page_id"])
     (root / "params.yaml").write_text(yaml.safe_dump(tiny_content(**sections)))
     return root
+
+
+def mined_negatives() -> pd.DataFrame:
+    """The two pages after its own for every train query of the tiny corpus."""
+    pairs = [(f"q{i:02}", f"p{(i + step) % 24:02}") for i in range(24) for step in (1, 2)]
+    return pd.DataFrame(pairs, columns=["query_id", "page_id"])
+
+
+def ranked_candidates() -> pd.DataFrame:
+    """Five candidates for every query of the tiny corpus, of which the second is the right one."""
+    rows = []
+    for number, split in enumerate(SPLITS):
+        first, count = SPLITS.index(split), SPLITS.count(split)
+        for rank, step in enumerate((1, 0, 2, 3, 4), 1):
+            page = first + (number - first + step) % count
+            score, label = 1 - rank / 10, int(page == number)
+            rows.append((f"q{number:02}", f"p{page:02}", split, rank, score, label))
+    return pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank", "score", "label"])
 
 
 def stage_environment() -> dict[str, str]:
