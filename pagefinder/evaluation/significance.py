@@ -1,20 +1,21 @@
 """Is one ranking better than another, or lucky? Intervals and p-values that respect documents.
 
-Questions about one document stand or fall together, so documents are drawn and flipped, never
+Questions about one document stand or fall together, so documents are resampled and flipped, never
 single queries: an interval over queries would be too narrow.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+import scipy.stats
 from numpy.typing import ArrayLike
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 # Fewer documents than this cannot carry an interval: a resample repeats most of them.
 FEWEST_DOCUMENTS = 5
-# Documents drawn at a time, so that memory stays flat however many documents there are.
-BLOCK = 4_000_000
+# Documents that all resamples of a batch hold together: memory stays flat with any number of them.
+BATCH_DOCUMENTS = 4_000_000
 
 
 def gain(
@@ -32,8 +33,8 @@ def gain(
         before: [queries] the metric of each query in the first system.
         after: [queries] the same for the second system, in the same order.
         documents: [queries] the document of each query; the unit that is resampled.
-        resamples: Draws for the interval and for the p-value.
-        seed: Of both draws.
+        resamples: Number for the interval and for the p-value.
+        seed: Of both.
         metric: Key of the mean difference in the result.
 
     Returns:
@@ -41,50 +42,46 @@ def gain(
         fewer than FEWEST_DOCUMENTS documents.
     """
     differences = np.asarray(after, np.float64) - np.asarray(before, np.float64)
-    drawn = {"resamples": resamples, "seed": seed}
+    resampling = {"resamples": resamples, "seed": seed}
     result = {metric: float(differences.mean()) if differences.size else 0.0}
-    interval = paired_bootstrap(differences, documents, **drawn)
+    interval = paired_bootstrap(differences, documents, **resampling)
     if interval is not None:
         result["low"], result["high"] = interval
-        result["p_value"] = sign_flip_p_value(differences, documents, **drawn)
+        result["p_value"] = sign_flip_p_value(differences, documents, **resampling)
     return result | {"documents": len(set(documents))}
 
 
 def paired_bootstrap(
-    differences: ArrayLike,
-    documents: Sequence[str],
-    *,
-    resamples: int,
-    seed: int,
-    confidence: float = 0.95,
+    differences: ArrayLike, documents: Sequence[str], *, resamples: int, seed: int
 ) -> tuple[float, float] | None:
-    """Percentile interval of the mean difference over queries, resampling whole documents.
+    """95% percentile interval of the mean difference over queries, resampling whole documents.
 
-    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; a document that is
-    drawn brings all of its queries, so that a resample's mean is a ratio of sums.
+    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. A document brings all
+    of its queries into a resample, so that a resample's mean is a ratio of sums.
 
     Args:
         differences: [queries] second system minus first.
         documents: [queries] the document of each query.
-        resamples: Draws.
-        seed: Of the draws.
-        confidence: Share of the draws inside the interval.
+        resamples: How many.
+        seed: Of the resamples.
 
     Returns:
         (low, high), or None below FEWEST_DOCUMENTS documents.
     """
     sums, counts = _by_document(differences, documents)
-    number = len(sums)
-    if number < FEWEST_DOCUMENTS:
+    if len(sums) < FEWEST_DOCUMENTS:
         return None
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for block in _blocks(resamples, number):
-        drawn = rng.integers(0, number, (block.stop - block.start, number), dtype=np.int32)
-        means[block] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
+    interval = scipy.stats.bootstrap(
+        (sums, counts),
+        lambda sums, counts, axis: sums.sum(axis) / counts.sum(axis),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=resamples,
+        batch=_batch(sums),
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def sign_flip_p_value(
@@ -93,27 +90,44 @@ def sign_flip_p_value(
     """Two-sided p-value of "the two systems are exchangeable", flipping whole documents.
 
     Fisher's randomisation test, as Smucker, Allan and Carterette recommend it for retrieval (CIKM
-    2007). All flips are enumerated where there are no more of them than `resamples`; else the
-    observed one is counted among those drawn, so that p is never 0.
+    2007). All flips are enumerated where there are no more of them than `resamples`, and p is
+    exact. Else flips are sampled, and the observed one counts among them, so that p is never 0.
 
     Args:
         differences: [queries] second system minus first.
         documents: [queries] the document of each query.
-        resamples: Draws.
-        seed: Of the draws.
+        resamples: The most flips to look at.
+        seed: Of the sampled flips.
     """
     sums, _ = _by_document(differences, documents)
-    observed = abs(sums.sum()) - 1e-12  # equal sums in another order differ in the last bits
-    number = len(sums)
-    if 2**number <= resamples:
-        codes = np.arange(2**number)[:, None] >> np.arange(number) & 1
-        return float(np.mean(np.abs((1 - 2 * codes) @ sums) >= observed))
+    if 2 ** len(sums) <= resamples:
+        exact = scipy.stats.permutation_test(
+            (sums,),
+            _absolute_sum,
+            permutation_type="samples",
+            alternative="greater",
+            vectorized=True,
+            n_resamples=resamples,
+        )
+        return float(exact.pvalue)
     rng = np.random.default_rng(seed)
-    extreme = 1
-    for block in _blocks(resamples, number):
-        signs = 1 - 2 * rng.integers(0, 2, (block.stop - block.start, number), dtype=np.int8)
-        extreme += int(np.count_nonzero(np.abs(signs @ sums) >= observed))
-    return extreme / (resamples + 1)
+    # permutation_test samples too, but document by document: minutes where there are thousands.
+    sampled = scipy.stats.monte_carlo_test(
+        sums,
+        lambda size: sums * (1 - 2 * rng.integers(0, 2, size, dtype=np.int8)),
+        _absolute_sum,
+        alternative="greater",
+        vectorized=True,
+        n_resamples=resamples,
+        batch=_batch(sums),
+    )
+    return float(sampled.pvalue)
+
+
+def _absolute_sum(sums: Floats, axis: int) -> Floats:
+    """|sum|, rounded because equal sums in another order differ in the last bits."""
+    result: Floats = np.abs(sums.sum(axis)).round(12)
+    return result
 
 
 def _by_document(differences: ArrayLike, documents: Sequence[str]) -> tuple[Floats, Floats]:
@@ -125,7 +139,7 @@ def _by_document(differences: ArrayLike, documents: Sequence[str]) -> tuple[Floa
     return np.bincount(codes, values).astype(np.float64), np.bincount(codes).astype(np.float64)
 
 
-def _blocks(resamples: int, number: int) -> Iterator[slice]:
-    step = max(1, BLOCK // max(1, number))
-    for start in range(0, resamples, step):
-        yield slice(start, min(resamples, start + step))
+def _batch(documents: Floats) -> int:
+    """Resamples at a time."""
+    # A multiple of 4: the generator makes four signs of one draw, which no batch may cut in two.
+    return 4 * max(1, BATCH_DOCUMENTS // len(documents) // 4)

@@ -1,8 +1,11 @@
-"""Intervals and p-values, against scipy and by hand."""
+"""Intervals and p-values, against all resamples and flips one by one, and by hand."""
+
+import itertools
+import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
-import scipy.stats
 
 from pagefinder.evaluation.significance import gain, paired_bootstrap, sign_flip_p_value
 
@@ -14,26 +17,19 @@ def clustered(queries: int, documents: int, seed: int = 3) -> tuple[np.ndarray, 
     return np.array([rng.normal(0.1, 0.2) + shift[name] for name in names]), names
 
 
-def by_document(differences: np.ndarray, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    sums: dict[str, list[float]] = {}
-    for name, value in zip(names, differences, strict=True):
-        sums.setdefault(name, []).append(value)
-    return np.array([sum(v) for v in sums.values()]), np.array([len(v) for v in sums.values()])
+def mean_of(documents: list[str], differences: np.ndarray, names: list[str]) -> float:
+    """Mean over the queries of some documents, each as often as it is named."""
+    values = [differences[[name == one for name in names]] for one in documents]
+    return float(np.concatenate(values).mean())
 
 
-def test_interval_equals_scipy_on_documents() -> None:
-    differences, names = clustered(200, 25)
-    sums, counts = by_document(differences, names)
-    expected = scipy.stats.bootstrap(
-        (sums, counts),
-        lambda s, c, axis: s.sum(axis) / c.sum(axis),
-        paired=True,
-        method="percentile",
-        n_resamples=50_000,
-        rng=np.random.default_rng(1),
-    ).confidence_interval
+def test_interval_equals_that_of_all_resamples() -> None:
+    """Five documents have 5^5 resamples; the interval is that of their means, one by one."""
+    differences, names = clustered(40, 5)
+    resamples = itertools.product(sorted(set(names)), repeat=5)
+    means = [mean_of(documents, differences, names) for documents in resamples]
     found = paired_bootstrap(differences, names, resamples=50_000, seed=5)
-    assert found == pytest.approx((expected.low, expected.high), abs=0.003)
+    assert found == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.003)
 
 
 def test_documents_widen_the_interval() -> None:
@@ -45,28 +41,40 @@ def test_documents_widen_the_interval() -> None:
     assert high - low > 1.5 * (single_high - single_low)
 
 
-def test_p_value_equals_scipy_exactly_where_all_flips_are_tried() -> None:
+def p_value_of_all_flips(differences: np.ndarray, names: list[str]) -> float:
+    """The definition: the share of all flips whose sum is at least as far from 0."""
+    sums = pd.Series(differences).groupby(names).sum()
+    flips = np.array(list(itertools.product((1, -1), repeat=len(sums))))
+    return float(np.mean(np.abs(flips @ sums.to_numpy()) >= abs(sums.sum()) - 1e-9))
+
+
+def test_p_value_is_exact_where_all_flips_are_tried() -> None:
     differences, names = clustered(60, 10)
-    sums, _ = by_document(differences, names)
-    expected = scipy.stats.permutation_test(
-        (sums,), lambda s, axis: s.sum(axis), permutation_type="samples", n_resamples=np.inf,
-        vectorized=True,
-    ).pvalue  # fmt: skip
-    found = sign_flip_p_value(differences, names, resamples=10_000, seed=0)
-    assert found == pytest.approx(expected, abs=1e-12)
+    found = sign_flip_p_value(differences, names, resamples=1024, seed=0)
+    assert found == pytest.approx(p_value_of_all_flips(differences, names), abs=1e-12)
 
 
-def test_p_value_equals_scipy_where_flips_are_drawn() -> None:
-    differences, names = clustered(120, 30)
+def test_equal_sums_count_whatever_the_order_of_their_terms() -> None:
+    """Differences of 0.1 to 0.3 have many flips of equal sums, which floats tell apart."""
+    differences = np.array([0.1, 0.2, 0.3, -0.1, -0.2, 0.1, 0.7, -0.6])
+    names = list("abcdefgh")
+    found = sign_flip_p_value(differences, names, resamples=256, seed=0)
+    assert found == pytest.approx(p_value_of_all_flips(differences, names), abs=1e-12)
+
+
+def test_p_value_is_near_the_exact_one_where_flips_are_sampled() -> None:
+    differences, names = clustered(120, 16)
     differences += 0.1
-    sums, _ = by_document(differences, names)
-    expected = scipy.stats.permutation_test(
-        (sums,), lambda s, axis: s.sum(axis), permutation_type="samples", n_resamples=50_000,
-        vectorized=True, rng=np.random.default_rng(2),
-    ).pvalue  # fmt: skip
+    exact = p_value_of_all_flips(differences, names)
     found = sign_flip_p_value(differences, names, resamples=50_000, seed=0)
     assert 0.001 < found < 0.5
-    assert found == pytest.approx(expected, abs=0.01)
+    assert found == pytest.approx(exact, abs=0.01)
+    assert found != exact
+
+
+def test_p_value_is_never_zero() -> None:
+    names = [f"d{i}" for i in range(40)]
+    assert sign_flip_p_value([0.5] * 40, names, resamples=999, seed=0) == 1 / 1000
 
 
 def test_all_documents_gain_alike() -> None:
@@ -89,12 +97,27 @@ def test_gain() -> None:
     }  # fmt: skip
 
 
-def test_same_seed_same_figures_and_blocks_do_not_matter(monkeypatch) -> None:
+@pytest.mark.parametrize("measure", [paired_bootstrap, sign_flip_p_value])
+def test_same_seed_same_figures_and_batches_do_not_matter(monkeypatch, measure) -> None:
     differences, names = clustered(100, 30)
-    first = paired_bootstrap(differences, names, resamples=999, seed=4)
-    assert first == paired_bootstrap(differences, names, resamples=999, seed=4)
-    monkeypatch.setattr("pagefinder.evaluation.significance.BLOCK", 1000)
-    assert first == pytest.approx(paired_bootstrap(differences, names, resamples=999, seed=4))
+    first = measure(differences, names, resamples=999, seed=4)
+    assert first == measure(differences, names, resamples=999, seed=4)
+    assert first != measure(differences, names, resamples=999, seed=5)
+    monkeypatch.setattr("pagefinder.evaluation.significance.BATCH_DOCUMENTS", 1000)
+    assert first == pytest.approx(measure(differences, names, resamples=999, seed=4))
+
+
+@pytest.mark.parametrize("measure", [paired_bootstrap, sign_flip_p_value])
+def test_memory_is_a_batch_and_not_all_resamples(monkeypatch, measure) -> None:
+    """All at once would be 3,000 resamples of 1,000 documents: 24 MB for one array of them."""
+    monkeypatch.setattr("pagefinder.evaluation.significance.BATCH_DOCUMENTS", 50_000)
+    names = [f"d{i}" for i in range(1000)]
+    differences = np.linspace(-1, 1, 1000)
+    tracemalloc.start()
+    measure(differences, names, resamples=3000, seed=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e6
 
 
 def test_unequal_lengths_are_an_error() -> None:
