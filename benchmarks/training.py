@@ -139,8 +139,7 @@ def reference(settings: Params, root: Path, weights: str) -> SentenceTransformer
 
 def with_pixels(rows: pd.DataFrame, corpus: Corpus) -> Dataset:
     """Rows that hold their images, decoded whenever one is read."""
-    texts = corpus.queries.set_index("query_id")["text"]
-    columns = {"query": [texts[query_id] for query_id in rows["query_id"]]}
+    columns = {"query": [corpus.query_text[query_id] for query_id in rows["query_id"]]}
     for name in rows.columns.drop("query_id"):
         images = [corpus.image_bytes(corpus.page_row[page_id]) for page_id in rows[name]]
         columns[name.removesuffix("_id")] = [{"bytes": data, "path": None} for data in images]
@@ -153,10 +152,9 @@ def with_pixels(rows: pd.DataFrame, corpus: Corpus) -> Dataset:
 def eval_task(corpus: Corpus) -> dict[str, dict]:
     """Eval queries, their positives and all eval pages, each decoded."""
     positives = corpus.positives("eval")
-    texts = corpus.queries.set_index("query_id")["text"]
     pages = corpus.page_rows("eval")
     return {
-        "queries": {query_id: texts[query_id] for query_id in positives},
+        "queries": {query_id: corpus.query_text[query_id] for query_id in positives},
         "corpus": {corpus.pages["page_id"][row]: corpus.image(row) for row in pages},
         "relevant_docs": {query_id: set(pages) for query_id, pages in positives.items()},
     }

@@ -105,6 +105,11 @@ class Corpus:
         """Row number of every query id."""
         return {query_id: row for row, query_id in enumerate(self.queries["query_id"])}
 
+    @cached_property
+    def query_text(self) -> dict[str, str]:
+        """Text of every query id."""
+        return dict(zip(self.queries["query_id"], self.queries["text"], strict=True))
+
     def page_rows(self, split: str) -> np.ndarray:
         """Row numbers of the pages of a split."""
         return np.flatnonzero((self.pages["split"] == split).to_numpy())

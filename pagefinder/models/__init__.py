@@ -1,1 +1,1 @@
-"""Open a model, encode pages and queries with it, score query-page pairs."""
+"""Open, run and save models: encode pages and queries, score query-page pairs."""

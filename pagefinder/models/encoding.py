@@ -43,12 +43,8 @@ def encode_corpus(
     chunks.mkdir(parents=True, exist_ok=True)
     texts = corpus.queries["text"].tolist()
     for kind, rows in ((PAGES, len(corpus.pages)), (QUERIES, len(texts))):
-        share = list(enumerate(_chunks(kind, rows)))[processes.rank() :: processes.count()]
-        files = [(_chunk_file(chunks, kind, number), chunk) for number, chunk in share]
-        missing = [(file, chunk) for file, chunk in files if not file.exists()]
-        if len(missing) < len(files):
-            log.info("%s: %d of %d chunks are there", kind, len(files) - len(missing), len(files))
-        parts = [chunk for _, chunk in missing]
+        missing = _missing_chunks(chunks, kind, rows)
+        parts = list(missing.values())
         encoded = (
             encode_parts(model, corpus, parts, device_settings, batch)
             if kind == PAGES
@@ -58,15 +54,25 @@ def encode_corpus(
             )
         )
         progress = tqdm(missing, desc=kind, unit="chunk", disable=None)
-        for (file, _), vectors in zip(progress, encoded, strict=True):
+        for file, vectors in zip(progress, encoded, strict=True):
             unfinished = chunks / f"part-{processes.rank()}.npy"
             np.save(unfinished, vectors)
             unfinished.replace(file)
     processes.wait()
 
 
+def _missing_chunks(chunks: Path, kind: str, rows: int) -> dict[Path, range]:
+    """Files and rows of the chunks that this process has still to encode."""
+    share = list(enumerate(_chunks(kind, rows)))[processes.rank() :: processes.count()]
+    files = {_chunk_file(chunks, kind, number): chunk for number, chunk in share}
+    missing = {file: chunk for file, chunk in files.items() if not file.exists()}
+    if len(missing) < len(files):
+        log.info("%s: %d of %d chunks are there", kind, len(files) - len(missing), len(files))
+    return missing
+
+
 def merge(chunks: Path, corpus: Corpus, folder: Path) -> None:
-    """Write pages.npy and queries.npy, float32 [rows, dimension] of unit length, into `folder`."""
+    """Join all chunks in `folder`: pages.npy and queries.npy, float32 [rows, dimension]."""
     folder.mkdir(parents=True, exist_ok=True)
     for kind, rows in ((PAGES, len(corpus.pages)), (QUERIES, len(corpus.queries))):
         dimension = np.load(_chunk_file(chunks, kind, 0), mmap_mode="r").shape[1]

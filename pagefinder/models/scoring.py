@@ -54,10 +54,9 @@ def score_pairs(
 
 def text_and_page_row(corpus: Corpus, pairs: pd.DataFrame) -> list[Pair]:
     """Query text and page row of each pair of query_id and page_id."""
-    texts = corpus.queries.set_index("query_id")["text"]
     rows = corpus.page_row
     return [
-        (texts[query_id], rows[page_id])
+        (corpus.query_text[query_id], rows[page_id])
         for query_id, page_id in zip(pairs["query_id"], pairs["page_id"], strict=True)
     ]
 

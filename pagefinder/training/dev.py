@@ -40,9 +40,8 @@ def dev_retrieval(
         if len(page_ids) >= knobs.dev_pages:
             break
         page_ids[str(page_id)] = None
-    texts = corpus.queries.set_index("query_id")["text"]
     return InformationRetrievalEvaluator(
-        queries={query_id: texts[query_id] for query_id in qrels},
+        queries={query_id: corpus.query_text[query_id] for query_id in qrels},
         corpus={page_id: corpus.image(corpus.page_row[page_id]) for page_id in page_ids},
         relevant_docs={query_id: set(relevant) for query_id, relevant in qrels.items()},
         ndcg_at_k=[10],
@@ -98,7 +97,6 @@ def dev_reranking(
         InputError: no dev query has both.
     """
     positives = corpus.positives("dev")
-    texts = corpus.queries.set_index("query_id")["text"]
     dev = candidates[(candidates["split"] == "dev") & (candidates["rank"] <= knobs.compared_depth)]
     page_ids = dev.sort_values(["query_id", "rank"]).groupby("query_id")["page_id"].agg(list)
     samples: list[dict[str, Any]] = []
@@ -117,7 +115,7 @@ def dev_reranking(
                 "positive": list(map(image, positive)),
                 "negative": list(map(image, negative)),
             }
-            samples.append({"query": texts[query_id]} | images)
+            samples.append({"query": corpus.query_text[query_id]} | images)
     if not samples:
         raise InputError(
             "no dev query has both positives and negatives among its candidates, so no checkpoint "

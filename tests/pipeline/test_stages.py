@@ -146,7 +146,7 @@ def test_the_released_reranker_gives_the_metrics_scores(root):
     first = run[run["query"] == run["query"][0]]
     assert len(first) == 6
     corpus = Corpus(root / "data/corpus")
-    question = corpus.queries.set_index("query_id")["text"][run["query"][0]]
+    question = corpus.query_text[run["query"][0]]
     pages = corpus.images([corpus.page_row[page] for page in first["page"]])
     ranked = CrossEncoder(str(root / "models/release/reranker"), device="cpu").rank(question, pages)
     assert [at["corpus_id"] for at in ranked] == list(range(6))

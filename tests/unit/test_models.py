@@ -396,7 +396,7 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
     release_model(tmp_path / "saved", tmp_path / "released", "# card")
     opened = CrossEncoder(str(tmp_path / "released"), device="cpu")
     first = found[found["query_id"] == "q32"]
-    text = corpus.queries.set_index("query_id")["text"]["q32"]
+    text = corpus.query_text["q32"]
     images = [corpus.image(corpus.page_row[page]) for page in first["page_id"]]
     ranked = opened.rank(text, images)
     scores = {row["corpus_id"]: row["score"] for row in ranked}

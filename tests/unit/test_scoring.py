@@ -58,8 +58,10 @@ def test_a_page_is_preprocessed_once_whatever_the_batches(model, corpus, monkeyp
     monkeypatch.setattr(type(processor), "preprocess", counted)
     once = scores(model, corpus, table)
     assert len(seen) == 3
-    texts = corpus.queries.set_index("query_id")["text"]
-    asked = [(texts[q], corpus.image(corpus.page_row[p])) for q, p in table.itertuples(index=False)]
+    asked = [
+        (corpus.query_text[q], corpus.image(corpus.page_row[p]))
+        for q, p in table.itertuples(index=False)
+    ]
     alone = [float(model.predict([pair], activation_fn=lambda x: x)[0]) for pair in asked]
     np.testing.assert_allclose(once, alone, atol=1e-4)
     assert np.ptp(alone) > 1e-3
