@@ -45,13 +45,18 @@ SMALL = {
 }
 
 
+def environment() -> dict[str, str]:
+    """As a user has it: this python first on the path, and bytecode written beside the code."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {"PATH": path}
+
+
 def run(folder: Path, *command: str, check: bool = True) -> str:
     """Output of a command in the clone, with this environment's python first on the path."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         command,
         cwd=folder,
-        env=os.environ | {"PATH": path},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -133,17 +138,29 @@ def test_a_second_repro_runs_nothing(clone):
     assert run(clone, "git", "status", "--short") == ""
 
 
+def test_bytecode_beside_the_code_changes_no_stage(clone):
+    run(clone, sys.executable, "-m", "compileall", "-q", "pagefinder", "stages")
+    assert list((clone / "pagefinder").rglob("*.pyc"))
+    assert "up to date" in run(clone, "dvc", "status")
+
+
+def test_another_word_in_the_audit_or_the_report_trains_nothing(clone):
+    for name in ("mining/audit.py", "reporting/format.py"):
+        with (clone / "pagefinder" / name).open("a") as file:
+            file.write("# Another word.\n")
+    assert ran(run(clone, "dvc", "repro")) == {"mine", "candidates", "report"}
+
+
 def test_a_repro_that_is_killed_with_its_stage_goes_on_to_the_same_bits(clone):
     text = (clone / "params.yaml").read_text()
     # Another training than the cache knows, with checkpoints on the way.
     text = text.replace("temperature: 0.05", "temperature: 0.06")
     text = text.replace("evaluations: 1", "evaluations: 3", 1)
     (clone / "params.yaml").write_text(text)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     started = subprocess.Popen(
         ["dvc", "repro", "train_embedder"],
         cwd=clone,
-        env=os.environ | {"PATH": path},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
