@@ -1,1 +1,1 @@
-"""The embedded default: pages that are drawn, with questions whose answers are known."""
+"""The embedded default: pages that this package draws, with questions whose answers are known."""

@@ -143,23 +143,11 @@ def title(canvas: Canvas, row: int, text: str, band: bool = True) -> int:
     return row
 
 
-def paragraph(
-    canvas: Canvas,
-    row: int,
-    text: str,
-    column: int = 0,
-    width: int | None = None,
-    ink: Colour = INK,
-) -> int:
-    """Write running text, wrapped to `width` columns (default: to the right edge)."""
-    for line in wrap(text, width or canvas.columns - column):
-        row = write(canvas, row, column, line, ink)
+def paragraph(canvas: Canvas, row: int, text: str) -> int:
+    """Write running text, wrapped at the right edge."""
+    for line in wrap(text, canvas.columns):
+        row = write(canvas, row, 0, line)
     return row
-
-
-def caption(canvas: Canvas, row: int, text: str) -> int:
-    """Write a caption in grey."""
-    return paragraph(canvas, row, text, ink=(72, 76, 92))
 
 
 def rule(canvas: Canvas, row: int, colour: Colour = RULE) -> None:
@@ -186,16 +174,6 @@ def table(
             write(canvas, row, stop, cell, canvas.accent if header and number == 0 else INK)
         row += spacing
     return row
-
-
-def tile(
-    canvas: Canvas, row: int, column: int, width: int, label: str, figure: str, rows: int = 3
-) -> int:
-    """Draw one key-figure tile: the figure in the accent colour above its label."""
-    fill_cells(canvas, row, column, rows, width, (236, 240, 246))
-    write(canvas, row, column, figure, canvas.accent)
-    paragraph(canvas, row + 1, label, column, width)
-    return row + rows
 
 
 def horizontal_bars(

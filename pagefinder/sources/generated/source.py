@@ -1,13 +1,23 @@
-"""The generated documents as a source: the pages of `generated`, encoded and numbered."""
+"""The embedded default: yearly reports of invented companies, and questions about them.
+
+Every page is a slide of 32 by 12 characters. Its near-misses are built in: the same slide of
+another quarter, the same metric in another year or at another company, a company with the same
+first or second name. Nothing here is true of any company.
+"""
 
 import itertools
+import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from pagefinder.data import pixels
-from pagefinder.params import Params
-from pagefinder.sources.generated.reports import GeneratedPage, GeneratedQuery, pages_and_queries
+from pagefinder.params import Generated, Params
+from pagefinder.sources.generated.reports import reports
+from pagefinder.sources.generated.slides import Fact, Question, Slide, slides
 from pagefinder.sources.storing import Row, Source, SourcePage, SourceQuery
+
+LOOKUPS = 0.45  # share of questions that name a figure
 
 
 def open_source(params: Params, root: Path) -> Source:
@@ -15,30 +25,59 @@ def open_source(params: Params, root: Path) -> Source:
     settings, seed = params.data.generated, params.seed
 
     def rows(start: int) -> Iterator[Row]:
-        drawn = itertools.islice(pages_and_queries(settings, seed), start, None)
-        return ([_page(page), *map(_query, queries)] for page, queries in drawn)
+        return itertools.islice(pages_and_queries(settings, seed), start, None)
 
     return Source("generated", {"pages": rows}, {"settings": settings.model_dump(), "seed": seed})
 
 
-def _page(page: GeneratedPage) -> SourcePage:
+def pages_and_queries(settings: Generated, seed: int) -> Iterator[Row]:
+    """Every page with its question: all train pages have one, of an eval report `eval_queries`."""
+    documents = reports(settings, seed)
+    # Slides are cheap until they are drawn, so all are made first: to see which facts are unique.
+    decks = [
+        list(slides(report, random.Random(f"{seed} {report.document_id}"))) for report in documents
+    ]
+    counts = Counter(fact for deck in decks for slide in deck for fact in slide.facts)
+    for report, deck in zip(documents, decks, strict=True):
+        rng = random.Random(f"questions {seed} {report.document_id}")
+        with_query = set(range(len(deck)))
+        if report.split == "eval":
+            count = min(settings.eval_queries, len(deck))
+            with_query = set(rng.sample(sorted(with_query), count))
+        for number, slide in enumerate(deck):
+            page = _page(slide, report.document_id, number + 1, report.split)
+            question = _choose(slide.questions, counts, rng)
+            yield [page, _query(question, page)] if number in with_query else [page]
+
+
+def _page(slide: Slide, document_id: str, number: int, split: str) -> SourcePage:
+    canvas = slide.draw()
+    key = f"{document_id}-{number}"
     return SourcePage(
-        key=page.key,
-        origin=f"generated {page.key}",
-        image=pixels.encode_png(page.image),
-        document_id=page.document_id,
-        page_number=page.page_number,
-        split=page.split,
-        kind=page.kind,
-        text=page.text,
+        key=key,
+        origin=f"generated {key}",
+        image=pixels.encode_png(canvas.image),
+        document_id=document_id,
+        page_number=number,
+        split=split,
+        kind=slide.kind,
+        text=canvas.text,
     )
 
 
-def _query(query: GeneratedQuery) -> SourceQuery:
+def _query(question: Question, page: SourcePage) -> SourceQuery:
     return SourceQuery(
-        text=query.text,
-        origin=query.origin,
-        where=f"generated {query.key}",
-        relevance={query.page: 1},
-        split=query.split,
+        text=question.text,
+        origin=question.origin,
+        where=page.origin,
+        relevance={page.key: 1},
+        split=page.split,
     )
+
+
+def _choose(questions: list[Question], counts: Counter[Fact], rng: random.Random) -> Question:
+    """A lookup with probability LOOKUPS, where one has a single answer, else another question."""
+    lookups = [question for question in questions if question.fact and counts[question.fact] == 1]
+    if lookups and rng.random() < LOOKUPS:
+        return rng.choice(lookups)
+    return rng.choice([question for question in questions if not question.fact])
