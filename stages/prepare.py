@@ -20,12 +20,12 @@ def main(params: Params, root: Path = Path()) -> None:
     knobs = (params.pixels, params.data.pdf.dpi)
     scratch = resume_folder("prepare", knobs, [SOURCE / storing.PROVENANCE], root)
     with outputs.output(root / CORPUS, root) as target:
-        done = prepare(root / SOURCE, target, scratch, params)
+        quarantine, metrics = prepare(root / SOURCE, target, scratch, params)
     with outputs.output(root / QUARANTINE, root) as path:
-        write_table(done.quarantine, QUARANTINE_SCHEMA, path)
-    write_json(done.metrics, root / METRICS / "corpus.json", root)
+        write_table(quarantine, QUARANTINE_SCHEMA, path)
+    write_json(metrics, root / METRICS / "corpus.json", root)
     outputs.remove(scratch)
-    log.info("%s", sentence(done.metrics))
+    log.info("%s", sentence(metrics))
 
 
 if __name__ == "__main__":

@@ -48,12 +48,11 @@ QREL_SCHEMA = pa.schema(
     [
         pa.field("query_id", pa.string(), nullable=False),
         pa.field("page_id", pa.string(), nullable=False),
-        pa.field(
-            "relevance", pa.int32(), nullable=False
-        ),  # 0: a negative that the source itself gives
+        # 0: a negative that the source itself gives
+        pa.field("relevance", pa.int32(), nullable=False),
     ]
 )
-# Pages that are as good as one page: neither may be mined as a negative of the other's queries.
+# Pages that hardly differ: neither may be mined as a negative of the other's queries.
 NEAR_DUPLICATE_SCHEMA = pa.schema(
     [
         pa.field("page_id", pa.string(), nullable=False),
@@ -120,12 +119,12 @@ class Corpus:
 
     def positives(self, split: str) -> dict[str, dict[str, int]]:
         """query_id -> {page_id: relevance > 0} for the queries of a split, in table order."""
-        wanted = self.queries.loc[self.queries["split"] == split, ["query_id"]]
-        rows = wanted.merge(self.qrels[self.qrels["relevance"] > 0], on="query_id")
-        result: dict[str, dict[str, int]] = {}
+        query_ids = self.queries.loc[self.queries["split"] == split, ["query_id"]]
+        rows = query_ids.merge(self.qrels[self.qrels["relevance"] > 0], on="query_id")
+        positives: dict[str, dict[str, int]] = {}
         for query_id, page_id, relevance in rows.itertuples(index=False):
-            result.setdefault(query_id, {})[page_id] = int(relevance)
-        return result
+            positives.setdefault(query_id, {})[page_id] = int(relevance)
+        return positives
 
     def image(self, row: int) -> Image.Image:
         """The page of a row as an RGB image at the pixel budget.

@@ -1,7 +1,6 @@
-"""Assemble the corpus: make the stored pages, then write every table with its split and summary."""
+"""Assemble the corpus: prepare the pages, check and split them, write every table."""
 
 import io
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,14 @@ from pagefinder.sources import storing
 from pagefinder.sources.kinds import source_kind
 
 QUARANTINE_SCHEMA = pa.schema([(name, pa.string()) for name in ("origin", "item", "reason")])
-# Of the made pages: what fits into memory for all of them.
-_DESCRIPTION = [name for name in pages.MADE_SCHEMA.names if name not in ("png", "text")]
-_COPIED = [n for n in corpus.PAGE_SCHEMA.names if n in pages.MADE_SCHEMA.names and n != "split"]
+# Of all prepared pages, what fits into memory.
+_DESCRIPTION = [name for name in pages.PREPARED_SCHEMA.names if name not in ("png", "text")]
+_COPIED = [n for n in corpus.PAGE_SCHEMA.names if n in pages.PREPARED_SCHEMA.names and n != "split"]
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What `prepare` gives apart from the corpus: rows of QUARANTINE_SCHEMA, and the metrics."""
-
-    quarantine: pd.DataFrame
-    metrics: dict[str, Any]
-
-
-def prepare(source: Path, target: Path, scratch: Path, params: Params) -> Prepared:
+def prepare(
+    source: Path, target: Path, scratch: Path, params: Params
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Write the corpus folder `target` from data/source.
 
     Args:
@@ -46,11 +39,14 @@ def prepare(source: Path, target: Path, scratch: Path, params: Params) -> Prepar
         scratch: Folder for finished units; a later run with the same scratch goes on from them.
         params: Of the run.
 
+    Returns:
+        The quarantine (rows of QUARANTINE_SCHEMA), and the metrics of the corpus.
+
     Raises:
         InputError: nothing is left to train or measure on, or too much is unusable.
     """
-    made = _make_pages(source, scratch, params)
-    rows = _descriptions(made)
+    files = _prepare_pages(source, scratch, params)
+    rows = _descriptions(files)
     usable, unusable = rows[rows["problem"].isna()], rows[rows["problem"].notna()]
     queries = pd.read_parquet(source / storing.QUERIES)
     judged = judge(
@@ -74,15 +70,15 @@ def prepare(source: Path, target: Path, scratch: Path, params: Params) -> Prepar
     shares = (eval_share, params.prepare.dev_share)
     split = split_corpus(usable, judged.queries, judged.qrels, *shares, params.seed)
     _check_splits(split, name)
-    _write_corpus(split, made, target)
+    _write_corpus(split, files, target)
     merged = {"pages": len(usable) - usable["page_id"].nunique(), "queries": judged.merged}
     metrics = summary.corpus_metrics(split, quarantine, items, merged)
     metrics["near_duplicates"] = _write_near_duplicates(split.pages, target, params.prepare)
-    return Prepared(quarantine, metrics)
+    return quarantine, metrics
 
 
-def _make_pages(source: Path, scratch: Path, params: Params) -> list[Path]:
-    """Files of the made pages of all units, in source order."""
+def _prepare_pages(source: Path, scratch: Path, params: Params) -> list[Path]:
+    """Files with the prepared pages of each unit, in source order."""
     scratch.mkdir(parents=True, exist_ok=True)
     tasks = [
         pages.Unit(
@@ -95,14 +91,14 @@ def _make_pages(source: Path, scratch: Path, params: Params) -> list[Path]:
         for shard, number in storing.units(source)
     ]
     isolate = source_kind(params.data.source).may_crash
-    results = pool.run(pages.make_unit, tasks, pages.crashed_unit, isolate=isolate)
+    results = pool.run(pages.prepare_unit, tasks, pages.crashed_unit, isolate=isolate)
     return list(tqdm(results, total=len(tasks), desc=f"{storing.BATCH_PAGES} pages", disable=None))
 
 
-def _descriptions(made: list[Path]) -> pd.DataFrame:
-    """The made pages without image and text, with their row number over all files."""
-    tables = [pages.MADE_SCHEMA.empty_table().select(_DESCRIPTION)]
-    tables += pages.read_made(made, _DESCRIPTION)
+def _descriptions(files: list[Path]) -> pd.DataFrame:
+    """The prepared pages without image and text, with their row number over all files."""
+    tables = [pages.PREPARED_SCHEMA.empty_table().select(_DESCRIPTION)]
+    tables += pages.read_prepared(files, _DESCRIPTION)
     rows: pd.DataFrame = pa.concat_tables(tables).to_pandas()
     return rows.assign(row=np.arange(len(rows)))
 
@@ -130,7 +126,7 @@ def _check_splits(split: Split, source: str) -> None:
             )
 
 
-def _write_corpus(split: Split, made: list[Path], target: Path) -> None:
+def _write_corpus(split: Split, files: list[Path], target: Path) -> None:
     """Write all tables but the near-duplicates; the pages are streamed from file to file."""
     target.mkdir(parents=True)
     write_table(split.queries, corpus.QUERY_SCHEMA, target / corpus.QUERIES)
@@ -138,7 +134,7 @@ def _write_corpus(split: Split, made: list[Path], target: Path) -> None:
     split_of = dict(zip(split.pages["row"], split.pages["split"], strict=True))
     start = 0
     with pa.ipc.new_stream(str(target / corpus.PAGES), corpus.PAGE_SCHEMA) as writer:
-        for table in pages.read_made(made, pages.MADE_SCHEMA.names):
+        for table in pages.read_prepared(files, pages.PREPARED_SCHEMA.names):
             splits = {
                 row: split_of[start + row]
                 for row in range(table.num_rows)
@@ -149,9 +145,9 @@ def _write_corpus(split: Split, made: list[Path], target: Path) -> None:
                 writer.write_batch(_page_batch(table, splits))
 
 
-def _page_batch(made: pa.Table, splits: dict[int, str]) -> pa.RecordBatch:
-    """The rows of made pages that have a split, as rows of the corpus."""
-    chosen = made.take(list(splits)).combine_chunks().to_batches()[0]
+def _page_batch(prepared: pa.Table, splits: dict[int, str]) -> pa.RecordBatch:
+    """The prepared pages in the rows that have a split, as pages of the corpus."""
+    chosen = prepared.take(list(splits)).combine_chunks().to_batches()[0]
     columns = {name: chosen[name] for name in _COPIED}
     columns["split"] = pa.array(list(splits.values()))
     columns["image"] = pa.StructArray.from_arrays(

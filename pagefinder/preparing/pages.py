@@ -1,4 +1,4 @@
-"""Make pages of those of a source: decode or render, identify, fit, describe.
+"""Prepare the pages of a source: decode or render, identify, fit, describe.
 
 Works on one record batch of data/source at a time and writes its result as a file of its own, so
 that processes share nothing, memory stays flat and an interrupted run keeps what is done.
@@ -21,7 +21,7 @@ from pagefinder.sources import rendering, storing
 
 THUMB = 8  # side of the grey thumbnail whose differences bound those of the whole page from below
 
-MADE_SCHEMA = pa.schema(
+PREPARED_SCHEMA = pa.schema(
     [
         pa.field("key", pa.string()),
         pa.field("origin", pa.string()),
@@ -45,7 +45,7 @@ MADE_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Unit:
-    """A record batch of a shard, where its result goes, and how pages are made."""
+    """A record batch of a shard, the file for its prepared pages, and how they are prepared."""
 
     shard: Path
     number: int
@@ -54,27 +54,27 @@ class Unit:
     dpi: int
 
 
-def make_unit(unit: Unit) -> Path:
-    """Write the made pages of a unit, unless an earlier run did, and return their file.
+def prepare_unit(unit: Unit) -> Path:
+    """Write the prepared pages of a unit, unless an earlier run did, and return their file.
 
     What is no page becomes a row with a problem.
     """
     if not unit.target.exists():
         rows = storing.read_unit(unit.shard, unit.number).to_pylist()
         with rendering.Renderer(unit.shard.parent / storing.PDF, unit.dpi) as renderer:
-            _write(unit.target, [_made(row, unit.pixels, renderer) for row in rows])
+            _write(unit.target, [_prepared(row, unit.pixels, renderer) for row in rows])
     return unit.target
 
 
 def crashed_unit(unit: Unit) -> Path:
-    """Like `make_unit`, for a unit that ended its process: each row has a problem."""
+    """Like `prepare_unit`, for a unit that ended its process: each row has a problem."""
     rows = storing.read_unit(unit.shard, unit.number).to_pylist()
     _write(unit.target, [_problem(row, "unreadable PDF: the renderer crashed") for row in rows])
     return unit.target
 
 
-def read_made(paths: list[Path], columns: list[str]) -> Iterator[pa.Table]:
-    """The made pages of each file, with these columns, memory-mapped."""
+def read_prepared(paths: list[Path], columns: list[str]) -> Iterator[pa.Table]:
+    """The prepared pages of each file, with these columns, memory-mapped."""
     for path in paths:
         with pa.memory_map(str(path)) as mapped:
             yield pa.ipc.open_stream(mapped).read_all().select(columns)
@@ -82,8 +82,8 @@ def read_made(paths: list[Path], columns: list[str]) -> Iterator[pa.Table]:
 
 def _write(path: Path, rows: list[dict[str, object]]) -> None:
     scratch = path.with_suffix(".tmp")
-    batch = pa.RecordBatch.from_pylist(rows, schema=MADE_SCHEMA)
-    with pa.ipc.new_stream(str(scratch), MADE_SCHEMA) as writer:
+    batch = pa.RecordBatch.from_pylist(rows, schema=PREPARED_SCHEMA)
+    with pa.ipc.new_stream(str(scratch), PREPARED_SCHEMA) as writer:
         writer.write_batch(batch)
     scratch.replace(path)
 
@@ -92,8 +92,10 @@ def _problem(row: dict[str, Any], reason: str) -> dict[str, object]:
     return {"key": row["key"], "origin": row["origin"], "problem": reason}
 
 
-def _made(row: dict[str, Any], budget: Pixels, renderer: rendering.Renderer) -> dict[str, object]:
-    """The MADE_SCHEMA row of a page of data/source."""
+def _prepared(
+    row: dict[str, Any], budget: Pixels, renderer: rendering.Renderer
+) -> dict[str, object]:
+    """The PREPARED_SCHEMA row of a page of data/source."""
     if row["problem"]:
         return _problem(row, row["problem"])
     try:

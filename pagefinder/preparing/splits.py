@@ -134,23 +134,23 @@ def _or_empty(split: object) -> str:
 def _page_splits(
     pages: pd.DataFrame, queries: pd.DataFrame, qrels: pd.DataFrame, node_split: dict[Node, str]
 ) -> pd.Series:
-    """Split of every page: the strongest of those that claim it, eval if none does.
+    """Split of every page: the highest in RANK of those that claim it, eval if none does.
 
-    A negative of a query claims it too: strongly where the source itself put the query into this
-    split; where the query was drawn, only a page that answers nothing, or a few drawn queries would
-    take their negatives, and with them the answers of many others, out of train. A page that no
-    query, no document and no source split claims is a distractor that somebody put into the corpus.
+    The split of its unit claims a page, and so does the split that the source gives it. A query
+    claims its negatives: strongly where the source put the query into its split, else weakly. A
+    weak claim counts only for a page without a strong one. Else a few drawn queries would take
+    their negatives, and with them the answers of many others, out of train. A page that nothing
+    claims is a distractor that somebody put into the corpus.
     """
-    drawn = [(node.name, split) for node, split in node_split.items() if node.kind == "page"]
+    units = [(node.name, split) for node, split in node_split.items() if node.kind == "page"]
+    sources = pages.loc[pages["source_split"] != "", ["page_id", "source_split"]]
     negatives = qrels.loc[qrels["relevance"] <= 0, ["query_id", "page_id"]].merge(
         queries[["query_id", "split", "source_split"]], on="query_id"
     )
     claims = pd.concat(
         [
-            pd.DataFrame(drawn, columns=["page_id", "split"]).assign(strong=True),
-            pages.loc[pages["source_split"] != "", ["page_id"]].assign(
-                split=pages["source_split"], strong=True
-            ),
+            pd.DataFrame(units, columns=["page_id", "split"]).assign(strong=True),
+            sources.rename(columns={"source_split": "split"}).assign(strong=True),
             negatives.assign(strong=negatives["split"] == negatives["source_split"]),
         ]
     )
@@ -162,22 +162,26 @@ def _page_splits(
 def _without_leaks(
     pages: pd.DataFrame, queries: pd.DataFrame, qrels: pd.DataFrame, by_part: bool
 ) -> Split:
-    """Drop pages whose pixels a stronger split has, then what they leave hanging."""
-    # Of identical pages the first that says something of itself stands for all.
-    mute = pages["document_id"].isna() & (pages["text_hash"] == "")
-    ordered = pages.assign(mute=mute).sort_values("mute", kind="stable")
-    once = ordered.drop_duplicates("page_id").sort_values("row").reset_index(drop=True)
-    rank = once["split"].map(RANK)
-    stays = rank == rank.groupby(once["digest"]).transform("max")
-    kept = once[stays].reset_index(drop=True)
-    page_split = qrels["page_id"].map(kept.set_index("page_id")["split"])
+    """The split corpus, without what would leak.
+
+    Dropped are pages whose pixels stand in a split higher in RANK, judgements across splits, and
+    queries that this leaves without an answer.
+    """
+    # Of identical pages the first with a document or text stands for all.
+    bare = pages["document_id"].isna() & (pages["text_hash"] == "")
+    ordered = pages.iloc[bare.argsort(kind="stable")]
+    unique = ordered.drop_duplicates("page_id").sort_values("row").reset_index(drop=True)
+    rank = unique["split"].map(RANK)
+    leaks = rank < rank.groupby(unique["digest"]).transform("max")
+    safe_pages = unique[~leaks].reset_index(drop=True)
+    page_split = qrels["page_id"].map(safe_pages.set_index("page_id")["split"])
     same = page_split == qrels["query_id"].map(queries.set_index("query_id")["split"])
     answered = set(qrels.loc[same & (qrels["relevance"] > 0), "query_id"])
-    alive = queries["query_id"].isin(answered)
-    judgements = qrels[same & qrels["query_id"].isin(answered)].reset_index(drop=True)
+    safe_queries = queries[queries["query_id"].isin(answered)].reset_index(drop=True)
+    safe_qrels = qrels[same & qrels["query_id"].isin(answered)].reset_index(drop=True)
     dropped = {
-        "pages": int((~stays).sum()),
-        "judgements": len(qrels) - len(judgements),
-        "queries": int((~alive).sum()),
+        "pages": int(leaks.sum()),
+        "judgements": len(qrels) - len(safe_qrels),
+        "queries": len(queries) - len(safe_queries),
     }
-    return Split(kept, queries[alive].reset_index(drop=True), judgements, dropped, by_part)
+    return Split(safe_pages, safe_queries, safe_qrels, dropped, by_part)

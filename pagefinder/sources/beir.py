@@ -7,7 +7,7 @@ from typing import Any
 from pagefinder.errors import InputError
 from pagefinder.params import Hub
 from pagefinder.sources import cells, hub_splits
-from pagefinder.sources.hub_splits import Open, Parts
+from pagefinder.sources.hub_splits import Configs, OpenSplit
 from pagefinder.sources.storing import Row, SourcePage, SourceQuery
 
 log = logging.getLogger(__name__)
@@ -15,70 +15,76 @@ log = logging.getLogger(__name__)
 IDS = ("_id", "id", "corpus-id", "query-id", "corpus_id", "query_id")
 
 
-def tables(parts: Parts, settings: Hub) -> dict[str, Callable[[int], Iterator[Row]]]:
-    """Pages, then queries with their judgements, of the three-table layout."""
-    judged = parts.get("qrels") or parts.get("default")
-    if judged is None:
+def parts(configs: Configs, settings: Hub) -> dict[str, Callable[[int], Iterator[Row]]]:
+    """The pages, and the queries with their judgements, as functions that yield rows."""
+    qrels = configs.get("qrels") or configs.get("default")
+    if qrels is None:
         raise InputError(
-            f"{settings.path!r} has corpus and queries, but no qrels: {hub_splits.listing(parts)}"
+            f"{settings.path!r} has corpus and queries, but no qrels: {hub_splits.listing(configs)}"
         )
-    grades: dict[str, dict[str, dict[str, int]]] = {}  # split -> query -> page -> relevance
-    for split, opened in judged.items():
-        for row in opened():
-            query, page = (str(_first(row, (name, name.replace("-", "_")))) for name in _KEYS)
-            grade = int(_first(row, ("score", "relevance")) or 0)
-            grades.setdefault(split, {}).setdefault(query, {})[page] = grade
-    own = _own_splits(set(grades), settings)
-    if not own:
-        log.info("%s judges %s only: train and eval are drawn", settings.path, ", ".join(grades))
+    relevance = _relevance(qrels)
+    roles = _roles(set(relevance), settings)
+    if not roles:
+        log.info("%s judges %s only: train and eval are drawn", settings.path, ", ".join(relevance))
 
     def pages(start: int) -> Iterator[Row]:
-        for number, row in _numbered(parts["corpus"], start):
-            yield [_beir_page(row, f"corpus:{number}", settings)]
+        for number, row in _numbered(configs["corpus"], start):
+            yield [_page(row, f"corpus:{number}", settings)]
 
     def queries(start: int) -> Iterator[Row]:
-        for number, row in _numbered(parts["queries"], start):
-            key, text = str(_first(row, IDS)), str(_first(row, (settings.query, "text")) or "")
+        for number, row in _numbered(configs["queries"], start):
+            query_id, text = str(_cell(row, IDS)), str(_cell(row, (settings.query, "text")) or "")
+            where = f"queries:{number}"
             yield [
-                SourceQuery(text, "given", f"queries:{number}", graded[key], own.get(split))
-                for split, graded in grades.items()
-                if key in graded and (split in own or not own)
+                SourceQuery(text, "given", where, by_query[query_id], roles.get(split))
+                for split, by_query in relevance.items()
+                if query_id in by_query and (split in roles or not roles)
             ]
 
     return {"corpus": pages, "queries": queries}
 
 
-_KEYS = ("query-id", "corpus-id")
+def _relevance(qrels: dict[str, OpenSplit]) -> dict[str, dict[str, dict[str, int]]]:
+    """Split -> query -> page -> relevance, of all judgements."""
+    relevance: dict[str, dict[str, dict[str, int]]] = {}
+    for split, open_split in qrels.items():
+        for row in open_split():
+            query_id = str(_cell(row, ("query-id", "query_id")))
+            page_id = str(_cell(row, ("corpus-id", "corpus_id")))
+            grade = int(_cell(row, ("score", "relevance")) or 0)
+            relevance.setdefault(split, {}).setdefault(query_id, {})[page_id] = grade
+    return relevance
 
 
-def _own_splits(found: set[str], settings: Hub) -> dict[str, str]:
-    """Publisher's split to ours, where both train and eval are there; else nothing."""
-    result = {}
+def _roles(splits: set[str], settings: Hub) -> dict[str, str]:
+    """The publisher's splits that are our train and eval; empty unless both are there."""
+    roles = {}
     for role, name in (("train", settings.train), ("eval", settings.eval)):
-        known = [alias for alias in (name, *hub_splits.ALIASES[role]) if alias in found]
-        if known:
-            result[known[0]] = role
-    return result if set(result.values()) == {"train", "eval"} else {}
+        aliases = [alias for alias in (name, *hub_splits.ALIASES[role]) if alias in splits]
+        if aliases:
+            roles[aliases[0]] = role
+    return roles if set(roles.values()) == {"train", "eval"} else {}
 
 
-def _numbered(splits: dict[str, Open], start: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def _numbered(splits: dict[str, OpenSplit], start: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of all splits of a config, numbered from 1, from row `start` on."""
     number = 0
-    for opened in splits.values():
-        for row in hub_splits.undecoded(opened()):
+    for open_split in splits.values():
+        for row in hub_splits.undecoded(open_split()):
             number += 1
             if number > start:
                 yield number, hub_splits.with_bytes(row)
 
 
-def _beir_page(row: Mapping[str, Any], where: str, settings: Hub) -> SourcePage:
-    key, text = str(_first(row, IDS)), _first(row, ("text", "markdown"))
+def _page(row: Mapping[str, Any], where: str, settings: Hub) -> SourcePage:
+    """The page of a row of the corpus; with a problem where its image cannot be read."""
+    key, text = str(_cell(row, IDS)), _cell(row, ("text", "markdown"))
     reading = cells.Reading("", "", "", None, settings.allow_urls)
     try:
         image = cells.read(row.get(settings.image), reading)
     except cells.BadCellError as error:
         return SourcePage(key=key, origin=where, problem=str(error))
-    document = _first(row, ("document_id", "doc-id", "doc_id"))
+    document = _cell(row, ("document_id", "doc-id", "doc_id"))
     return SourcePage(
         key=key,
         origin=where,
@@ -88,5 +94,6 @@ def _beir_page(row: Mapping[str, Any], where: str, settings: Hub) -> SourcePage:
     )
 
 
-def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:  # noqa: ANN401  # a cell
+def _cell(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:  # noqa: ANN401  # a cell
+    """The cell of the first of these columns that the row has; None: it has none of them."""
     return next((row[name] for name in names if name in row), None)

@@ -1,4 +1,4 @@
-"""Rows of a query with its pages and negatives, as tables and datasets give them, made into items.
+"""Make pages and queries of the rows of tables and datasets: a query, its pages and negatives.
 
 What cannot be used becomes a page or query with a problem: `prepare` puts it into quarantine.
 """
@@ -23,7 +23,7 @@ SPLITS = {"train": "train", "dev": "dev", "validation": "dev", "eval": "eval", "
 
 
 class BadCellError(ValueError):
-    """A value that is no page image; the text says why, category first."""
+    """A cell without a page image; the text says why, after a category and a colon."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,21 @@ class Reading:
 def items(row: Mapping[str, Any], where: str, split: str | None, reading: Reading) -> Row:
     """The query of a row, its pages and its negatives.
 
-    A row may say `split`, `document_id`, `page_number` and `text` (of its page) in columns of
-    these names.
+    Args:
+        row: Cells by column. `document_id`, `page_number` and `text`, if there, are of its pages.
+        where: File or part, and number of the row.
+        split: Of the query; None: it stands in the column `split`, or is drawn.
+        reading: How the cells are read.
     """
     problem = None
     text = row.get(reading.query)
     if text is not None and not isinstance(text, str):
         text, problem = str(text)[:80], f"wrong type: {reading.query} is {type(text).__name__}"
-    named = row.get("split")
-    if split is None and named not in (None, ""):
-        split = SPLITS.get(str(named))
+    cell = row.get("split")
+    if split is None and cell not in (None, ""):
+        split = SPLITS.get(str(cell))
         if split is None:
-            problem = f"unknown split: {named!r} is none of {', '.join(SPLITS)}"
+            problem = f"unknown split: {cell!r} is none of {', '.join(SPLITS)}"
     pages: list[SourcePage] = []
     relevance: dict[str, int] = {}
     for column, value, grade in _cells(row, reading):
@@ -96,7 +99,7 @@ def read(value: object, reading: Reading) -> bytes:
 
 
 def _cells(row: Mapping[str, Any], reading: Reading) -> Iterator[tuple[str, object, int]]:
-    """Column, value and relevance of every page a row names; lists are taken apart."""
+    """Column, value and relevance of every page of a row; the pages of a list one by one."""
     for column, value in row.items():
         if column == reading.image or (reading.negatives and column.startswith(reading.negatives)):
             values = value if isinstance(value, list | tuple) else [value]
@@ -105,19 +108,20 @@ def _cells(row: Mapping[str, Any], reading: Reading) -> Iterator[tuple[str, obje
                     yield column, single, int(column == reading.image)
 
 
-def _page(value: object, origin: str, reading: Reading, facts: Mapping[str, Any]) -> SourcePage:
+def _page(value: object, origin: str, reading: Reading, row: Mapping[str, Any]) -> SourcePage:
+    """The page of a cell, with what the row says of it; a problem where there is none."""
     try:
         data = read(value, reading)
     except BadCellError as error:
         return SourcePage(key=origin, origin=origin, problem=str(error))
-    number = str(facts.get("page_number"))
+    number = str(row.get("page_number"))
     return SourcePage(
         key=hashlib.sha256(data).hexdigest()[:24],
         origin=origin,
         image=data,
-        document_id=_text(facts.get("document_id")),
+        document_id=_text(row.get("document_id")),
         page_number=int(number) if number.isdecimal() and len(number) < 9 else None,
-        text=_text(facts.get("text")),
+        text=_text(row.get("text")),
     )
 
 
@@ -148,8 +152,8 @@ def _fetch(url: str, allowed: bool) -> bytes:
     if not allowed:
         raise BadCellError(f"URL not allowed: {url[:80]!r}, as allow_urls is false")
     try:
-        with urllib.request.urlopen(url, timeout=URL_SECONDS) as answer:
-            data: bytes = answer.read(MAX_BYTES + 1)
+        with urllib.request.urlopen(url, timeout=URL_SECONDS) as response:
+            data: bytes = response.read(MAX_BYTES + 1)
     except (OSError, ValueError, urllib.error.URLError) as error:
         raise BadCellError(f"URL failed: {url[:80]!r}: {error}") from error
     if len(data) > MAX_BYTES:

@@ -1,7 +1,7 @@
 """A dataset of the Hub, or any local folder or file that `datasets.load_dataset` opens.
 
 Datasets are streamed: rows go straight into data/source, so that neither the Hub's files nor the
-library's Arrow copy of them stay on the disk. Two layouts are known: rows of a query, its page and
+library's Arrow copy of them stay on the disk. Two layouts are read: rows of a query, its page and
 negatives (the columns named in params), and the BEIR/MTEB/ViDoRe layout with the configs `corpus`,
 `queries` and `qrels`.
 """
@@ -18,7 +18,7 @@ from huggingface_hub import HfApi
 from pagefinder.errors import InputError
 from pagefinder.params import Hub, Params
 from pagefinder.sources import beir, cells, hub_splits
-from pagefinder.sources.hub_splits import Open, Parts
+from pagefinder.sources.hub_splits import Configs, OpenSplit
 from pagefinder.sources.storing import Row, Source, file_digest
 
 log = logging.getLogger(__name__)
@@ -36,34 +36,37 @@ def open_source(params: Params, root: Path) -> Source:
     if not settings.path:
         raise InputError("data.source is hub, but data.hub.path is empty: name a dataset or folder")
     local = root / settings.path
-    found: dict[str, object] = {"settings": settings.model_dump()}
+    provenance: dict[str, object] = {"settings": settings.model_dump()}
+    folder = None
     try:
         if local.exists():
             folder = local if local.is_dir() else local.parent
-            files = sorted(path for path in folder.rglob("*") if path.is_file())
-            found["files"] = {
-                path.relative_to(folder).as_posix(): file_digest(path)
-                for path in (files if local.is_dir() else [local])
-                if path.suffix in hub_splits.READERS
-            }
-            parts = hub_splits.local(local)
+            provenance["files"] = _digests(local)
+            configs = hub_splits.local(local)
         else:
-            folder = None
-            found["commit"] = _resolve(settings)
-            parts = hub_splits.remote(settings.path, str(found["commit"]))
-        reading = cells.Reading(
-            settings.query, settings.image, settings.negatives, folder, settings.allow_urls
-        )
-        rows = (
-            beir.tables(parts, settings)
-            if set(parts) >= BEIR
-            else _triples(parts, settings, reading)
-        )
+            commit = _resolve(settings)
+            provenance["commit"] = commit
+            configs = hub_splits.remote(settings.path, commit)
+        if set(configs) >= BEIR:
+            parts = beir.parts(configs, settings)
+        else:
+            parts = _triple_parts(configs, settings, folder)
     except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
         raise InputError(
             f"data.hub.path {settings.path!r} does not open: {_line(error)}"
         ) from error
-    return Source("hub", rows, found, folder=local)
+    return Source("hub", parts, provenance, folder=local)
+
+
+def _digests(local: Path) -> dict[str, str]:
+    """SHA-256 of every data file, by its path in the folder."""
+    folder = local if local.is_dir() else local.parent
+    files = sorted(local.rglob("*")) if local.is_dir() else [local]
+    return {
+        path.relative_to(folder).as_posix(): file_digest(path)
+        for path in files
+        if path.suffix in hub_splits.READERS and path.is_file()
+    }
 
 
 def _resolve(settings: Hub) -> str:
@@ -94,30 +97,24 @@ def _resolve(settings: Hub) -> str:
     return str(info.sha)
 
 
-def _choose(parts: Parts, name: str, role: str) -> Open | None:
-    """The dataset that `name` means: a config, else a split, else a split that plays the role."""
-    if name in parts:
-        splits = parts[name]
-        return splits.get(name) or splits.get("train") or next(iter(splits.values()))
-    splits = parts.get("default") or next(iter(parts.values()))
-    names = [name, *hub_splits.ALIASES[role]] if name == role else [name]
-    return next((splits[known] for known in names if known in splits), None)
-
-
-def _triples(
-    parts: Parts, settings: Hub, reading: cells.Reading
+def _triple_parts(
+    configs: Configs, settings: Hub, folder: Path | None
 ) -> dict[str, Callable[[int], Iterator[Row]]]:
-    result: dict[str, Callable[[int], Iterator[Row]]] = {}
+    """Per role (train, eval) a function that yields the rows of its dataset from a number on."""
+    reading = cells.Reading(
+        settings.query, settings.image, settings.negatives, folder, settings.allow_urls
+    )
+    parts: dict[str, Callable[[int], Iterator[Row]]] = {}
     for role, name in (("train", settings.train), ("eval", settings.eval)):
         if not name:
             continue
-        opened = _choose(parts, name, role)
-        if opened is None:
+        open_split = _choose(configs, name, role)
+        if open_split is None:
             raise InputError(
                 f"data.hub.{role} is {name!r}, which is neither config nor split of"
-                f" {settings.path!r}: there are {hub_splits.listing(parts)}"
+                f" {settings.path!r}: there are {hub_splits.listing(configs)}"
             )
-        dataset = hub_splits.undecoded(opened())
+        dataset = hub_splits.undecoded(open_split())
         for param in ("query", "image"):
             column = getattr(settings, param)
             if column not in dataset.features:
@@ -125,10 +122,20 @@ def _triples(
                     f"{settings.path!r} has no column {column!r} in {name}; it has"
                     f" {', '.join(dataset.features)}: name yours in data.hub.{param}"
                 )
-        # Without an eval part the whole is drawn: the rows then name no split of their own.
+        # Without an eval dataset the split of each row is drawn, unless the row says it.
         split = role if settings.eval else None
-        result[role] = functools.partial(_triple_rows, dataset, role, split, reading)
-    return result
+        parts[role] = functools.partial(_triple_rows, dataset, role, split, reading)
+    return parts
+
+
+def _choose(configs: Configs, name: str, role: str) -> OpenSplit | None:
+    """The dataset that `name` means: a config, else a split, else a split that plays the role."""
+    if name in configs:
+        splits = configs[name]
+        return splits.get(name) or splits.get("train") or next(iter(splits.values()))
+    splits = configs.get("default") or next(iter(configs.values()))
+    names = [name, *hub_splits.ALIASES[role]] if name == role else [name]
+    return next((splits[alias] for alias in names if alias in splits), None)
 
 
 def _triple_rows(

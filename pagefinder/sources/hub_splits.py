@@ -20,11 +20,11 @@ READERS = {
 # What the splits of other publishers are called, and what `datasets` calls a file eval.parquet.
 ALIASES = {"train": ("train",), "eval": ("eval", "test", "validation")}
 
-Open = Callable[[], datasets.IterableDataset]
-Parts = dict[str, dict[str, Open]]  # config -> split -> dataset
+OpenSplit = Callable[[], datasets.IterableDataset]
+Configs = dict[str, dict[str, OpenSplit]]  # config -> split -> dataset
 
 
-def remote(path: str, commit: str) -> Parts:
+def remote(path: str, commit: str) -> Configs:
     """Configs and splits of a dataset of the Hub at a commit."""
     load = functools.partial(datasets.load_dataset, path, revision=commit, streaming=True)
     return {
@@ -36,7 +36,7 @@ def remote(path: str, commit: str) -> Parts:
     }
 
 
-def local(path: Path) -> Parts:
+def local(path: Path) -> Configs:
     """Configs of a folder: as its README names them, else its subfolders, else one."""
     if path.is_file():
         if path.suffix not in READERS:
@@ -44,8 +44,8 @@ def local(path: Path) -> Parts:
         load = functools.partial(datasets.load_dataset, READERS[path.suffix], data_files=str(path))
         return {"default": {"train": functools.partial(load, split="train", streaming=True)}}
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
-        saved = datasets.load_from_disk(str(path))
-        splits = saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
+        dataset = datasets.load_from_disk(str(path))
+        splits = dataset if isinstance(dataset, datasets.DatasetDict) else {"train": dataset}
         return {"default": {name: part.to_iterable_dataset for name, part in splits.items()}}
     configs = datasets.get_dataset_config_names(str(path))
     if configs != ["default"]:
@@ -56,7 +56,7 @@ def local(path: Path) -> Parts:
     return {folder.name: _splits(folder) for folder in folders}
 
 
-def _splits(path: Path, config: str | None = None) -> dict[str, Open]:
+def _splits(path: Path, config: str | None = None) -> dict[str, OpenSplit]:
     load = functools.partial(datasets.load_dataset, str(path), config, streaming=True)
     names = datasets.get_dataset_split_names(str(path), config)
     return {name: functools.partial(load, split=name) for name in names}
@@ -67,26 +67,29 @@ def _holds_data(folder: Path) -> bool:
 
 
 def undecoded(dataset: datasets.IterableDataset) -> datasets.IterableDataset:
-    """Images as their encoded bytes."""
+    """A dataset that gives its images as encoded bytes."""
     if dataset.features is None:
         dataset = dataset._resolve_features()  # JSONL and CSV name their columns in their rows
     return dataset.decode(False)
 
 
 def with_bytes(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what the library gives as a path on the Hub or in a local image folder."""
+    """A row whose images are bytes, also those that the library gives as a path.
 
-    def filled(value: object) -> object:
-        if isinstance(value, list):
-            return [filled(single) for single in value]
-        if isinstance(value, dict) and value.get("bytes") is None and value.get("path"):
-            with datasets.utils.file_utils.xopen(value["path"], "rb") as file:
+    Such a path lies on the Hub or in a local image folder.
+    """
+
+    def read(cell: object) -> object:
+        if isinstance(cell, list):
+            return [read(single) for single in cell]
+        if isinstance(cell, dict) and cell.get("bytes") is None and cell.get("path"):
+            with datasets.utils.file_utils.xopen(cell["path"], "rb") as file:
                 return {"bytes": file.read(cells.MAX_BYTES + 1)}
-        return value
+        return cell
 
-    return {name: filled(value) for name, value in row.items()}
+    return {name: read(cell) for name, cell in row.items()}
 
 
-def listing(parts: Parts) -> str:
+def listing(configs: Configs) -> str:
     """Configs and their splits, for a message."""
-    return "; ".join(f"{config} ({', '.join(splits)})" for config, splits in parts.items())
+    return "; ".join(f"{config} ({', '.join(splits)})" for config, splits in configs.items())

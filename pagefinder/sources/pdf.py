@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pypdfium2
 
@@ -18,8 +19,13 @@ log = logging.getLogger(__name__)
 
 PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
 
-# File, its name under data/source/pdf, and its path as the user knows it.
-Document = tuple[Path, str, str]
+
+class Document(NamedTuple):
+    """A file, its name under data/source/pdf, and its path in the user's folder."""
+
+    path: Path
+    stored: str
+    name: str
 
 
 def open_source(params: Params, root: Path) -> Source:
@@ -29,7 +35,7 @@ def open_source(params: Params, root: Path) -> Source:
         InputError: there is none.
     """
     folder = root / params.input
-    documents, outside = _find(folder)
+    documents, links = _find(folder)
     if not documents:
         raise InputError(
             f"input {str(folder)!r} holds no PDF file: put some there, or name another folder"
@@ -38,47 +44,50 @@ def open_source(params: Params, root: Path) -> Source:
     def rows(start: int) -> Iterator[Row]:
         yield from pool.run(read_document, documents[start:], crashed, isolate=True)
 
-    def others(start: int) -> Iterator[Row]:
+    def outside(start: int) -> Iterator[Row]:
         problem = "path leaves the folder: a symbolic link"
-        return iter([[SourcePage(key=n, origin=n, problem=problem)] for n in outside[start:]])
+        return ([SourcePage(key=name, origin=name, problem=problem)] for name in links[start:])
 
     return Source(
         "pdf",
-        {"documents": rows, "links": others},
-        {"files": {name: stored for _, stored, name in documents}},
-        files={stored: path for path, stored, _ in documents},
+        {"documents": rows, "links": outside},
+        {"files": {document.name: document.stored for document in documents}},
+        files={document.stored: document.path for document in documents},
         folder=folder,
         choose_queries=questions.choose_queries,
     )
 
 
 def _find(folder: Path) -> tuple[list[Document], list[str]]:
-    """The files to read, and links that lead out of the folder."""
+    """The files to read, and names of links that lead out of the folder."""
     base = folder.resolve()
     paths = [folder] if folder.is_file() else sorted(folder.rglob("*"))
     documents: dict[str, Document] = {}
-    outside = []
+    links = []
     for path in paths:
         if path.suffix.lower() != ".pdf" or not path.is_file():
             continue
         name = path.name if path == folder else path.relative_to(folder).as_posix()
         if not path.resolve().is_relative_to(base):
-            outside.append(name)
+            links.append(name)
             continue
         stored = f"{storing.file_digest(path)[:20]}.pdf"
         if stored in documents:
-            log.info("%s is the same file as %s", name, documents[stored][2])
-        documents.setdefault(stored, (path, stored, name))
-    return list(documents.values()), outside
+            log.info("%s is the same file as %s", name, documents[stored].name)
+        documents.setdefault(stored, Document(path, stored, name))
+    return list(documents.values()), links
 
 
 def crashed(document: Document) -> Row:
-    """What is left of a file that crashed the reader."""
+    """Like `read_document`, for a file that ended the process of its reader."""
     return _unreadable(document, "unreadable PDF: the reader crashed")
 
 
 def read_document(document: Document) -> Row:
-    """Pages of one file without pixels, and candidates for queries; a bad file is one problem."""
+    """Pages of one file without pixels, and a candidate for a query for each of its phrases.
+
+    A file that cannot be read is one page with a problem.
+    """
     path, stored, name = document
     _forget_last_error()
     try:
@@ -129,7 +138,7 @@ def _forget_last_error() -> None:
 
 
 def _unreadable(document: Document, problem: str) -> Row:
-    return [SourcePage(key=document[2], origin=document[2], problem=problem)]
+    return [SourcePage(key=document.name, origin=document.name, problem=problem)]
 
 
 def _outline(pdf: pypdfium2.PdfDocument) -> list[sections.Entry]:

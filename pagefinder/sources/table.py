@@ -51,14 +51,14 @@ def open_source(params: Params, root: Path) -> Source:
             f" {folder.name!r} in data.table.file"
         )
     files = {"train": _named(folder, "file", settings.file) or _only(folder, settings.eval)}
-    if held_out := _named(folder, "eval", settings.eval):
-        files["eval"] = held_out
+    if eval_file := _named(folder, "eval", settings.eval):
+        files["eval"] = eval_file
     for path in files.values():
         _check_columns(path, settings)
-    own = settings.eval != ""
+    # The rows of a single file say their split themselves, or it is drawn.
     return Source(
         "table",
-        {name: _rows(path, name if own else None, settings) for name, path in files.items()},
+        {name: _rows(path, name if eval_file else None, settings) for name, path in files.items()},
         {
             "settings": settings.model_dump(),
             "files": {path.name: storing.file_digest(path) for path in files.values()},
@@ -80,33 +80,36 @@ def save_rows(rows: Iterable[Mapping[str, Any]], path: Path) -> Path:
     """
     scratch = path.with_suffix(".tmp")
     with pq.ParquetWriter(scratch, ROWS_SCHEMA) as writer:
-        held, size = list[pa.RecordBatch](), 0
+        group, size = list[pa.RecordBatch](), 0
         for number, row in enumerate(rows):
-            held.append(_packed(number, row))
-            size += held[-1].nbytes
-            if len(held) == GROUP_ROWS or size >= GROUP_BYTES:
-                writer.write_table(pa.Table.from_batches(held))
-                held, size = [], 0
-        if held:
-            writer.write_table(pa.Table.from_batches(held))
+            group.append(_checked(number, row))
+            size += group[-1].nbytes
+            if len(group) == GROUP_ROWS or size >= GROUP_BYTES:
+                writer.write_table(pa.Table.from_batches(group))
+                group, size = [], 0
+        if group:
+            writer.write_table(pa.Table.from_batches(group))
     return scratch.replace(path)
 
 
-def _packed(number: int, row: Mapping[str, Any]) -> pa.RecordBatch:
-    """A row of `save_rows`, checked."""
+def _checked(number: int, row: Mapping[str, Any]) -> pa.RecordBatch:
+    """A row of `save_rows` with its images as encoded bytes."""
     unknown = set(row) - set(ROWS_SCHEMA.names)
     if unknown:
-        raise InputError(f"row {number} has {sorted(unknown)[0]!r}; known are {ROWS_SCHEMA.names}")
+        raise InputError(
+            f"row {number} has {sorted(unknown)[0]!r}, which is none of {ROWS_SCHEMA.names}"
+        )
     if not row.get("query"):
         raise InputError(f"row {number} has no query")
     try:
-        packed = {**row} | {key: _pack(row.get(key)) for key in ("image", "negative")}
-        return pa.RecordBatch.from_pylist([packed], schema=ROWS_SCHEMA)
+        images = {key: _encoded(row.get(key)) for key in ("image", "negative")}
+        return pa.RecordBatch.from_pylist([{**row, **images}], schema=ROWS_SCHEMA)
     except (cells.BadCellError, pa.ArrowException) as error:
         raise InputError(f"row {number}: {error}") from error
 
 
-def _pack(value: object) -> list[bytes]:
+def _encoded(value: object) -> list[bytes]:
+    """The encoded bytes of an image, or of each in a list."""
     values = value if isinstance(value, list | tuple) else [value]
     reading = cells.Reading("", "", "", Path("/"), False)
     return [
@@ -119,7 +122,7 @@ def _pack(value: object) -> list[bytes]:
 
 
 def _named(folder: Path, param: str, name: str) -> Path | None:
-    """The table that a param names."""
+    """The table that `data.table.PARAM` names; None where it names none."""
     path = folder / name
     if name and not (path.suffix in KINDS and path.is_file()):
         raise InputError(
@@ -128,26 +131,26 @@ def _named(folder: Path, param: str, name: str) -> Path | None:
     return path if name else None
 
 
-def _only(folder: Path, evaluated: str) -> Path:
-    """The only table of a folder, apart from the one that is held out."""
-    tables = (path for path in sorted(folder.glob("*")) if path.suffix in KINDS)
-    found = [path for path in tables if path.name != evaluated]
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
+def _only(folder: Path, eval_name: str) -> Path:
+    """The only table of a folder, apart from the one of the eval queries."""
+    files = (path for path in sorted(folder.glob("*")) if path.suffix in KINDS)
+    tables = [path for path in files if path.name != eval_name]
+    if len(tables) > 1:
+        names = ", ".join(path.name for path in tables)
         raise InputError(
             f"input {str(folder)!r} holds several tables ({names}): name one in data.table.file,"
             " and the eval table in data.table.eval"
         )
-    if not found:
+    if not tables:
         raise InputError(
             f"input {str(folder)!r} holds no table: put a {', '.join(KINDS)} file there, or name"
             " another input"
         )
-    return found[0]
+    return tables[0]
 
 
 def _check_columns(path: Path, settings: Table) -> None:
-    """The first whole row, or the header, has the columns that params name."""
+    """Check that the header, or the first whole row, has the columns that params name."""
     if path.suffix == ".parquet":
         try:
             columns = pq.read_schema(path).names
@@ -169,6 +172,10 @@ def _check_columns(path: Path, settings: Table) -> None:
 
 
 def _rows(path: Path, split: str | None, settings: Table) -> Callable[[int], Iterator[Row]]:
+    """A function that yields the rows of a table from a row number on.
+
+    `split` is that of all rows; None: each row says its own.
+    """
     reader = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}[path.suffix]
     reading = cells.Reading(
         settings.query, settings.image, settings.negatives, path.parent, settings.allow_urls
@@ -204,12 +211,12 @@ def _read_csv(path: Path) -> Iterator[Numbered]:
         reader = csv.DictReader(file, restkey="\0", restval="\0")
         try:
             for row in reader:
-                whole = "\0" not in row and "\0" not in row.values()
+                complete = "\0" not in row and "\0" not in row.values()
                 expected = len(reader.fieldnames or ())
-                yield reader.line_num, row if whole else f"broken row: not {expected} fields"
+                yield reader.line_num, row if complete else f"broken row: not {expected} fields"
         except (csv.Error, UnicodeDecodeError) as error:
             raise InputError(
-                f"{path} breaks off behind line {reader.line_num}: {error}; save it as UTF-8 CSV"
+                f"{path} breaks off after line {reader.line_num}: {error}; save it as UTF-8 CSV"
             ) from error
 
 
@@ -219,7 +226,7 @@ def _open_csv(path: Path) -> Any:  # noqa: ANN401  # a text file, closed by the 
 
 
 def _read_parquet(path: Path) -> Iterator[Numbered]:
-    # Unbuffered: ahead-of-time reads would keep the whole file.
+    # Without its buffer, which would hold the whole file.
     with pq.ParquetFile(path, pre_buffer=False) as file:
         try:
             number = 0
@@ -228,4 +235,4 @@ def _read_parquet(path: Path) -> Iterator[Numbered]:
                     number += 1
                     yield number, row
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path} breaks off behind row {number}: {error}") from error
+            raise InputError(f"{path} breaks off after row {number}: {error}") from error

@@ -1,6 +1,6 @@
 """Write a source into data/source: in shards, with the progress after each.
 
-A killed download goes on behind its last whole shard and ends with the same bytes.
+A killed download goes on after its last complete shard and ends with the same bytes.
 """
 
 import itertools
@@ -37,7 +37,7 @@ from pagefinder.sources.storing import (
 log = logging.getLogger(__name__)
 
 PROGRESS = "progress.json"
-# A shard ends behind the row that reaches either bound: it is what a kill can lose.
+# A shard ends after the row that reaches either bound: it is what a kill can lose.
 SHARD_BYTES, SHARD_ITEMS = 64 * 2**20, 2000
 ROW_GROUP = 10_000  # queries that are written at a time
 _PHRASE = pa.struct(
@@ -58,7 +58,7 @@ _SHARD_QUERY_SCHEMA = pa.schema(
 
 
 def write(source: Source, folder: Path) -> None:
-    """Store a source in `folder`: go on from what an interrupted run left there."""
+    """Store a source in `folder`; an interrupted run is continued after its complete shards."""
     if (folder / PROVENANCE).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def write(source: Source, folder: Path) -> None:
         if int(path.stem.split("-")[1]) >= progress["shards"]:
             path.unlink()
     if progress["shards"]:
-        log.info("download: goes on behind %d whole shards", progress["shards"])
+        log.info("download: goes on after %d complete shards", progress["shards"])
     stored = {
         _identity(key, document, text)
         for batch in batches(folder, ["key", "document_id", "text"])

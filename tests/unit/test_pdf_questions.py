@@ -20,7 +20,7 @@ BODY = [WORDS] * 4
 
 def asked(folder):
     """Every question with the files and page numbers of its answers."""
-    documents = [(path, path.name, path.name) for path in sorted(folder.glob("*.pdf"))]
+    documents = [pdf.Document(path, path.name, path.name) for path in sorted(folder.glob("*.pdf"))]
     rows = [pdf.read_document(document) for document in documents]
     parts = {"documents": lambda start: rows[start:]}
     source = storing.Source("pdf", parts, {}, choose_queries=questions.choose_queries)
@@ -290,7 +290,7 @@ def test_word_broken_at_the_end_of_a_line_is_mended():
 
 def test_hyphen_at_the_end_of_a_line_is_read_as_one(tmp_path):
     write_pdf(tmp_path / "a.pdf", [["The frequency trans-", "form of a pump is known."]])
-    pages = pdf.read_document((tmp_path / "a.pdf", "a.pdf", "a.pdf"))
+    pages = pdf.read_document(pdf.Document(tmp_path / "a.pdf", "a.pdf", "a.pdf"))
     assert " ".join(pages[0].text.split()) == "The frequency transform of a pump is known."
 
 

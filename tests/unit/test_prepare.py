@@ -414,7 +414,7 @@ def test_two_runs_write_the_same_bytes(tmp_path):
     assert {CORPUS / "pages.arrow", QUARANTINE} < set(contents[0])
 
 
-def test_killed_download_goes_on_behind_its_last_shard(tmp_path, monkeypatch):
+def test_killed_download_goes_on_after_its_last_shard(tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "SHARD_ITEMS", 10)
     write_rows(tmp_path, good_rows())
     params = with_params("table", input="raw")
@@ -450,7 +450,7 @@ def test_killed_prepare_keeps_finished_units(tmp_path, monkeypatch):
     write_rows(tmp_path, good_rows())
     params = with_params("table", input="raw")
     download.main(params, tmp_path)
-    real, done = pages.make_unit, []
+    real, done = pages.prepare_unit, []
 
     def counted(unit):
         if len(done) == 2 and not stopped:
@@ -460,7 +460,7 @@ def test_killed_prepare_keeps_finished_units(tmp_path, monkeypatch):
         return real(unit)
 
     stopped = []
-    monkeypatch.setattr(pages, "make_unit", counted)
+    monkeypatch.setattr(pages, "prepare_unit", counted)
     with pytest.raises(KeyboardInterrupt):
         prepare.main(params, tmp_path)
     assert not (tmp_path / CORPUS).exists()
