@@ -1,4 +1,4 @@
-"""The report in a real browser: what is found is shown, the rest hidden, and nothing sticks out."""
+"""The report in a real browser: a search shows its cases alone, and nothing sticks out."""
 
 import json
 import re
@@ -28,18 +28,18 @@ const type = (words) => {
   input.dispatchEvent(new Event("input"));
   return shown();
 };
-const said = {all: shown(), q1: type("Q1 where"), nobody: type("nobody")};
+const state = {all: shown(), q1: type("Q1 where"), nobody: type("nobody")};
 type("");
 document.querySelector('.find button[data-kind="tuning loses"]').click();
-said.losses = shown();
+state.losses = shown();
 document.querySelector('.find button[data-kind=""]').click();
 document.querySelector("#cases .thumb").click();
-said.zoomed = document.getElementById("zoom").open;
+state.zoomed = document.getElementById("zoom").open;
 document.getElementById("zoom").close();
-said.page = document.documentElement.scrollWidth;
-said.window = innerWidth;
-said.dark = getComputedStyle(document.body).backgroundColor;
-document.title = "SAID" + JSON.stringify(said) + "DIAS";
+state.page = document.documentElement.scrollWidth;
+state.window = innerWidth;
+state.dark = getComputedStyle(document.body).backgroundColor;
+document.title = "STATE" + JSON.stringify(state) + "ETATS";
 </script>"""
 
 
@@ -53,7 +53,7 @@ def page(tmp_path_factory) -> Path:
 
 
 def look(page: Path, width: int, *flags: str) -> dict:
-    """What the page says of itself at this width, in pixels."""
+    """The state of the page at this width in pixels."""
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", *flags]
     done = subprocess.run(
         [*command, f"--window-size={width},900", page.as_uri()],
@@ -61,20 +61,20 @@ def look(page: Path, width: int, *flags: str) -> dict:
         text=True,
         timeout=120,
     )
-    found = re.search(r"<title>SAID(.*?)DIAS</title>", done.stdout)
-    assert found, done.stderr[-2000:]
-    return json.loads(found[1].replace("&quot;", '"'))
+    match = re.search(r"<title>STATE(.*?)ETATS</title>", done.stdout)
+    assert match, done.stderr[-2000:]
+    return json.loads(match[1].replace("&quot;", '"'))
 
 
 @pytest.mark.parametrize("width", [390, 1000, 1280])
 def test_search_and_buttons_show_only_what_they_name(page, width):
-    said = look(page, width)
-    assert len(said["all"]) == 6
-    assert said["q1"] == ["tuning gains", "reranking loses"]
-    assert said["nobody"] == []
-    assert said["losses"] == ["tuning loses"]
-    assert said["zoomed"]
-    assert said["page"] <= said["window"], "the page is wider than the window"
+    state = look(page, width)
+    assert len(state["all"]) == 6
+    assert state["q1"] == ["tuning gains", "reranking loses"]
+    assert state["nobody"] == []
+    assert state["losses"] == ["tuning loses"]
+    assert state["zoomed"]
+    assert state["page"] <= state["window"], "the page is wider than the window"
 
 
 def test_the_page_follows_the_reader_into_the_dark(page):

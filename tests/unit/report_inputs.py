@@ -1,4 +1,4 @@
-"""A run as the report finds it, written by hand: six eval queries, every figure made up."""
+"""A run for the report, written by hand: five eval queries, with invented figures."""
 
 import io
 import json

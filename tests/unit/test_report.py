@@ -49,15 +49,15 @@ class Page(html.parser.HTMLParser):
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        found = dict(attributes)
-        self.ids += [found["id"] or ""] if "id" in found else []
+        values = dict(attributes)
+        self.ids += [values["id"] or ""] if "id" in values else []
         if tag == "section":
-            self._section = found["id"] or ""
-        if tag == "i" and (found.get("class") or "").startswith("t"):
-            self.thumbs.append(found["class"] or "")
+            self._section = values["id"] or ""
+        if tag == "i" and (values.get("class") or "").startswith("t"):
+            self.thumbs.append(values["class"] or "")
         for name in ("src", "href", "xlink:href", "srcset", "data", "action", "poster"):
-            if found.get(name) and not (tag == "a" and name == "href"):
-                self.loads.append(found[name] or "")
+            if values.get(name) and not (tag == "a" and name == "href"):
+                self.loads.append(values[name] or "")
 
     def handle_data(self, data: str) -> None:
         self.sections[self._section] = self.sections.get(self._section, "") + data
@@ -68,24 +68,24 @@ def text(folder: Path) -> str:
 
 
 def test_questions_are_answered_in_order(full) -> None:
-    found = re.findall(r'<section id="(\w+)">', text(full))
+    anchors = re.findall(r'<section id="(\w+)">', text(full))
     order = ["tuning", "cost", "reranker", "rivals", "gallery", "negatives", "training", "ran"]
-    assert found == [*order, "use"]
+    assert anchors == [*order, "use"]
 
 
 def test_headline_has_gain_interval_and_p_in_words(full) -> None:
-    said = " ".join(Page(full / "index.html").sections["tuning"].split())
-    assert "NDCG@10 goes from 0.4754 to 0.8260 on 5 queries about 5 documents" in said
-    assert "+0.3506 (95% interval +0.100 to +0.600, p = 0.012)" in said
-    assert "by chance 12 times in 1,000" in said
-    assert "3 queries rank better than before, 1 worse, 1 the same" in said
+    answer = " ".join(Page(full / "index.html").sections["tuning"].split())
+    assert "NDCG@10 goes from 0.4754 to 0.8260 on 5 queries about 5 documents" in answer
+    assert "+0.3506 (95% interval +0.100 to +0.600, p = 0.012)" in answer
+    assert "by chance 12 times in 1,000" in answer
+    assert "3 queries rank better than before, 1 worse, 1 the same" in answer
     assert '<p class="verdict better">' in text(full)
 
 
 def test_the_reranker_is_not_called_a_gain_when_its_interval_holds_zero(full) -> None:
-    said = Page(full / "index.html").sections["reranker"]
-    assert "Whether reranking helps is not settled" in said
-    assert "scores 0.4000: training is worth +0.5260" in said
+    answer = Page(full / "index.html").sections["reranker"]
+    assert "Whether reranking helps is not settled" in answer
+    assert "scores 0.4000: training is worth +0.5260" in answer
     assert '<p class="verdict unclear">' in text(full)
 
 
@@ -114,10 +114,10 @@ def test_gallery_shows_greatest_gains_and_losses_of_tuning_and_reranking(full) -
 
 
 def test_what_no_query_shows_is_said(full) -> None:
-    said = " ".join(Page(full / "index.html").sections["rivals"].split())
+    answer = " ".join(Page(full / "index.html").sections["rivals"].split())
     assert (
         "The tuned embedder is 0.3500 of NDCG@10 ahead of the best of the others, BM25 on the text "
-        "(95% interval +0.100 to +0.600, p = 0.012)." in said
+        "(95% interval +0.100 to +0.600, p = 0.012)." in answer
     )
     assert "Tuning moved no right page down." not in text(full)
     cases = [gallery.Case("tuning gains", "q", "", [])]
@@ -173,19 +173,20 @@ def test_plots_follow_the_readers_colours_and_lie_beside_the_page(full) -> None:
 
 
 def test_what_ran_names_data_reasons_tokens_and_versions(full) -> None:
-    said = " ".join(Page(full / "index.html").sections["ran"].split())
-    assert "source pdf" in said
-    assert "3 rows of the source were left out" in said
-    assert "not a readable image2" in said.replace(" ", "").replace(
+    answer = " ".join(Page(full / "index.html").sections["ran"].split())
+    assert "source pdf" in answer
+    assert "3 rows of the source were left out" in answer
+    assert "not a readable image2" in answer.replace(" ", "").replace(
         "notareadableimage", "not a readable image"
     )
-    assert "visual tokens per page2" in said.replace("page 2", "page2")
-    assert "sentence-transformers" in said
+    assert "visual tokens per page2" in answer.replace("page 2", "page2")
+    assert "sentence-transformers" in answer
 
 
 def test_absences_are_said_in_sentences(bare) -> None:
     sections = {
-        name: " ".join(said.split()) for name, said in Page(bare / "index.html").sections.items()
+        name: " ".join(answer.split())
+        for name, answer in Page(bare / "index.html").sections.items()
     }
     assert "3 documents are too few for an interval" in sections["tuning"]
     assert "carry no origin, kind or document" in sections["tuning"]
@@ -200,8 +201,8 @@ def test_absences_are_said_in_sentences(bare) -> None:
 
 
 def test_the_untrained_start_is_no_checkpoint(full) -> None:
-    said = " ".join(Page(full / "index.html").sections["training"].split())
-    assert "starts at 0.9000; the checkpoint that is kept, step 4 of 4, has 0.8000" in said
+    answer = " ".join(Page(full / "index.html").sections["training"].split())
+    assert "starts at 0.9000; the checkpoint that is kept, step 4 of 4, has 0.8000" in answer
 
 
 def test_the_markdown_has_the_same_tables(full) -> None:
@@ -242,8 +243,8 @@ def test_thumbnails_shrink_until_they_fit(full, monkeypatch) -> None:
     from pagefinder.data.corpus import Corpus
 
     corpus = Corpus(full.parents[1] / "data/corpus")
-    whole = gallery.thumbnails(corpus, ["p0", "p1", "gone"])
-    assert list(whole) == ["p0", "p1"]
+    thumbnails = gallery.thumbnails(corpus, ["p0", "p1", "gone"])
+    assert list(thumbnails) == ["p0", "p1"]
     tried = []
     encode = gallery._encode
     monkeypatch.setattr(gallery, "BUDGET", 10)
@@ -266,10 +267,10 @@ def test_published_scores_stand_only_beside_their_own_data(tmp_path) -> None:
     inputs = read_inputs(params_module.parse(content), root)
     section = rivals.section(inputs)
     assert any("vdr-2b-multi-v1" in row for table in section.tables for row in table.rows)
-    assert any(published["source"] in said for said in section.answer)
-    (drawn,) = [plot.svg for plot in section.plots if plot.name == "sizes"]
-    assert "vdr-2b-multi-v1 (published)" in drawn
-    assert "tuned" in drawn
+    assert any(published["source"] in sentence for sentence in section.answer)
+    (drawing,) = [plot.svg for plot in section.plots if plot.name == "sizes"]
+    assert "vdr-2b-multi-v1 (published)" in drawing
+    assert "tuned" in drawing
     measured = rivals.section(read_inputs(settings(), root))
     assert not any("vdr-2b" in row[0] for table in measured.tables for row in table.rows)
 
@@ -284,7 +285,9 @@ def test_models_are_drawn_by_their_size_where_there_are_several(tmp_path) -> Non
     report_inputs.write_sizes(root, base=3_000_000, tuned=3_000_000)
     section = rivals.section(read_inputs(settings(), root))
     assert "sizes" not in [plot.name for plot in section.plots]
-    assert any("has 3.0 million parameters; no model of another" in said for said in section.answer)
+    assert any(
+        "has 3.0 million parameters; no model of another" in sentence for sentence in section.answer
+    )
 
 
 def negatives_section(root: Path, **metrics: object) -> Section:
@@ -295,14 +298,16 @@ def negatives_section(root: Path, **metrics: object) -> Section:
 
 def test_how_many_negatives_are_false_is_said_where_it_can_be_known(tmp_path) -> None:
     root = report_inputs.write(tmp_path / "root")
-    said = " ".join(negatives_section(root).answer)
-    assert "hidden on purpose made up 8.00% of what the search found and 0.50% of what was" in said
+    answer = " ".join(negatives_section(root).answer)
+    assert (
+        "hidden on purpose made up 8.00% of what the search found and 0.50% of what was" in answer
+    )
     rates = {"before": 0.0136, "after_positive": 0.0, "kept": 0.0}
-    said = " ".join(negatives_section(root, false_negatives=rates).answer)
-    assert "they made up 1.36% of what the search found and 0.00% of what was kept" in said
-    assert "hidden" not in said
-    said = " ".join(negatives_section(root, false_negatives=None, hidden_positives=None).answer)
-    assert "false negatives cannot be counted" in said
+    answer = " ".join(negatives_section(root, false_negatives=rates).answer)
+    assert "they made up 1.36% of what the search found and 0.00% of what was kept" in answer
+    assert "hidden" not in answer
+    answer = " ".join(negatives_section(root, false_negatives=None, hidden_positives=None).answer)
+    assert "false negatives cannot be counted" in answer
 
 
 def test_every_rule_that_dropped_a_negative_has_its_count(tmp_path) -> None:
@@ -320,15 +325,15 @@ def test_every_rule_that_dropped_a_negative_has_its_count(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("p", "said"),
+    ("p", "odds"),
     [(0.5, "50 times in 100"), (0.001, "10 times in 10,000"), (0.0001, "once in 10,000")],
 )
-def test_p_values_in_words(p: float, said: str) -> None:
+def test_p_values_in_words(p: float, odds: str) -> None:
     gain = {"low": -0.2, "high": -0.1, "p_value": p}
     kind, sentence = verdict(gain, "Tuning")
     assert kind == "worse"
     assert "Tuning hurts" in sentence
-    assert said in sentence
+    assert odds in sentence
 
 
 def test_numbers_in_words() -> None:
@@ -414,10 +419,10 @@ def test_mean_and_deviation_over_seeds() -> None:
 
 
 def test_every_comparison_in_words_has_its_interval(full) -> None:
-    said = Page(full / "index.html").sections
+    answer = Page(full / "index.html").sections
     assert (
-        "on the eval split it loses 0.7% against all 192 dimensions: −0.0060 (95%" in said["cost"]
+        "on the eval split it loses 0.7% against all 192 dimensions: −0.0060 (95%" in answer["cost"]
     )
-    assert "training is worth +0.5260 (95% interval +0.050 to +0.300" in said["reranker"]
-    assert "against the embedder alone +0.1040 (95% interval" in said["reranker"]
-    assert "as a distractor, base 0.3000: +0.3500 (95% interval" in said["rivals"]
+    assert "training is worth +0.5260 (95% interval +0.050 to +0.300" in answer["reranker"]
+    assert "against the embedder alone +0.1040 (95% interval" in answer["reranker"]
+    assert "as a distractor, base 0.3000: +0.3500 (95% interval" in answer["rivals"]

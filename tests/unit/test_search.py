@@ -93,10 +93,10 @@ def lines(capsys) -> list[list[str]]:
 
 def test_a_folder_is_ranked_by_score(root, pages, capsys) -> None:
     assert main(["blue", "--pages", "pages"]) == 0
-    found = lines(capsys)
-    assert [rank for rank, _, _ in found] == ["1", "2", "3"]
-    assert found[0][2] == "more/blue.JPG"
-    assert float(found[0][1]) > 0.99
+    ranking = lines(capsys)
+    assert [rank for rank, _, _ in ranking] == ["1", "2", "3"]
+    assert ranking[0][2] == "more/blue.JPG"
+    assert float(ranking[0][1]) > 0.99
     main(["green", "--pages", "pages", "--top", "1"])
     assert [label for _, _, label in lines(capsys)] == ["green.pdf, page 1"]
 
@@ -116,9 +116,9 @@ def test_a_folder_is_indexed_once_and_again_when_it_changes(root, pages) -> None
 
 def test_the_reranker_has_the_last_word(root, pages, capsys) -> None:
     main(["red", "--pages", "pages", "--rerank", "--top", "2"])
-    found = lines(capsys)
-    assert [label for _, _, label in found][0] == "green.pdf, page 1"
-    assert len(found) == 2
+    ranking = lines(capsys)
+    assert [label for _, _, label in ranking][0] == "green.pdf, page 1"
+    assert len(ranking) == 2
 
 
 def test_unreadable_files_are_passed_over_by_name(root, pages, caplog) -> None:
@@ -134,9 +134,9 @@ def test_every_page_of_a_pdf_counts(pages) -> None:
         for _ in range(3):
             document.new_page(200, 100)
         document.save(pages / "three.pdf")
-    found = folder_pages(pages, list_folder(pages), search.ANY_SIZE)
-    assert found.labels[-3:] == [f"three.pdf, page {number}" for number in (1, 2, 3)]
-    assert found.open(len(found.labels) - 1).size == (400, 200)  # at 144 dpi
+    folder = folder_pages(pages, list_folder(pages), search.ANY_SIZE)
+    assert folder.labels[-3:] == [f"three.pdf, page {number}" for number in (1, 2, 3)]
+    assert folder.open(len(folder.labels) - 1).size == (400, 200)  # at 144 dpi
 
 
 def corpus(root: Path) -> np.ndarray:
@@ -162,9 +162,9 @@ def corpus(root: Path) -> np.ndarray:
 def test_the_corpus_is_searched_in_the_runs_own_vectors(root, capsys) -> None:
     np.save(root / "data/embeddings/tuned/pages.npy", corpus(root))
     assert main(["blue"]) == 0
-    found = lines(capsys)
-    assert found[0][1:] == ["1.0000", "report, page 7 (p2)"]
-    assert found[-1][2] == "p0" or found[-2][2] == "p0"
+    ranking = lines(capsys)
+    assert ranking[0][1:] == ["1.0000", "report, page 7 (p2)"]
+    assert ranking[-1][2] == "p0" or ranking[-2][2] == "p0"
     assert not (root / ".work/index").exists()
 
 
@@ -182,7 +182,7 @@ def test_vectors_of_another_model_are_not_trusted(root, kind, capsys) -> None:
 
 def test_mistakes_are_named_in_one_line(root, pages, caplog) -> None:
     (root / "empty").mkdir()
-    for arguments, said in (
+    for arguments, message in (
         (["red"], "run `make repro`, or name a folder by --pages"),
         (["red", "--pages", "gone"], "'gone' is no folder"),
         (["red", "--pages", "empty"], "holds no image and no PDF"),
@@ -192,7 +192,7 @@ def test_mistakes_are_named_in_one_line(root, pages, caplog) -> None:
     ):
         caplog.clear()
         assert main(arguments) == 1
-        assert said in caplog.text
+        assert message in caplog.text
         assert len(caplog.text.splitlines()) == 1
 
 
@@ -209,18 +209,18 @@ def test_the_budget_is_the_processors() -> None:
         size={"shortest_edge": 1024, "longest_edge": 81920}, patch_size=16, merge_size=2
     )
     part = types.SimpleNamespace(processor=types.SimpleNamespace(image_processor=image))
-    found = search.pixel_budget([part])
-    assert (found.min, found.max, found.multiple) == (1024, 81920, 32)
+    budget = search.pixel_budget([part])
+    assert (budget.min, budget.max, budget.multiple) == (1024, 81920, 32)
     assert search.pixel_budget([object()]) is search.ANY_SIZE
 
 
 def test_push_only_lists_unless_told_otherwise(root, capsys, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # an import would fail
     assert push.main([], root) == 0
-    said = capsys.readouterr().out
-    assert "embedder -> REPO_PREFIX-embedder" in said
-    assert "config.json" in said
-    assert "nothing was sent" in said
+    output = capsys.readouterr().out
+    assert "embedder -> REPO_PREFIX-embedder" in output
+    assert "config.json" in output
+    assert "nothing was sent" in output
     shutil.rmtree(root / "models/release/reranker")
     assert push.main([], root) == 1
     assert "run `make repro`" in capsys.readouterr().err
@@ -235,8 +235,8 @@ def test_what_the_hub_refuses_is_one_line(root, capsys, monkeypatch) -> None:
     hub.HfApi = Api
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     assert push.main(["--yes", "me/pages"], root) == 1
-    said = capsys.readouterr().err
-    assert said == "error: me/pages-embedder was not uploaded: 401 Client Error Invalid token\n"
+    message = capsys.readouterr().err
+    assert message == "error: me/pages-embedder was not uploaded: 401 Client Error Invalid token\n"
 
 
 def test_push_uploads_both_models_privately(root, capsys, monkeypatch) -> None:
