@@ -7,15 +7,16 @@ from typing import Any
 from pagefinder.reporting.format import change, interval, score
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.sections import Section, Table
+from pagefinder.systems import BASE, BM25, RERANKED, TEXT_BASELINES, TUNED
 
 # Title and format of each figure of a run, in the order of the table.
 COLUMNS = {
-    "base": ("base", score),
-    "tuned": ("tuned", score),
+    BASE: ("base", score),
+    TUNED: ("tuned", score),
     "gain": ("gain", change),
     "quarter": ("quarter dims keep", "{:.1%}".format),
-    "bm25": ("BM25", score),
-    "reranked": ("reranked", score),
+    BM25: (TEXT_BASELINES[BM25], score),
+    RERANKED: ("reranked", score),
     "reranking": ("gain of reranking", change),
 }
 
@@ -31,16 +32,16 @@ def figures(
     `quarter` is the share of NDCG@10 that a quarter of the dimensions keeps; `reranked` is at the
     compared depth. What a run has not measured is left out.
     """
-    result: dict[str, Any] = {name: embedder[name]["ndcg@10"] for name in ("base", "tuned")}
+    result: dict[str, Any] = {name: embedder[name]["ndcg@10"] for name in (BASE, TUNED)}
     result["gain"] = _gain(embedder["gain"])
     tuned = {int(name): at["tuned"]["ndcg@10"] for name, at in dimensions.get("dims", {}).items()}
     full = max(tuned, default=0)
     if full // 4 in tuned and tuned[full]:
         result["quarter"] = round(tuned[full // 4] / tuned[full], 6)
-    if "bm25" in embedder.get("text", {}):
-        result["bm25"] = embedder["text"]["bm25"]["ndcg@10"]
+    if BM25 in embedder.get("text", {}):
+        result[BM25] = embedder["text"][BM25]["ndcg@10"]
     if reranker:
-        result["reranked"] = reranker["depth"][str(compared_depth)]["tuned"]["ndcg@10"]
+        result[RERANKED] = reranker["depth"][str(compared_depth)]["tuned"]["ndcg@10"]
         result["reranking"] = _gain(reranker["gain"])
     return result
 
