@@ -17,7 +17,8 @@ from PIL import Image
 
 from pagefinder.data import pixels
 from pagefinder.params import Pixels
-from pagefinder.sources import rendering, storing
+from pagefinder.sources import storing
+from pagefinder.sources.rendering import render
 
 THUMB = 8  # side of the grey thumbnail whose differences bound those of the whole page from below
 
@@ -61,8 +62,7 @@ def prepare_unit(unit: Unit) -> Path:
     """
     if not unit.target.exists():
         rows = storing.read_unit(unit.shard, unit.number).to_pylist()
-        with rendering.Renderer(unit.shard.parent / storing.PDF, unit.dpi) as renderer:
-            _write(unit.target, [_prepared(row, unit.pixels, renderer) for row in rows])
+        _write(unit.target, [_prepare_page(row, unit) for row in rows])
     return unit.target
 
 
@@ -92,21 +92,20 @@ def _problem(row: dict[str, Any], reason: str) -> dict[str, object]:
     return {"key": row["key"], "origin": row["origin"], "problem": reason}
 
 
-def _prepared(
-    row: dict[str, Any], budget: Pixels, renderer: rendering.Renderer
-) -> dict[str, object]:
-    """The PREPARED_SCHEMA row of a page of data/source."""
+def _prepare_page(row: dict[str, Any], unit: Unit) -> dict[str, object]:
+    """A row of PREPARED_SCHEMA from one of `storing.PAGE_SCHEMA`."""
     if row["problem"]:
         return _problem(row, row["problem"])
     try:
         if row["pdf"]:
-            identity = f"{row['pdf']}/{row['page_number'] - 1}"
-            page_id = hashlib.sha256(identity.encode()).hexdigest()[:20]
-            image = renderer.render(row["pdf"], row["page_number"] - 1, budget)
+            index = row["page_number"] - 1
+            page_id = hashlib.sha256(f"{row['pdf']}/{index}".encode()).hexdigest()[:20]
+            path = unit.shard.parent / storing.PDF / row["pdf"]
+            image = render(path, index, unit.dpi, unit.pixels)
         else:
             source = pixels.decode(row["image"] or b"")
             page_id = pixels.pixel_digest(source)
-            image = pixels.fit(source, budget)
+            image = pixels.fit(source, unit.pixels)
     except pixels.BadImageError as error:
         return _problem(row, f"unreadable image: {error}")
     text = " ".join((row["text"] or "").split())

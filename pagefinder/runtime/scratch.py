@@ -28,6 +28,12 @@ def folder(name: str, knobs: object, inputs: Iterable[Path], root: Path) -> Path
     return root / WORK / f"{name}-{digest.hexdigest()}"
 
 
+def file_states(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Path, size and time of change of every file: reading gigabytes to hash them would be slow."""
+    stats = [(str(path.resolve()), path.stat()) for path in files]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+
+
 def discard(folder: Path) -> None:
     """Remove a stage's checkpoints once its output is written, and say what they took."""
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,7 +1,7 @@
 """Pages to search: those of a folder of images and PDFs, or those of the last run's corpus."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from pagefinder.data import pixels
 from pagefinder.data.corpus import PAGES, Corpus
 from pagefinder.errors import InputError
 from pagefinder.params import Pixels
-from pagefinder.sources.rendering import Renderer
+from pagefinder.runtime.scratch import file_states
+from pagefinder.sources.rendering import render
 
 log = logging.getLogger(__name__)
 
@@ -70,17 +71,16 @@ def _page_count(path: Path) -> int:
 
 def folder_pages(folder: Path, listing: list[tuple[str, int | None]], budget: Pixels) -> Pages:
     """The pages that `list_folder` lists, each fitted to the pixel budget."""
-    renderer = Renderer(folder, DPI)
 
     def open_page(row: int) -> Image.Image:
         name, index = listing[row]
         if index is not None:
-            return renderer.render(name, index, budget)
+            return render(folder / name, index, DPI, budget)
         return pixels.fit(pixels.decode((folder / name).read_bytes()), budget)
 
     labels = [name if index is None else f"{name}, page {index + 1}" for name, index in listing]
     names = sorted({name for name, _ in listing})
-    return Pages(labels, open_page, state_of(folder / name for name in names))
+    return Pages(labels, open_page, file_states(folder / name for name in names))
 
 
 def corpus_pages(folder: Path) -> Pages:
@@ -98,10 +98,4 @@ def corpus_pages(folder: Path) -> Pages:
         place = f", page {int(number)}" if number is not None and number == number else ""
         label = f"{page['document_id']}{place} ({page['page_id']})"
         labels.append(label if isinstance(page["document_id"], str) else page["page_id"])
-    return Pages(labels, corpus.image, state_of([folder / PAGES]))
-
-
-def state_of(files: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Path, size and time of change of every file: reading gigabytes to hash them would be slow."""
-    stats = [(str(path.resolve()), path.stat()) for path in files]
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return Pages(labels, corpus.image, file_states([folder / PAGES]))

@@ -21,7 +21,8 @@ from pagefinder.layout import CORPUS, TUNED_VECTORS
 from pagefinder.params import Pixels
 from pagefinder.retrieval.precisions import cut
 from pagefinder.runtime import outputs
-from pagefinder.serving.pages import Pages, corpus_pages, folder_pages, list_folder, state_of
+from pagefinder.runtime.scratch import file_states
+from pagefinder.serving.pages import Pages, corpus_pages, folder_pages, list_folder
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
@@ -129,7 +130,7 @@ def indexed_vectors(
     Raises:
         InputError: no page can be read.
     """
-    model_state = state_of(sorted(path for path in files.rglob("*") if path.is_file()))
+    model_state = file_states(sorted(path for path in files.rglob("*") if path.is_file()))
     key = hashlib.blake2b(repr((model_state, pages.state)).encode(), digest_size=10).hexdigest()
     folder = root / outputs.WORK / "index" / key
     if not folder.is_dir():

@@ -79,9 +79,8 @@ def _numbered(splits: dict[str, OpenSplit], start: int) -> Iterator[tuple[int, d
 def _page(row: Mapping[str, Any], where: str, settings: Hub) -> SourcePage:
     """The page of a row of the corpus; with a problem where its image cannot be read."""
     key, text = str(_cell(row, IDS)), _cell(row, ("text", "markdown"))
-    reading = cells.Reading("", "", "", None, settings.allow_urls)
     try:
-        image = cells.read(row.get(settings.image), reading)
+        image = cells.read(row.get(settings.image), None, settings.allow_urls)
     except cells.BadCellError as error:
         return SourcePage(key=key, origin=where, problem=str(error))
     document = _cell(row, ("document_id", "doc-id", "doc_id"))

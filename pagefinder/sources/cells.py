@@ -7,13 +7,14 @@ import hashlib
 import io
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from pagefinder.errors import InputError
+from pagefinder.params import Hub, Table
 from pagefinder.sources.storing import Row, SourcePage, SourceQuery
 
 # An encoded page of more than this is no page; it also bounds what a URL may send.
@@ -26,38 +27,41 @@ class BadCellError(ValueError):
     """A cell without a page image; the text says why, after a category and a colon."""
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How the cells of a table are read.
+def check_columns(columns: Sequence[str], settings: Table | Hub, section: str, table: str) -> None:
+    """Check that `columns`, those of a table or dataset, are the ones that params name.
 
-    Attributes:
-        query: Column of the question.
-        image: Column of the page that answers it, or a list of such pages.
-        negatives: Beginning of the names of columns with pages that do not.
-        folder: That paths are relative to and may not leave; None: paths are not allowed.
-        allow_urls: Whether pages may be fetched.
+    Raises:
+        InputError: naming the table, its columns, and the param in `section` to set.
     """
+    for param in ("query", "image"):
+        name = getattr(settings, param)
+        if name not in columns:
+            raise InputError(
+                f"{table} has no column {name!r}; it has {', '.join(map(repr, columns)) or 'none'}:"
+                f" name yours in {section}.{param}"
+            )
 
-    query: str
-    image: str
-    negatives: str
-    folder: Path | None
-    allow_urls: bool
 
-
-def items(row: Mapping[str, Any], where: str, split: str | None, reading: Reading) -> Row:
+def items(
+    row: Mapping[str, Any],
+    where: str,
+    split: str | None,
+    settings: Table | Hub,
+    folder: Path | None,
+) -> Row:
     """The query of a row, its pages and its negatives.
 
     Args:
         row: Cells by column. `document_id`, `page_number` and `text`, if there, are of its pages.
         where: File or part, and number of the row.
         split: Of the query; None: it stands in the column `split`, or is drawn.
-        reading: How the cells are read.
+        settings: They name the columns.
+        folder: That paths are relative to and may not leave; None: paths are not allowed.
     """
     problem = None
-    text = row.get(reading.query)
+    text = row.get(settings.query)
     if text is not None and not isinstance(text, str):
-        text, problem = str(text)[:80], f"wrong type: {reading.query} is {type(text).__name__}"
+        text, problem = str(text)[:80], f"wrong type: {settings.query} is {type(text).__name__}"
     cell = row.get("split")
     if split is None and cell not in (None, ""):
         split = SPLITS.get(str(cell))
@@ -65,17 +69,27 @@ def items(row: Mapping[str, Any], where: str, split: str | None, reading: Readin
             problem = f"unknown split: {cell!r} is none of {', '.join(SPLITS)}"
     pages: list[SourcePage] = []
     relevance: dict[str, int] = {}
-    for column, value, grade in _cells(row, reading):
-        page = _page(value, f"{where} {column}", reading, row if grade else {})
+    for column, value, grade in _cells(row, settings):
+        try:
+            image = read(value, folder, settings.allow_urls)
+        except BadCellError as error:
+            page = SourcePage(f"{where} {column}", f"{where} {column}", problem=str(error))
+        else:
+            page = _page(image, f"{where} {column}", row if grade else {})
         pages.append(page)
         relevance[page.key] = max(grade, relevance.get(page.key, 0))
     if not any(relevance.values()):
-        problem = problem or f"missing page: {reading.image} is empty"
+        problem = problem or f"missing page: {settings.image} is empty"
     return [*pages, SourceQuery(text or "", "given", where, relevance, split, problem)]
 
 
-def read(value: object, reading: Reading) -> bytes:
+def read(value: object, folder: Path | None, allow_urls: bool) -> bytes:
     """Encoded bytes of a page from bytes, a {bytes, path} pair, an image, a path or a URL.
+
+    Args:
+        value: The cell.
+        folder: That paths are relative to and may not leave; None: paths are not allowed.
+        allow_urls: Whether pages may be fetched.
 
     Raises:
         BadCellError: saying why not.
@@ -92,28 +106,26 @@ def read(value: object, reading: Reading) -> bytes:
     if not isinstance(value, str):
         raise BadCellError(f"wrong type: {type(value).__name__} is no image, path or URL")
     if "://" in value:
-        return _fetch(value, reading.allow_urls)
-    if reading.folder is None:
+        return _fetch(value, allow_urls)
+    if folder is None:
         raise BadCellError(f"path not allowed: {value!r}, as this source has no folder")
-    return _read_path(value, reading.folder)
+    return _read_path(value, folder)
 
 
-def _cells(row: Mapping[str, Any], reading: Reading) -> Iterator[tuple[str, object, int]]:
+def _cells(row: Mapping[str, Any], settings: Table | Hub) -> Iterator[tuple[str, object, int]]:
     """Column, value and relevance of every page of a row; the pages of a list one by one."""
     for column, value in row.items():
-        if column == reading.image or (reading.negatives and column.startswith(reading.negatives)):
+        if column == settings.image or (
+            settings.negatives and column.startswith(settings.negatives)
+        ):
             values = value if isinstance(value, list | tuple) else [value]
             for single in values:
                 if single is not None and single != "":
-                    yield column, single, int(column == reading.image)
+                    yield column, single, int(column == settings.image)
 
 
-def _page(value: object, origin: str, reading: Reading, row: Mapping[str, Any]) -> SourcePage:
-    """The page of a cell, with what the row says of it; a problem where there is none."""
-    try:
-        data = read(value, reading)
-    except BadCellError as error:
-        return SourcePage(key=origin, origin=origin, problem=str(error))
+def _page(data: bytes, origin: str, row: Mapping[str, Any]) -> SourcePage:
+    """A page, with what the row says of it."""
     number = str(row.get("page_number"))
     return SourcePage(
         key=hashlib.sha256(data).hexdigest()[:24],

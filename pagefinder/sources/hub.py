@@ -101,9 +101,6 @@ def _triple_parts(
     configs: Configs, settings: Hub, folder: Path | None
 ) -> dict[str, Callable[[int], Iterator[Row]]]:
     """Per role (train, eval) a function that yields the rows of its dataset from a number on."""
-    reading = cells.Reading(
-        settings.query, settings.image, settings.negatives, folder, settings.allow_urls
-    )
     parts: dict[str, Callable[[int], Iterator[Row]]] = {}
     for role, name in (("train", settings.train), ("eval", settings.eval)):
         if not name:
@@ -115,16 +112,11 @@ def _triple_parts(
                 f" {settings.path!r}: there are {hub_splits.listing(configs)}"
             )
         dataset = hub_splits.undecoded(open_split())
-        for param in ("query", "image"):
-            column = getattr(settings, param)
-            if column not in dataset.features:
-                raise InputError(
-                    f"{settings.path!r} has no column {column!r} in {name}; it has"
-                    f" {', '.join(dataset.features)}: name yours in data.hub.{param}"
-                )
+        table = f"{name} of {settings.path!r}"
+        cells.check_columns(list(dataset.features), settings, "data.hub", table)
         # Without an eval dataset the split of each row is drawn, unless the row says it.
         split = role if settings.eval else None
-        parts[role] = functools.partial(_triple_rows, dataset, role, split, reading)
+        parts[role] = functools.partial(_triple_rows, dataset, role, split, settings, folder)
     return parts
 
 
@@ -142,11 +134,13 @@ def _triple_rows(
     dataset: datasets.IterableDataset,
     part: str,
     split: str | None,
-    reading: cells.Reading,
+    settings: Hub,
+    folder: Path | None,
     start: int,
 ) -> Iterator[Row]:
     for number, row in enumerate(dataset.skip(start), start + 1):
-        yield cells.items(hub_splits.with_bytes(row), f"{part}:{number}", split, reading)
+        row = hub_splits.with_bytes(row)
+        yield cells.items(row, f"{part}:{number}", split, settings, folder)
 
 
 def _line(error: BaseException) -> str:

@@ -1,8 +1,7 @@
 """Render pages of PDF files straight at the size they are stored in."""
 
+from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -14,59 +13,31 @@ from pagefinder.params import Pixels
 POINTS_PER_INCH = 72
 
 
-class Renderer:
-    """Renders pages by file name and index; keeps the last file open, as pages come in order."""
+def render(path: Path, index: int, dpi: int, budget: Pixels) -> Image.Image:
+    """A page of a PDF file in RGB, at its size in the pixel budget.
 
-    def __init__(self, folder: Path, dpi: int) -> None:
-        self.folder = folder
-        self.dpi = dpi
-        self._name = ""
-        self._document: pypdfium2.PdfDocument | None = None
+    `dpi` gives the page's nominal size, which the budget then bounds; the page is rendered once,
+    at the final size, so that no resize blurs its type.
 
-    def render(self, name: str, index: int, budget: Pixels) -> Image.Image:
-        """The page in RGB at its size in the pixel budget.
-
-        `dpi` gives the page's nominal size, which the budget then bounds; the page is drawn once,
-        at the final size, so that no resize blurs its type.
-
-        Raises:
-            pixels.BadImageError: PDFium cannot open or draw it.
-        """
+    Raises:
+        pixels.BadImageError: PDFium cannot open or render it.
+    """
+    try:
+        page = _open(path)[index]
         try:
-            page = self._open(name)[index]
-            try:
-                return _draw(page, self.dpi, budget)
-            finally:
-                page.close()
-        except pypdfium2.PdfiumError as error:
-            raise pixels.BadImageError(f"PDFium: {error}") from error
-
-    def _open(self, name: str) -> pypdfium2.PdfDocument:
-        if name != self._name or self._document is None:
-            self.close()
-            self._document = pypdfium2.PdfDocument(self.folder / name)
-            self._name = name
-        return self._document
-
-    def close(self) -> None:
-        """Close the open file, if any."""
-        if self._document is not None:
-            self._document.close()
-            self._document = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+            return _render(page, dpi, budget)
+        finally:
+            page.close()
+    except pypdfium2.PdfiumError as error:
+        raise pixels.BadImageError(f"PDFium: {error}") from error
 
 
-def _draw(page: pypdfium2.PdfPage, dpi: int, budget: Pixels) -> Image.Image:
+@lru_cache(maxsize=1)  # pages come in order; the next file closes this one
+def _open(path: Path) -> pypdfium2.PdfDocument:
+    return pypdfium2.PdfDocument(path)
+
+
+def _render(page: pypdfium2.PdfPage, dpi: int, budget: Pixels) -> Image.Image:
     width, height = (max(round(side * dpi / POINTS_PER_INCH), 0) for side in page.get_size())
     if not width or not height:
         raise pixels.BadImageError(f"{width}x{height} pixels")

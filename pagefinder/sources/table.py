@@ -111,14 +111,8 @@ def _checked(number: int, row: Mapping[str, Any]) -> pa.RecordBatch:
 def _encoded(value: object) -> list[bytes]:
     """The encoded bytes of an image, or of each in a list."""
     values = value if isinstance(value, list | tuple) else [value]
-    reading = cells.Reading("", "", "", Path("/"), False)
-    return [
-        cells.read(
-            str(Path(single).resolve()) if isinstance(single, str | Path) else single, reading
-        )
-        for single in values
-        if single is not None
-    ]
+    values = [str(Path(v).resolve()) if isinstance(v, str | Path) else v for v in values]
+    return [cells.read(v, Path("/"), allow_urls=False) for v in values if v is not None]
 
 
 def _named(folder: Path, param: str, name: str) -> Path | None:
@@ -162,13 +156,7 @@ def _check_columns(path: Path, settings: Table) -> None:
     else:
         rows = (row for _, row in _read_jsonl(path) if isinstance(row, Mapping))
         columns = list(next(rows, {}))
-    for param in ("query", "image"):
-        name = getattr(settings, param)
-        if name not in columns:
-            raise InputError(
-                f"{path} has no column {name!r}; it has {', '.join(map(repr, columns)) or 'none'}:"
-                f" name yours in data.table.{param}"
-            )
+    cells.check_columns(columns, settings, "data.table", str(path))
 
 
 def _rows(path: Path, split: str | None, settings: Table) -> Callable[[int], Iterator[Row]]:
@@ -177,9 +165,6 @@ def _rows(path: Path, split: str | None, settings: Table) -> Callable[[int], Ite
     `split` is that of all rows; None: each row says its own.
     """
     reader = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}[path.suffix]
-    reading = cells.Reading(
-        settings.query, settings.image, settings.negatives, path.parent, settings.allow_urls
-    )
 
     def rows(start: int) -> Iterator[Row]:
         for number, row in itertools.islice(reader(path), start, None):
@@ -187,7 +172,7 @@ def _rows(path: Path, split: str | None, settings: Table) -> Callable[[int], Ite
             if isinstance(row, str):
                 yield [SourceQuery("", "given", where, {}, split, problem=row)]
             else:
-                yield cells.items(row, where, split, reading)
+                yield cells.items(row, where, split, settings, path.parent)
 
     return rows
 

@@ -357,7 +357,7 @@ def test_dataset_rows_start_anywhere(tmp_path):
         ({"path": "set", "train": "practice"}, "'practice', which is neither config nor split"),
         (
             {"path": "set", "query": "question"},
-            "no column 'question' in train; it has query, image",
+            "train of 'set' has no column 'question'; it has 'query', 'image'",
         ),
         ({"path": "note.txt"}, "is none of .parquet"),
         ({"path": "hollow"}, "does not open"),

@@ -1,5 +1,6 @@
 """On which content pages of a folder wordings stand."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,21 +37,12 @@ def pages_with(wordings: set[Wording], folder: Path) -> dict[Wording, list[str]]
 
 def _content_pages(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Key and tokens, without running headers, of every page that may be an answer."""
-    stored = ""
-    document: list[tuple[str, str, list[str]]] = []
-    for batch in storing.batches(folder, ["key", "pdf", "kind", "text"]):
-        for row in batch.to_pylist():
-            if row["pdf"] != stored:
-                yield from _bodies(document)
-                stored, document = row["pdf"], []
-            document.append((row["key"], row["kind"], (row["text"] or "").split("\n")))
-    yield from _bodies(document)
-
-
-def _bodies(document: list[tuple[str, str, list[str]]]) -> Iterator[tuple[str, list[str]]]:
-    """Like `_content_pages`, from key, kind and lines of every page of a document."""
-    running = layout.running_lines([lines for _, _, lines in document])
-    for key, kind, lines in document:
-        if kind in layout.ANSWERS:
-            body = [lines[number] for number in layout.body_lines(lines, running)]
-            yield key, tokens(" ".join(body))
+    batches = storing.batches(folder, ["key", "pdf", "kind", "text"])
+    rows = (row for batch in batches for row in batch.to_pylist())
+    for _, pages in itertools.groupby(rows, key=lambda row: row["pdf"]):
+        document = [(row["key"], row["kind"], (row["text"] or "").split("\n")) for row in pages]
+        running = layout.running_lines([lines for _, _, lines in document])
+        for key, kind, lines in document:
+            if kind in layout.ANSWERS:
+                body = [lines[number] for number in layout.body_lines(lines, running)]
+                yield key, tokens(" ".join(body))

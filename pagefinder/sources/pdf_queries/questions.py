@@ -75,19 +75,18 @@ def choose_queries(queries: list[SourceQuery], folder: Path) -> list[SourceQuery
 
 def _candidates(queries: Sequence[SourceQuery]) -> list[Candidate]:
     """The phrases of queries; a document's title names the file too where two files have it."""
-    files = [query.where.rsplit(" page ", 1)[0] for query in queries]
-    titled: dict[str, set[str]] = defaultdict(set)
-    for query, file in zip(queries, files, strict=True):
-        if query.phrase:
-            titled[query.phrase.document].add(file)
-    candidates = []
-    for query, file in zip(queries, files, strict=True):
-        phrase = query.phrase
-        if phrase is None:
+    located = []
+    documents: dict[str, set[str]] = defaultdict(set)  # by title
+    for query in queries:
+        if query.phrase is None:
             raise ValueError(f"the query of {query.where} has no phrase to make a question from")
-        if len(titled[phrase.document]) > 1:
-            phrase = replace(phrase, document=f"{phrase.document} ({Path(file).stem})")
         document = next(iter(query.relevance)).split("/")[0]
+        documents[query.phrase.document].add(document)
+        located.append((query.phrase, document, query.where.rsplit(" page ", 1)[0]))
+    candidates = []
+    for phrase, document, file in located:
+        if len(documents[phrase.document]) > 1:
+            phrase = replace(phrase, document=f"{phrase.document} ({Path(file).stem})")
         candidates.append(Candidate(routine(phrase), document, _names(phrase, document)))
     return candidates
 
