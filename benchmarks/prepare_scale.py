@@ -133,8 +133,8 @@ def main() -> None:
         for stage in ("download", "prepare"):
             if options.kill:
                 run(stage, root, kill_after=15)
-                kept = len(list((root / ".work").glob(f"{stage}-*/pages-*.arrow")))
-                print(f"{stage}: killed after 15 s, {kept} files are kept")
+                count = len(list((root / ".work").glob(f"{stage}-*/pages-*.arrow")))
+                print(f"{stage}: killed after 15 s, {count} files are kept")
             seconds, peak = run(stage, root)
             total += seconds
             print(

@@ -108,8 +108,10 @@ def _outline(add, objects, outline, kids):
 
 
 def _children(number, numbers, parents):
-    own = [child for child, parent in zip(numbers, parents, strict=True) if parent == number]
-    return f"/First {own[0]} 0 R /Last {own[-1]} 0 R /Count {len(own)}" if own else ""
+    children = [child for child, parent in zip(numbers, parents, strict=True) if parent == number]
+    if not children:
+        return ""
+    return f"/First {children[0]} 0 R /Last {children[-1]} 0 R /Count {len(children)}"
 
 
 def _write_objects(path, objects, trailer):

@@ -19,13 +19,13 @@ SMALL = Generated(companies=6, years=3, eval_share=0.34, eval_queries=4)
 Rows = list[tuple[SourcePage, list[SourceQuery]]]
 
 
-def made(seed: int) -> Rows:
+def rows_of(seed: int) -> Rows:
     return [(page, queries) for page, *queries in pages_and_queries(SMALL, seed)]
 
 
 @pytest.fixture(scope="module")
 def rows() -> Rows:
-    return made(13)
+    return rows_of(13)
 
 
 def digest(rows: Rows) -> str:
@@ -37,8 +37,8 @@ def digest(rows: Rows) -> str:
 
 
 def test_the_same_seed_draws_the_same_bytes(rows: Rows) -> None:
-    assert digest(rows) == digest(made(13))
-    assert digest(rows) != digest(made(14))
+    assert digest(rows) == digest(rows_of(13))
+    assert digest(rows) != digest(rows_of(14))
 
 
 def test_splits_are_whole_documents(rows: Rows) -> None:
@@ -129,9 +129,9 @@ def test_questions_are_of_several_kinds(rows: Rows) -> None:
 
 def test_the_default_is_large_enough() -> None:
     size = params.load(Path("params.yaml")).data.generated
-    made = reports.reports(size, 13)
-    held_out = [report for report in made if report.split == "eval"]
-    assert 12 * (len(made) - len(held_out)) >= 1500
+    all_reports = reports.reports(size, 13)
+    held_out = [report for report in all_reports if report.split == "eval"]
+    assert 12 * (len(all_reports) - len(held_out)) >= 1500
     assert size.eval_queries * len(held_out) >= 300
     assert 12 * len(held_out) >= 1000
 

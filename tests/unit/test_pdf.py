@@ -65,17 +65,17 @@ def test_folder_becomes_pages_and_questions_with_their_answers(tmp_path):
     assert len(pages) == 16
     assert set(pages["kind"]) == {"contents", "text"}
     assert set(corpus.queries["split"]) == {"train", "dev", "eval"}
-    asked = corpus.queries.set_index("query_id")
+    queries = corpus.queries.set_index("query_id")
     answers = corpus.qrels.groupby("query_id")["page_id"].apply(list)
-    found = {}
+    topics = {}
     for query_id, ids in answers.items():
         (page,) = [pages.loc[page_id] for page_id in ids]
         assert page["kind"] == "text"
-        found[asked.loc[query_id, "text"].split(" about ")[-1].rstrip("?")] = page["text"]
-    assert any("pump shaft" in text for text in found)
-    for topic, text in found.items():
+        topics[queries.loc[query_id, "text"].split(" about ")[-1].rstrip("?")] = page["text"]
+    assert any("pump shaft" in text for text in topics)
+    for topic, text in topics.items():
         assert topic.lower() in text.lower().replace("\n", " ")
-    assert len(found) == 12
+    assert len(topics) == 12
     assert pages["document_id"].nunique() == 4
     assert "deep/valves.pdf" in set(pages["document_id"])
     # Drawn at 144 dpi, a page would have 1190x1684 pixels: it is drawn straight at the budget.

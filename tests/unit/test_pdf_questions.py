@@ -18,7 +18,7 @@ WORDS = "Water runs downhill and nobody has to push it along, which saves a good
 BODY = [WORDS] * 4
 
 
-def asked(folder):
+def answers_of(folder):
     """Every question with the files and page numbers of its answers."""
     documents = [pdf.Document(path, path.name, path.name) for path in sorted(folder.glob("*.pdf"))]
     rows = [pdf.read_document(document) for document in documents]
@@ -38,14 +38,14 @@ def asked(folder):
     }
 
 
-def numbers(found, name):
+def numbers(questions, name):
     """Page numbers of the only question that has `name` in it."""
-    (answers,) = [answers for text, answers in found.items() if name in text]
+    (answers,) = [answers for text, answers in questions.items() if name in text]
     return [number for _, number in answers]
 
 
-def text_of(found, name):
-    (text,) = [text for text in found if name in text]
+def text_of(questions, name):
+    (text,) = [text for text in questions if name in text]
     return text
 
 
@@ -77,7 +77,7 @@ def test_title_that_is_an_order_or_a_question_is_asked_as_such(tmp_path):
         [head("Scope of this manual"), *BODY, "About the lower section of tubes."],
     ]
     book(tmp_path, pages, [(0, lines[0][0], number) for number, lines in enumerate(pages, 1)])
-    assert {text: page for text, ((_, page),) in asked(tmp_path).items()} == {
+    assert {text: page for text, ((_, page),) in answers_of(tmp_path).items()} == {
         'Where does it say "do not spill the grease"?': 1,
         "Which page has the section about How to open a valve?": 2,
         "Where is lower section of tubes described?": 3,
@@ -93,23 +93,23 @@ def test_page_that_mentions_a_title_is_no_answer(tmp_path):
     ]
     outline = [(0, lines[0][0], number) for number, lines in enumerate(pages, 1)]
     book(tmp_path, pages, outline)
-    found = asked(tmp_path)
+    answers = answers_of(tmp_path)
     # An open question would have both pages as answers: the section has one.
-    assert text_of(found, "ealing the pump shaft").startswith(
+    assert text_of(answers, "ealing the pump shaft").startswith(
         ("Where is the section on", "Which page has the section about")
     )
-    assert numbers(found, "ealing the pump shaft") == [1]
-    assert "section" not in text_of(found, "rease for old bearings")
-    assert numbers(found, "rease for old bearings") == [2]
-    assert len(found) == 3
+    assert numbers(answers, "ealing the pump shaft") == [1]
+    assert "section" not in text_of(answers, "rease for old bearings")
+    assert numbers(answers, "rease for old bearings") == [2]
+    assert len(answers) == 3
 
 
 def test_title_in_two_documents_names_its_own(tmp_path):
     for name in ("one", "two"):
         pages = [[head("Grease for old bearings"), *BODY, name]]
         book(tmp_path, pages, [(0, "Grease for old bearings", 1)], f"Book {name}", f"{name}.pdf")
-    found = asked(tmp_path)
-    assert {text.split(" in ")[-1]: pages for text, pages in found.items()} == {
+    answers = answers_of(tmp_path)
+    assert {text.split(" in ")[-1]: pages for text, pages in answers.items()} == {
         "Book one?": [("one.pdf", 1)],
         "Book two?": [("two.pdf", 1)],
     }
@@ -119,8 +119,8 @@ def test_documents_of_one_title_are_told_apart_by_their_files(tmp_path):
     for name in ("2023", "2024"):
         pages = [[head("Grease for old bearings"), *BODY, name]]
         book(tmp_path, pages, [(0, "Grease for old bearings", 1)], "Pumps", f"{name}.pdf")
-    found = asked(tmp_path)
-    assert sorted(text.split(" in ")[-1] for text in found) == ["Pumps (2023)?", "Pumps (2024)?"]
+    answers = answers_of(tmp_path)
+    assert sorted(text.split(" in ")[-1] for text in answers) == ["Pumps (2023)?", "Pumps (2024)?"]
 
 
 def test_section_ends_where_the_next_begins_and_runs_on_where_its_text_does(tmp_path):
@@ -138,11 +138,11 @@ def test_section_ends_where_the_next_begins_and_runs_on_where_its_text_does(tmp_
         (0, "Bending copper tubes", 4),
     ]
     book(tmp_path, pages, outline)
-    found = asked(tmp_path)
-    assert numbers(found, "ealing the pump") == [1]
-    assert numbers(found, "rease for") == [2, 3]
-    assert numbers(found, "olour of the") == [3]  # a line that is left over answers nothing
-    assert numbers(found, "ending copper") == [4, 5]  # the heading stands last on its page
+    answers = answers_of(tmp_path)
+    assert numbers(answers, "ealing the pump") == [1]
+    assert numbers(answers, "rease for") == [2, 3]
+    assert numbers(answers, "olour of the") == [3]  # a line that is left over answers nothing
+    assert numbers(answers, "ending copper") == [4, 5]  # the heading stands last on its page
 
 
 def test_long_section_and_one_with_parts_are_asked_for_their_beginning(tmp_path):
@@ -160,11 +160,11 @@ def test_long_section_and_one_with_parts_are_asked_for_their_beginning(tmp_path)
         (1, "Grease for old bearings", 3),
     ]
     book(tmp_path, pages, outline)
-    found = asked(tmp_path)
+    answers = answers_of(tmp_path)
     for name, page in (("umps of all kinds", 1), ("rease for old bearings", 3)):
-        assert text_of(found, name).endswith(" begin?")
-        assert numbers(found, name) == [page]
-    assert not text_of(found, "ealing the pump shaft").endswith(" begin?")
+        assert text_of(answers, name).endswith(" begin?")
+        assert numbers(answers, name) == [page]
+    assert not text_of(answers, "ealing the pump shaft").endswith(" begin?")
 
 
 @pytest.mark.parametrize("body", [[], ["See Colour of the handle (p. 2)."], ["Refer to page 2."]])
@@ -176,9 +176,9 @@ def test_section_that_says_nothing_is_not_asked(tmp_path, body):
     titles_of = [("Sealing the pump shaft", 1), ("Grease for old bearings", 1)]
     outline = [(0, *entry) for entry in [*titles_of, ("Colour of the handle", 2)]]
     book(tmp_path, pages, outline)
-    found = asked(tmp_path)
-    assert len(found) == 2
-    assert not any("ealing" in text for text in found)
+    answers = answers_of(tmp_path)
+    assert len(answers) == 2
+    assert not any("ealing" in text for text in answers)
 
 
 def test_title_that_comes_again_names_its_chapter_or_is_dropped(tmp_path):
@@ -191,10 +191,10 @@ def test_title_that_comes_again_names_its_chapter_or_is_dropped(tmp_path):
     pages += [[head("Iron pumps"), *BODY]] + [[head("Care and storage"), *BODY]] * 2
     outline += [(0, "Iron pumps", 5), (1, "Care and storage", 6), (1, "Care and storage", 7)]
     book(tmp_path, pages, outline)
-    found = asked(tmp_path)
-    assert numbers(found, "ptions under Copper pumps in The pump book") == [2]
-    assert numbers(found, "ptions under Wooden pumps in The pump book") == [4]
-    assert not any("storage" in text for text in found)
+    answers = answers_of(tmp_path)
+    assert numbers(answers, "ptions under Copper pumps in The pump book") == [2]
+    assert numbers(answers, "ptions under Wooden pumps in The pump book") == [4]
+    assert not any("storage" in text for text in answers)
 
 
 def test_routine_is_asked_once_by_its_name_or_its_task(tmp_path):
@@ -202,11 +202,11 @@ def test_routine_is_asked_once_by_its_name_or_its_task(tmp_path):
     entries = [f"{name} - {name.replace('_', ' the old ')} with care" for name in names]
     pages = [[head(entry), *BODY, str(number)] for number, entry in enumerate(entries)]
     book(tmp_path, pages, [(0, entry, number) for number, entry in enumerate(entries, 1)])
-    found = asked(tmp_path)
-    assert sorted(answers[0][1] for answers in found.values()) == [1, 2, 3, 4, 5, 6]
-    first = {text.split()[0] for text in found}
+    answers = answers_of(tmp_path)
+    assert sorted(pages[0][1] for pages in answers.values()) == [1, 2, 3, 4, 5, 6]
+    first = {text.split()[0] for text in answers}
     assert first == {"What", "How"}
-    for text in found:
+    for text in answers:
         assert text in {f"What does {name} do?" for name in names} | {
             f"How do I {name.replace('_', ' the old ')} with care?" for name in names
         }
@@ -221,13 +221,13 @@ def test_headings_are_found_without_bookmarks(tmp_path):
         [("2 Valves", 22), *BODY, ("2.1 Springs and pistons of the", 15), ("valve", 15), *BODY],
     ]
     book(tmp_path, pages, [])
-    found = asked(tmp_path)
-    assert len(found) == 5
-    assert numbers(found, "umps in The pump book") == [2]  # on page 3 it is the running head
-    assert numbers(found, "ealing the pump shaft") == [2, 3]
-    assert numbers(found, "3 rules for old bearings") == [3, 4]
-    assert numbers(found, "prings and pistons of the valve") == [5]
-    assert not any("leads" in text or "= 3" in text for text in found)
+    answers = answers_of(tmp_path)
+    assert len(answers) == 5
+    assert numbers(answers, "umps in The pump book") == [2]  # on page 3 it is the running head
+    assert numbers(answers, "ealing the pump shaft") == [2, 3]
+    assert numbers(answers, "3 rules for old bearings") == [3, 4]
+    assert numbers(answers, "prings and pistons of the valve") == [5]
+    assert not any("leads" in text or "= 3" in text for text in answers)
 
 
 def line(text, size=10.0):
@@ -236,7 +236,7 @@ def line(text, size=10.0):
 
 def test_caption_speaks_of_the_whole_figure_or_its_first_panel():
     full = "Table 2. Widths of all the pipes and flanges that this book speaks of"
-    found = captions.find(
+    texts = captions.find(
         [
             line(WORDS[:75]),
             line("Figure 1: A filter seen from below. It is dirty."),
@@ -252,7 +252,7 @@ def test_caption_speaks_of_the_whole_figure_or_its_first_panel():
             line("Widths are in inches."),
         ]
     )
-    assert list(found) == [
+    assert list(texts) == [
         ("figure", "A filter seen from below"),
         ("figure", "Pressure of the outlet"),
         ("figure", "Cross section of a clean pump"),
@@ -267,9 +267,10 @@ def test_figure_is_asked_although_its_section_bears_the_same_name(tmp_path):
         ["The curve:", "Figure 1: Pressure of the outlet", *BODY],
     ]
     book(tmp_path, pages, [(0, "Pressure of the outlet", 1)])
-    found = asked(tmp_path)
-    figure = next(t for t in found if t.startswith(("Which figure shows", "Where is there a pict")))
-    assert found[figure] == [("a.pdf", 2)]
+    answers = answers_of(tmp_path)
+    forms = ("Which figure shows", "Where is there a picture")
+    figure = next(text for text in answers if text.startswith(forms))
+    assert answers[figure] == [("a.pdf", 2)]
 
 
 def test_word_broken_at_the_end_of_a_line_is_mended():
@@ -310,7 +311,7 @@ def test_bookmarks_may_lead_back_and_to_one_place(tmp_path):
     pages = [[head(title), *BODY] for title in ("Sealing the shaft", "Old bearings")]
     outline = [(0, "Old bearings", 2), (0, "Sealing the shaft", 1), (1, "Sealing the shaft", 1)]
     book(tmp_path, pages, outline)
-    assert sorted(number for ((_, number),) in asked(tmp_path).values()) == [1, 2]
+    assert sorted(number for ((_, number),) in answers_of(tmp_path).values()) == [1, 2]
 
 
 def test_phrases_wait_in_the_shards_until_all_documents_are_read(tmp_path):
@@ -371,8 +372,9 @@ def test_titles_are_cleaned():
     assert titles.clean("Command-line_options", True) == "Command-line options"
     assert titles.clean("set_color of glp_prob.", True) == "set_color of glp_prob"
     assert titles.clean("More information on pumps", True) == "pumps"
-    known = titles.spellings(["The frequency of Fourier waves, the Debian/rules of Debian, debian"])
-    assert titles.sentence_case("Frequency of A Fourier Wave", known) == (
+    line = "The frequency of Fourier waves, the Debian/rules of Debian, debian"
+    counts = titles.spellings([line])
+    assert titles.sentence_case("Frequency of A Fourier Wave", counts) == (
         "frequency of a Fourier Wave"
     )
     assert titles.is_fragment("How to use this License for your")

@@ -56,7 +56,7 @@ def test_every_mode_becomes_rgb(mode):
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "not a readable image"),
         (b"%PDF-1.4 nonsense", "^not a readable image: of no known format$"),
@@ -65,8 +65,8 @@ def test_every_mode_becomes_rgb(mode):
         (encoded(Image.new("1", (5000, 2))), "more elongated"),
     ],
 )
-def test_bad_images_are_refused(data, said):
-    with pytest.raises(BadImageError, match=said):
+def test_bad_images_are_refused(data, message):
+    with pytest.raises(BadImageError, match=message):
         pixels.decode(data)
 
 

@@ -79,10 +79,10 @@ def test_rows_become_a_corpus_with_its_own_splits(tmp_path):
 
 def test_negatives_keep_the_order_in_which_the_source_gives_them(tmp_path):
     """Training may take the first alone: a source puts the one that it holds for the best there."""
-    given = [[100 + (n + step) % ROWS for step in (7, 3, 15, 1)] for n in range(ROWS)]
+    numbers_of = [[100 + (n + step) % ROWS for step in (7, 3, 15, 1)] for n in range(ROWS)]
     rows = [
         row | {"negative": [f"{number}.png" for number in numbers]}
-        for row, numbers in zip(good_rows(), given, strict=True)
+        for row, numbers in zip(good_rows(), numbers_of, strict=True)
     ]
     for number in range(100, 100 + ROWS):
         (tmp_path / "raw").mkdir(exist_ok=True)
@@ -96,11 +96,11 @@ def test_negatives_keep_the_order_in_which_the_source_gives_them(tmp_path):
     texts = corpus.queries.set_index("query_id")["text"]
     several = 0
     for query_id, part in corpus.qrels.query("relevance == 0").groupby("query_id"):
-        found = [number_of[page_id] for page_id in part["page_id"]]
+        left = [number_of[page_id] for page_id in part["page_id"]]
         # What another split took is gone; the others stand in the order of the row.
-        own = given[int(texts[query_id].split()[1])]
-        assert found == [number for number in own if number in found]
-        several += found != sorted(found)
+        row_numbers = numbers_of[int(texts[query_id].split()[1])]
+        assert left == [number for number in row_numbers if number in left]
+        several += left != sorted(left)
     assert several > 3
 
 
@@ -150,7 +150,7 @@ def test_broken_rows_are_quarantined_with_origin_and_reason(tmp_path):
     (folder / "thin.png").write_bytes(encoded(Image.new("RGB", (2000, 1))))
     (folder / "bomb.png").write_bytes(encoded(Image.new("1", (30_000, 30_000))))
     corpus, metrics = run(tmp_path, max_quarantined=0.9)
-    found = {int(o.split(":")[1].split()[0]) - ROWS - 1: r for o, r in reasons(tmp_path).items()}
+    numbers = {int(origin.split(":")[1].split()[0]) - ROWS - 1 for origin in reasons(tmp_path)}
     expected = {
         0: "unreadable image",
         1: "missing file",
@@ -169,9 +169,10 @@ def test_broken_rows_are_quarantined_with_origin_and_reason(tmp_path):
     }
     frame = pd.read_parquet(tmp_path / QUARANTINE)
     for number, reason in expected.items():
-        own = frame[frame["origin"].str.match(rf"train.jsonl:{number + ROWS + 1}\b")]["reason"]
-        assert any(own.str.startswith(reason)), (number, reason, list(own))
-    assert set(found) == set(expected)
+        of_row = frame["origin"].str.match(rf"train.jsonl:{number + ROWS + 1}\b")
+        row_reasons = frame[of_row]["reason"]
+        assert any(row_reasons.str.startswith(reason)), (number, reason, list(row_reasons))
+    assert numbers == set(expected)
     assert len(corpus.pages) == ROWS
     assert len(corpus.queries) == ROWS
     assert metrics["quarantined"]["items"] == len(frame)
@@ -219,7 +220,7 @@ def test_page_in_two_splits_leaves_train(tmp_path):
 
 
 def test_twins_of_other_documents_leave_train():
-    found = pd.DataFrame(
+    page_rows = pd.DataFrame(
         {
             "page_id": ["a", "b", "c", "d"],
             "document_id": ["x", "y", "z", "w"],
@@ -232,7 +233,7 @@ def test_twins_of_other_documents_leave_train():
     )
     queries = pd.DataFrame({"query_id": list("pqrs"), "split": ["train", "eval", "train", "dev"]})
     qrels = pd.DataFrame({"query_id": list("pqrs"), "page_id": list("abcd"), "relevance": 1})
-    split = splits.split_corpus(found, queries, qrels, 0.0, 0.1, 1)
+    split = splits.split_corpus(page_rows, queries, qrels, 0.0, 0.1, 1)
     assert list(split.pages["page_id"]) == ["b", "c", "d"]
     assert list(split.queries["query_id"]) == ["q", "r", "s"]
     assert split.dropped == {"pages": 1, "judgements": 1, "queries": 1}
@@ -249,12 +250,12 @@ def documents(**pages):
         for name, contents in pages.items()
         for number, content in enumerate(contents, 1)
     ]  # fmt: skip
-    found = pd.DataFrame(rows).assign(row=range(len(rows)))
-    queries = pd.DataFrame({"query_id": found["page_id"], "split": None})
+    page_rows = pd.DataFrame(rows).assign(row=range(len(rows)))
+    queries = pd.DataFrame({"query_id": page_rows["page_id"], "split": None})
     qrels = pd.DataFrame(
-        {"query_id": found["page_id"], "page_id": found["page_id"], "relevance": 1}
+        {"query_id": page_rows["page_id"], "page_id": page_rows["page_id"], "relevance": 1}
     )
-    return found, queries, qrels
+    return page_rows, queries, qrels
 
 
 def test_editions_of_a_document_go_to_one_split():
@@ -311,8 +312,8 @@ def test_what_is_hashed_to_draw_stays():
     assert str(units.Node("", "document", "manuals/a.pdf#3")) == "/document/manuals/a.pdf#3"
     free = {units.Node("", "page", name) for name in "abcdefgh"}
     bound = {units.Node("eval", "page", "a"), units.Node("dev", "document", "x")}
-    drawn = splits.assign(free | bound, free, 0.25, 0.2, 13)
-    assert {str(unit): split for unit, split in drawn.items() if split != "train"} == {
+    split_of = splits.assign(free | bound, free, 0.25, 0.2, 13)
+    assert {str(unit): split for unit, split in split_of.items() if split != "train"} == {
         "/page/c": "eval", "/page/g": "eval", "eval/page/a": "eval", "dev/document/x": "dev",
     }  # fmt: skip
 
@@ -353,7 +354,7 @@ def test_near_duplicates_are_those_that_comparing_all_pairs_finds(seed):
     ]
     texts = list(rng.choice(["", "one", "two"], 24))
     frame, thumbs = grey_pages(arrays, texts)
-    found, cut = near_duplicates.find(frame, thumbs, lambda row: arrays[row], 2, 2.2)
+    pairs, cut = near_duplicates.find(frame, thumbs, lambda row: arrays[row], 2, 2.2)
     expected = [
         (a, b)
         for a in range(24)
@@ -362,7 +363,7 @@ def test_near_duplicates_are_those_that_comparing_all_pairs_finds(seed):
         and bin(int(frame["pixel_hash"][a], 16) ^ int(frame["pixel_hash"][b], 16)).count("1") <= 2
         and np.abs(arrays[a].astype(int) - arrays[b]).mean() <= 2.2
     ]
-    assert [tuple(pair) for pair in found.tolist()] == expected
+    assert [tuple(pair) for pair in pairs.tolist()] == expected
     assert cut == 0
 
 
@@ -371,9 +372,9 @@ def test_many_blank_pages_cost_a_window_each():
     blank = np.full((16, 16), 255, np.uint8)
     frame, thumbs = grey_pages([blank] * count, [""] * count)
     frame["pixel_hash"] = "0" * 16
-    found, cut = near_duplicates.find(frame, thumbs, lambda row: blank, 2, 2.0)
+    pairs, cut = near_duplicates.find(frame, thumbs, lambda row: blank, 2, 2.0)
     assert cut > 0
-    assert len(found) <= count * near_duplicates.WINDOW
+    assert len(pairs) <= count * near_duplicates.WINDOW
 
 
 def test_near_misses_of_the_generator_survive(tmp_path):

@@ -164,10 +164,10 @@ def test_an_interrupted_download_starts_again_when_an_image_has_changed(tmp_path
 def test_urls_are_fetched_only_where_allowed(tmp_path):
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self):
-            found = self.path != "/gone"
-            self.send_response(200 if found else 404)
+            exists = self.path != "/gone"
+            self.send_response(200 if exists else 404)
             self.end_headers()
-            self.wfile.write(page(1) if found else b"")
+            self.wfile.write(page(1) if exists else b"")
 
         def log_message(self, *args):
             pass
@@ -249,12 +249,12 @@ def test_other_layouts_of_a_local_dataset(tmp_path):
         (tmp_path / "lines" / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
         for n in range(first, first + 6):
             (tmp_path / "lines" / f"{n}.png").write_bytes(page(n))
-    found = {
+    splits = {
         "saved": counts(run(tmp_path, "hub", {"path": "saved"})),
         "lines": counts(run(tmp_path, "hub", {"path": "lines"})),
         "one.parquet": counts(run(tmp_path, "hub", {"path": "one.parquet", "eval": ""})),
     }
-    assert found == {
+    assert splits == {
         "saved": {"train": 11, "dev": 1, "eval": 5},
         "lines": {"train": 5, "dev": 1, "eval": 6},
         "one.parquet": {"train": 9, "dev": 1, "eval": 2},
@@ -274,8 +274,8 @@ def test_columns_are_named_in_params(tmp_path):
     for name, count, first in (("train", 12, 0), ("test", 5, 50)):
         rows = triples(count, first).rename_columns(renamed)
         rows.to_parquet(tmp_path / "set" / f"{name}.parquet")
-    own = {"path": "set", "query": "question", "image": "page", "negatives": "wrong"}
-    corpus = run(tmp_path, "hub", own)
+    settings = {"path": "set", "query": "question", "image": "page", "negatives": "wrong"}
+    corpus = run(tmp_path, "hub", settings)
     assert counts(corpus)["eval"] == 5
     evaluated = corpus.qrels.merge(corpus.queries, on="query_id").query("split == 'eval'")
     assert evaluated["relevance"].value_counts().to_dict() == {0: 20, 1: 5}
@@ -301,8 +301,8 @@ def test_report_names_the_commit(tmp_path):
     content = {"source": "hub", "commit": "c0ffee"}
     (root / SOURCE / storing.PROVENANCE).write_text(json.dumps(content))
     inputs = read_inputs(with_params("hub", {"path": "who/what"}), root)
-    said = " ".join(provenance.section(inputs).answer)
-    assert "source hub (who/what at commit c0ffee)" in said
+    answer = " ".join(provenance.section(inputs).answer)
+    assert "source hub (who/what at commit c0ffee)" in answer
 
 
 def test_beir_layout_with_splits_of_its_own(tmp_path):

@@ -31,16 +31,16 @@ def find(lines: Sequence[Line]) -> Iterator[tuple[str, str]]:
         if match is None or SENTENCE.match(match[2]):
             continue
         text = _joined(match[2], lines[number : number + LINES], longest)
-        wording = _shown(text) if text else ""
+        wording = _subject(text) if text else ""
         if len(content_words(wording)) >= 2 and len(wording) <= LENGTH and titles.is_named(wording):
             yield "table" if match[1].startswith("Tab") else "figure", wording
 
 
 def _joined(text: str, lines: Sequence[Line], longest: int) -> str | None:
-    """The caption with the lines into which it goes on; None where it is unclear whether it does.
+    """A caption with the further lines that belong to it; None where that is unclear.
 
-    A line goes on if the next one is of the same type and begins with a small letter. A short line
-    before such a one, or a full line before another, may be the whole caption or not.
+    A caption goes on in the next line if that is of the same type and begins with a small letter.
+    It is unclear where a short line stands before such a one, or a full line before another.
     """
     for above, line in zip(lines, lines[1:], strict=False):
         if END.search(text) or line.size != above.size or CAPTION.match(line.text):
@@ -54,10 +54,10 @@ def _joined(text: str, lines: Sequence[Line], longest: int) -> str | None:
     return text
 
 
-def _shown(text: str) -> str:
-    """What a caption says of the whole figure, else of its first panel; its first sentence."""
-    parts = [END.split(part)[0] for part in PANEL.split(text)]
+def _subject(caption: str) -> str:
+    """The first sentence of a caption on the whole figure, else of that on its first panel."""
+    parts = [END.split(part)[0] for part in PANEL.split(caption)]
     if len(parts) > 1 and parts[0] and titles.is_fragment(parts[0]):
         parts = [f"{parts[0]} {parts[1]}"]
-    shown = next((part for part in parts if len(content_words(part)) >= 2), "")
-    return "" if SENTENCE.match(shown) else titles.clean(shown, numbered=False)
+    text = next((part for part in parts if len(content_words(part)) >= 2), "")
+    return "" if SENTENCE.match(text) else titles.clean(text, numbered=False)

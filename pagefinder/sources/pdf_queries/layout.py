@@ -134,10 +134,11 @@ def classify(pages: list[PageLayout], titles: list[str]) -> list[PageLayout]:
 
 
 def _is_contents(lines: list[str], titles: set[str]) -> bool:
+    """Whether the lines of a page list titles with their pages; `titles` as `plain` makes them."""
     if len(lines) < 4:
         return False
     leaders = sum(bool(LEADERS.search(line)) for line in lines)
-    # An entry is a title with the number of its page behind it.
+    # An entry is a title with the number of its page after it.
     entries = {plain(line) for line in lines if ENDS_IN_PAGE.search(line) and plain(line) in titles}
     headed = any(
         plain(line) in ("contents", "table of contents", "list of figures", "list of tables")
@@ -152,6 +153,7 @@ def _is_contents(lines: list[str], titles: set[str]) -> bool:
 
 
 def _is_index(lines: list[str]) -> bool:
+    """Whether most lines of a page are words with page numbers, in alphabetical order."""
     entries = [
         line.lower() for line in lines if INDEX_ENTRY.search(line) and len(line.split()) <= 8
     ]
@@ -173,12 +175,12 @@ def _lines(textpage: pypdfium2.PdfTextPage, height: float) -> list[Line]:
         )
         if text.strip():
             first = next(i for i in range(start, end) if chr(codes[i]).strip())
-            lines.append(_measured(textpage, first, " ".join(text.split()), height))
+            lines.append(_measure(textpage, first, " ".join(text.split()), height))
         start = end + 1
     return lines
 
 
-def _measured(textpage: pypdfium2.PdfTextPage, index: int, text: str, height: float) -> Line:
+def _measure(textpage: pypdfium2.PdfTextPage, index: int, text: str, height: float) -> Line:
     box = pdfium.FS_RECTF()
     size, below = 0.0, 0.5
     if pdfium.FPDFText_GetLooseCharBox(textpage, index, box):

@@ -94,7 +94,7 @@ def texts(
     bodies = [body_lines([line.text for line in page.lines], running) for page in pages]
     # Bookmarks need not be in the order of the pages, and two may lead to one place.
     places = sorted({(part.page, part.line) for part in parts} | {(len(pages), 0)})
-    texts = []
+    by_part = []
     for part in parts:
         end = places[bisect.bisect_right(places, (part.page, part.line))]
         text: dict[int, str] = {}
@@ -107,16 +107,16 @@ def texts(
                 for number in bodies[index]
                 if number >= first and (index, number) < end
             )
-        texts.append(text)
-    return texts
+        by_part.append(text)
+    return by_part
 
 
 def _bookmarked(outline: Sequence[Entry], pages: Sequence[PageLayout]) -> list[Part]:
     """A part for every bookmark whose title stands on its page, or that leads to a picture."""
-    ranks: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    siblings: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for entry in outline:
-        ranks[entry.above].append(entry.title)
-    numbered = {above: titles.are_numbered(group) for above, group in ranks.items()}
+        siblings[entry.above].append(entry.title)
+    numbered = {above: titles.are_numbered(group) for above, group in siblings.items()}
     parts, after = [], (0, 0)
     for entry in outline:
         title = titles.clean(entry.title, numbered[entry.above])
