@@ -1,1 +1,1 @@
-"""Where pages and queries come from: generated, hub, table, pdf; `storing` is the form of all."""
+"""Where pages and queries come from: one module a source; all yield what `storing` describes."""
