@@ -31,15 +31,15 @@ Row = dict[str, Any]
 
 @dataclass
 class Ground:
-    """What every row stands on."""
+    """What all rows share; `peak` is the card's matmul rate in FLOP/s."""
 
     base: Params
     root: Path
     corpus: Corpus
     rows: pd.DataFrame
     size: dict[str, Any]
-    peak: float = 0.0  # FLOP/s
-    mini_batches: dict[str, int] = field(default_factory=dict)  # by variant
+    peak: float = 0.0
+    mini_batches: dict[str, int] = field(default_factory=dict)  # by name of the row
 
 
 def open_model(ground: Ground, attention: str = "") -> tuple[Any, DeviceSettings]:

@@ -53,9 +53,9 @@ def open_embedder(
         base: The model, its prompts and its pooling.
         pixels: The budget at which it sees pages.
         device_settings: What it runs on.
-        root: That a local model's path is relative to.
-        saved: Folder of a fine-tuned model; `base` then gives only the prompts.
-        section: Of params.yaml, for errors.
+        root: The folder that local models' paths are relative to.
+        saved: A fine-tuned model's folder; `base` then gives only the prompts.
+        section: Of params.yaml; errors name it.
 
     Raises:
         InputError: no such model, no pooling for a fresh checkpoint, or a model without images.

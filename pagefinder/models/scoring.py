@@ -74,7 +74,7 @@ def _score_chunks(
     device_settings: DeviceSettings,
     batch: int,
 ) -> Iterator[np.ndarray]:
-    """Logits of each chunk in turn, float32 [pairs of the chunk], in this process alone."""
+    """Logits of each chunk in turn, float32 [pairs], in this process alone."""
     for start in range(0, len(pairs), CHUNK):
         with device_settings.precision(), preprocessed_once(model):
             logits = model.predict(
@@ -94,17 +94,9 @@ def score_ahead(
     device_settings: DeviceSettings,
     batch: int,
 ) -> Iterator[np.ndarray]:
-    """What `predict` computes, while loader processes prepare the next batches.
+    """Logits of each batch in turn, float32 [pairs]; loader processes prepare the next batches.
 
-    Args:
-        model: The cross-encoder.
-        corpus: Of the pages.
-        pairs: As `text_and_page_row` returns them; a page's pairs stand together.
-        device_settings: The device.
-        batch: Pairs scored at once.
-
-    Yields:
-        Logits of each batch, float32 [pairs of the batch].
+    A page is preprocessed once for all pairs of a batch.
     """
     batches = [pairs[start : start + batch] for start in range(0, len(pairs), batch)]
     prepare = functools.partial(preprocess_pairs, model, corpus)

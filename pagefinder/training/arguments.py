@@ -48,14 +48,7 @@ def training_arguments(
     rows: int,
     **others: Any,  # noqa: ANN401
 ) -> TrainingArguments:
-    """The trainer's arguments for a training on so many rows.
-
-    Args:
-        kind: SentenceTransformerTrainingArguments or CrossEncoderTrainingArguments.
-        knobs: How to train.
-        run: What the training runs on.
-        rows: Training rows.
-        **others: Arguments of this model alone; they win over the shared ones.
+    """The trainer's arguments for a training on so many rows; `others` win over the shared ones.
 
     Raises:
         InputError: the processes cannot share the batch.

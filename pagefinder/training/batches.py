@@ -29,10 +29,10 @@ def embedder_rows(
 
     Args:
         corpus: Queries, pages and qrels.
-        negatives: Mined negatives: query_id, page_id.
+        negatives: Mined pairs of query_id and page_id.
         seed: Of the random pages.
-        excluded: Pairs that are never drawn: row numbers query and page, as `rules.exclusions`
-            returns them. A query's positives are never drawn either.
+        excluded: Pairs that are never drawn, row numbers query and page, as `rules.exclusions`
+            returns them; nor is a positive.
 
     Raises:
         InputError: the train split has too few pages.

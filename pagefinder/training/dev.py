@@ -84,14 +84,9 @@ def encode_ahead(
 def dev_reranking(
     corpus: Corpus, candidates: pd.DataFrame, knobs: Reranker, batch: int, seed: int
 ) -> CrossEncoderRerankingEvaluator:
-    """NDCG@10 of `dev_queries` dev queries that have both positives and negatives to rerank.
+    """NDCG@10 of `dev_queries` dev queries, each with its first `compared_depth` candidates.
 
-    Args:
-        corpus: Pages, queries and qrels.
-        candidates: query_id, page_id, split and rank; the first `compared_depth` are reranked.
-        knobs: Of the reranker.
-        batch: Pairs scored at once.
-        seed: Of the queries that are chosen.
+    The seed chooses among the queries that have both positives and negatives there.
 
     Raises:
         InputError: no dev query has both.

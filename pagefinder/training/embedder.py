@@ -31,15 +31,7 @@ def train_embedder(
     """Fine-tune `model` in place and return its curves: step, metric, value.
 
     The model ends as the checkpoint with the best NDCG@10 on dev. Without epochs it stays as it is,
-    and there are no curves.
-
-    Args:
-        model: The embedder.
-        negatives: Mined negatives: query_id, page_id.
-        knobs: How to train.
-        loss: Knobs of the loss.
-        run: What the training runs on.
-        excluded: Pairs that are never drawn as negatives, see `batches.embedder_rows`.
+    and there are no curves. `negatives` and `excluded` are those of `batches.embedder_rows`.
 
     Raises:
         InputError: params name a dimension or a part that the model lacks, or rows cannot be made.

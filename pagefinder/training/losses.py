@@ -24,14 +24,9 @@ def embedder_loss(
 ) -> MatryoshkaLoss:
     """In-batch softmax with hard negatives, summed over the Matryoshka dimensions.
 
-    Args:
-        model: The embedder.
-        dims: The Matryoshka dimensions.
-        loss: Its temperature, and how many dimensions are drawn per step.
-        mini_batch: Rows embedded at once: the loss is then cached (GradCache, Gao et al. 2021,
-            arXiv:2101.06983), with the same gradients at a mini-batch's memory. 0 is the whole
-            batch, uncached.
-        gather: Take the pages of all processes as negatives.
+    With a mini-batch the loss is cached (GradCache, Gao et al. 2021, arXiv:2101.06983): the same
+    gradients at a mini-batch's memory. 0 stands for the whole batch, uncached. `gather` takes the
+    pages of all processes as negatives.
     """
     settings = {
         "scale": 1 / loss.temperature,

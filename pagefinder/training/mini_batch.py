@@ -68,17 +68,9 @@ def probe(
 ) -> int:
     """The largest mini-batch with which a training step on `examples` fits into memory.
 
-    Weights, random states and gradients are as before afterwards. The optimiser's state does not
-    exist yet, so its bytes are set aside meanwhile. Several processes agree on the smallest size.
-
-    Args:
-        trainer: Whose model computes.
-        examples: The batch of one process; take those with the largest pages.
-        make_loss: Makes the loss of a mini-batch, see `largest_mini_batch`.
-        device_settings: Those of the training.
-
-    Returns:
-        Its rows, or 0 for the whole batch, uncached.
+    0 stands for all examples, uncached. Weights, random states and gradients are as before
+    afterwards. The optimiser's state does not exist yet, so its bytes are set aside meanwhile.
+    Several processes agree on the smallest size.
     """
     model = trainer.model
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -18,14 +18,10 @@ def write_results(
     checkpoints: Path,
     root: Path,
 ) -> None:
-    """Write a trained model and its curves, and remove its checkpoints, in the first process.
+    """Write a trained model to the folder `target` of `root`, and its curves; drop checkpoints.
 
-    Args:
-        model: As trained.
-        curves: As `trainers.fit` returns them, written to metrics/plots/NAME_training.csv.
-        target: Folder of the model, relative to `root`; its last part is NAME.
-        checkpoints: Folder that is no longer needed.
-        root: The folder that the stage works in.
+    The curves go to metrics/plots/NAME_training.csv, where NAME is that of the folder. Of several
+    processes the first one writes.
     """
     if not processes.is_first():
         return

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from killing import MOMENTS, embedder_bytes, kill_at
+from killing import MOMENTS, embedder_bytes, kill_at, run_python, run_stage
 from tiny import stage_environment, write_root
 
 import stages
@@ -16,16 +16,6 @@ pytestmark = pytest.mark.slow
 
 # As in the default: a loader process runs ahead of the step that is lost.
 LOADER = {"compute": {"workers": 1}}
-
-
-def run_stage(root, name="train_embedder"):
-    return subprocess.run(
-        [sys.executable, "-m", *stages.command(name)],
-        cwd=root,
-        env=stage_environment(),
-        capture_output=True,
-        text=True,
-    )
 
 
 def start_stage(root, name="train_embedder"):
@@ -146,13 +136,7 @@ def test_encoding_goes_on_with_the_chunks_that_are_there(tmp_path):
     )
 
     def run(root, kill):
-        return subprocess.run(
-            [sys.executable, "-c", code.replace("{kill}", str(kill))],
-            cwd=root,
-            env=stage_environment(),
-            capture_output=True,
-            text=True,
-        )
+        return run_python(root, "-c", code.replace("{kill}", str(kill)))
 
     assert run(whole, 99).returncode == 0
     assert run(torn, 3).returncode == -signal.SIGKILL

@@ -1,35 +1,21 @@
 """Two processes under torchrun do what one does with the whole batch."""
 
-import subprocess
-import sys
-
 import killing
 import pandas as pd
 import pytest
+from killing import run_python
 from safetensors.torch import load_file
-from tiny import ranked_candidates, stage_environment, write_root
-
-import stages
+from tiny import ranked_candidates, write_root
 
 pytestmark = pytest.mark.slow
+LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 WEIGHTS = "models/embedder/model.safetensors"
 
 
-def run_python(root, *arguments):
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=root,
-        env=stage_environment(),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+def run_stage(root, name):
+    done = killing.run_stage(root, name)
     assert done.returncode == 0, done.stderr
     return done.stderr
-
-
-def run_stage(root, name):
-    return run_python(root, "-m", *stages.command(name))
 
 
 @pytest.mark.parametrize("mini_batch", [0, 1])
@@ -84,14 +70,7 @@ def test_two_processes_that_are_killed_go_on_to_the_same_bits(tmp_path):
     whole = write_root(tmp_path / "whole", compute={"processes": 2})
     run_stage(whole, "train_embedder")
     torn = write_root(tmp_path / "torn", compute={"processes": 2})
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    killed = subprocess.run(
-        [*launcher, killing.__file__, killing.MOMENTS[1]],
-        cwd=torn,
-        env=stage_environment(),
-        capture_output=True,
-        timeout=600,
-    )
+    killed = run_python(torn, *LAUNCHER, 2, killing.__file__, killing.MOMENTS[1])
     assert killed.returncode != 0
     assert not (torn / "models/embedder").exists()
     assert "resuming from checkpoint-3" in run_stage(torn, "train_embedder")
@@ -116,8 +95,8 @@ def test_encoding_in_two_processes_gives_the_same_vectors(tmp_path):
     vectors = []
     for name, processes in (("one", 1), ("two", 2)):
         root = write_root(tmp_path / name, compute={"processes": processes})
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        run_python(root, *launcher, tmp_path / "encode.py")
+        done = run_python(root, *LAUNCHER, processes, tmp_path / "encode.py")
+        assert done.returncode == 0, done.stderr
         shares = [len((root / f"rank-{rank}").read_text()) for rank in range(processes)]
         assert shares == [4 // processes] * processes
         folder = root / "data/embeddings/base"
@@ -127,13 +106,6 @@ def test_encoding_in_two_processes_gives_the_same_vectors(tmp_path):
 
 def test_a_batch_that_cannot_be_shared_is_named(tmp_path):
     root = write_root(tmp_path, embedder={"batch": 3}, compute={"processes": 2})
-    done = subprocess.run(
-        [sys.executable, "-m", "stages.train_embedder"],
-        cwd=root,
-        env=stage_environment(),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    done = killing.run_stage(root)
     assert done.returncode != 0
     assert "batch 3 over 24 rows cannot be shared by 2 processes" in done.stderr

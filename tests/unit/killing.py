@@ -1,4 +1,4 @@
-"""Run a training stage in its own process and kill it at a chosen moment: `killing.py MOMENT`."""
+"""Run stages in processes of their own, and kill a training at a moment: `killing.py MOMENT`."""
 
 import os
 import signal
@@ -8,19 +8,32 @@ from pathlib import Path
 
 from tiny import stage_environment
 
+import stages
+
 # The tiny root trains six steps and writes checkpoints at steps 3 and 6.
 MOMENTS = ("before the first checkpoint", "while a checkpoint is written", "during export")
 
 
-def kill_at(moment: str, root: Path) -> None:
-    """Start train_embedder in `root`; it kills itself with SIGKILL at the moment."""
-    run = subprocess.run(
-        [sys.executable, __file__, moment],
+def run_python(root: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run Python in `root` with the project on its path."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
         cwd=root,
         env=stage_environment(),
         capture_output=True,
         text=True,
+        timeout=600,
     )
+
+
+def run_stage(root: Path, name: str = "train_embedder") -> subprocess.CompletedProcess[str]:
+    """Run a stage of dvc.yaml in `root`."""
+    return run_python(root, "-m", *stages.command(name))
+
+
+def kill_at(moment: str, root: Path) -> None:
+    """Start train_embedder in `root`; it kills itself with SIGKILL at the moment."""
+    run = run_python(root, __file__, moment)
     assert run.returncode == -signal.SIGKILL, run.stderr
 
 
