@@ -1,5 +1,6 @@
 """Render pages of PDF files straight at the size they are stored in."""
 
+import atexit
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,6 +36,9 @@ def render(path: Path, index: int, dpi: int, budget: Pixels) -> Image.Image:
 @lru_cache(maxsize=1)  # pages come in order; the next file closes this one
 def _open(path: Path) -> pypdfium2.PdfDocument:
     return pypdfium2.PdfDocument(path)
+
+
+atexit.register(_open.cache_clear)  # PDFium warns of files that are still open then
 
 
 def _render(page: pypdfium2.PdfPage, dpi: int, budget: Pixels) -> Image.Image:
