@@ -40,7 +40,10 @@ def choose_weights(model: SentenceTransformer | CrossEncoder, knobs: Training, s
     if knobs.lora_rank:
         _add_adapters(model, knobs.lora_rank, seed)
     if knobs.gradient_checkpointing:
-        model[0].model.activation_checkpointing_enable({"use_reentrant": False})
+        backbone = model[0].model
+        # transformers before 5.20 has only the former name, which later ones warn of.
+        enable = getattr(backbone, "activation_checkpointing_enable", None)
+        (enable or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
     for name, parameter in model.named_parameters():
         if any(part in name for part in knobs.freeze):
             parameter.requires_grad_(False)
