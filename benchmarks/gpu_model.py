@@ -1,5 +1,6 @@
 """The model that `benchmarks.gpu` measures: its sizes, its weights, its params and its FLOPs."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -12,42 +13,9 @@ from pagefinder import params
 from pagefinder.params import Params
 
 ROOT = Path(__file__).parents[1]
-SIZES: dict[str, dict[str, Any]] = {
-    # https://huggingface.co/Qwen/Qwen3-VL-2B-Instruct/blob/main/config.json
-    "2b": {
-        "text": {
-            "vocab_size": 151_936, "hidden_size": 2048, "intermediate_size": 6144,
-            "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8,
-            "head_dim": 128, "mrope_section": [24, 20, 20],
-        },
-        "vision": {
-            "depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16,
-            "num_position_embeddings": 2304, "deepstack_visual_indexes": [5, 11, 17],
-        },
-        # The same model with fewer layers, on which gradients are compared.
-        "shallow": {
-            "text": {"num_hidden_layers": 4},
-            "vision": {"depth": 4, "deepstack_visual_indexes": [0, 1, 2]},
-        },
-        "batch": 64, "steps": 2, "pixels": [360_000, 1_000_000, 1_800_000], "pages": 512,
-        "dims": [2048, 1536, 1024, 512, 256, 128, 64], "dev": 128, "predicted_steps": 16,
-        "product": 8192,
-    },
-    "tiny": {
-        "text": {
-            "vocab_size": 600, "hidden_size": 64, "intermediate_size": 128,
-            "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
-            "head_dim": 32, "mrope_section": [8, 4, 4],
-        },
-        "vision": {
-            "depth": 2, "hidden_size": 64, "intermediate_size": 128, "num_heads": 2,
-            "num_position_embeddings": 64, "deepstack_visual_indexes": [0],
-        },
-        "shallow": {"text": {"num_hidden_layers": 2}, "vision": {}},
-        "batch": 4, "steps": 1, "pixels": [8192, 16384], "pages": 8, "dims": [64, 32],
-        "dev": 8, "predicted_steps": 12, "product": 512,
-    },
-}  # fmt: skip
+# 2b: https://huggingface.co/Qwen/Qwen3-VL-2B-Instruct/blob/main/config.json; tiny: for tests.
+# "shallow" holds the few layers on which gradients are compared.
+SIZES: dict[str, dict[str, Any]] = json.loads((ROOT / "benchmarks/gpu_sizes.json").read_text())
 
 
 def write_model(folder: Path, size: dict[str, Any], device: str) -> None:
