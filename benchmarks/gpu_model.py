@@ -9,6 +9,7 @@ import torch
 from transformers import Qwen3VLConfig
 
 from nano import architecture
+from nano.tokenizer import train_tokenizer
 from pagefinder import params
 from pagefinder.params import Params
 
@@ -21,7 +22,7 @@ SIZES: dict[str, dict[str, Any]] = json.loads((ROOT / "benchmarks/gpu_sizes.json
 def write_model(folder: Path, size: dict[str, Any], device: str) -> None:
     """Write a checkpoint of the size with random weights, in bfloat16."""
     texts = ["What does page 0 say about growth? yes no 123456789"] * 20
-    tokenizer = architecture.train_tokenizer(texts, 320)
+    tokenizer = train_tokenizer(texts, 320)
     config = architecture.build_config(tokenizer).to_dict()
     text = dict(size["text"])
     rope = config["text_config"]["rope_parameters"] | {"mrope_section": text.pop("mrope_section")}

@@ -2,65 +2,52 @@
 
 First the model learns to read: each visual token names its characters and the vocabulary pieces
 that end in it. Then questions and pages are drawn together by the contrastive loss that fine-tuning
-uses as well, while reading stays on as a side task. Run from the project's root:
-
-    python -m nano.train_embedder --steps 1400 --threads 2
-
-A stopped run goes on from its last checkpoint in .work/nano.
+uses as well, while reading stays on as a side task.
+Run from the project's root as python -m nano.train_embedder; an interrupted run continues.
 """
 
-import argparse
-import logging
 import math
 import random
-import time
 from pathlib import Path
+from types import MethodType
 
 import torch
 from tokenizers import AddedToken
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import (
-    PreTrainedTokenizerFast,
-    Qwen3VLForConditionalGeneration,
-    Qwen3VLProcessor,
-)
+from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
 
-from nano.architecture import (
+from nano.architecture import WIDTH, build_config, build_model, build_processor
+from nano.embedder_batches import (
+    GLYPHS,
     PROMPTS,
-    SPECIALS,
-    build_config,
-    build_model,
-    build_processor,
-    write_embedder,
+    Batch,
+    build_batch,
+    chat_frame,
+    draw_sheets,
+    page_inputs,
 )
-from nano.batches import GLYPHS, VISUAL_TOKENS, Batch, build_batch, draw_sheets
-from nano.equal_pages import speed_up
-from nano.reranker import SPACE, pair_tokenizer
-
-Losses = dict[str, Tensor]
-
-log = logging.getLogger("nano.train_embedder")
+from nano.tokenizer import NEWLINE, SPACE, SPECIALS, pair_tokenizer
+from nano.training import SCRATCH, Learner, Loss, main, run
+from pagefinder.models.vision import join_pages
 
 SEED = 5
-READING_PAGES, PAGES = 32, 48
+STEPS = 1400
 READING = 900  # steps before the contrastive loss sets in: most characters are read by then
+READING_PAGES, PAGES = 32, 48
 READING_RATE, RATE, WARM_UP = 1e-3, 4e-4, 60
 SCALE = 20.0
-FRAME = sorted({prompt.lower() for prompt in PROMPTS.values()}) + ["system", "user"]
-NEWLINE = "\u010a"  # how byte-level BPE writes a line end
-RESERVED = 16
 DIMENSIONS = (192, 96, 48, 24)
-CHECKPOINT_EVERY, LOG_EVERY = 50, 10
+FRAME = sorted({prompt.lower() for prompt in PROMPTS.values()}) + ["system", "user"]
+RESERVED = 16  # dimensions for the tokens of the chat format
 
 
 def embedder_tokenizer() -> PreTrainedTokenizerFast:
-    """The reranker's pairs of letters, plus one token for each prompt and role of a chat.
+    """Return the pair tokenizer with one token for each prompt and role of a chat.
 
     What stands in every input says nothing; as a single token it costs next to nothing as well.
     """
-    tokenizer = pair_tokenizer()
-    tokenizer.padding_side = "right"
+    tokenizer = pair_tokenizer(padding_side="right")
     tokenizer.add_tokens([AddedToken(word, lstrip=True, normalized=True) for word in FRAME])
     return tokenizer
 
@@ -82,46 +69,38 @@ def start_as_average(
     last = layers[-1].self_attn
     nn.init.eye_(last.v_proj.weight)
     nn.init.eye_(last.o_proj.weight)
-    structure = [*SPECIALS, *FRAME, "yes", "no", SPACE, NEWLINE]
+    chat = tokenizer.convert_tokens_to_ids([*SPECIALS, *FRAME, "yes", "no", SPACE, NEWLINE])
     embeddings = model.get_input_embeddings().weight
     with torch.no_grad():
         last.v_proj.weight[:, -RESERVED:] = 0
-        chat = tokenizer.convert_tokens_to_ids(structure)
-        kept = embeddings[chat, -RESERVED:].clone()
+        reserved = embeddings[chat, -RESERVED:].clone()
         embeddings[:, -RESERVED:] = 0
         embeddings[chat] = 0
-        embeddings[chat, -RESERVED:] = kept
+        embeddings[chat, -RESERVED:] = reserved
 
 
-def chat_frame(
-    processor: Qwen3VLProcessor, prompt: str, content: str | dict[str, str], shown: str
-) -> tuple[list[int], list[int]]:
-    """Token ids before and after `content`, which the chat template shows as `shown`."""
-    body = content if isinstance(content, str) else [content]
-    messages = [{"role": "system", "content": prompt}, {"role": "user", "content": body}]
-    text = processor.apply_chat_template(messages, tokenize=False)
-    before, after = text.split(shown)
-    tokenizer = processor.tokenizer
-    return tokenizer(before)["input_ids"], tokenizer(after)["input_ids"]
+def speed_up(model: nn.Module) -> None:
+    """Let a Qwen3-VL train faster on pages of one size, given as patches of one frame.
+
+    The vision tower attends to all pages at once. Its patch embedding, a convolution over two
+    frames, becomes a product with one: a still picture's frames are equal. With the convolution a
+    step takes a third longer while reading and a fifth longer while matching (one thread).
+    """
+    model.set_attn_implementation("eager")
+    join_pages(model, "eager")
+    embedding = model.visual.patch_embed
+    embedding.forward = MethodType(_embed_one_frame, embedding)
 
 
-def page_inputs(model: nn.Module, processor: Qwen3VLProcessor, pages: int) -> dict[str, Tensor]:
-    """The inputs that all batches of `pages` pages have in common: everything but the pixels."""
-    before, after = chat_frame(processor, PROMPTS["image"], {"type": "image"}, "<|image_pad|>")
-    image = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
-    ids = torch.tensor([before + [image] * VISUAL_TOKENS + after])
-    grid = torch.tensor([[1, 12, 16]])
-    kinds = (ids == image).int()
-    positions, _ = model.get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=grid)
-    return {
-        "input_ids": ids.expand(pages, -1),
-        "image_grid_thw": grid.expand(pages, -1),
-        "position_ids": positions.expand(-1, pages, -1),
-    }
+def _embed_one_frame(self: nn.Module, patches: Tensor) -> Tensor:
+    """Embed (n, 768) patches as (n, width)."""
+    return functional.linear(patches, self.proj.weight.sum(2).flatten(1), self.proj.bias)
 
 
-def reading_losses(model: nn.Module, head: nn.Linear, visual: Tensor, batch: Batch) -> Losses:
-    """What `visual`, the vision tower's output of shape (pages * 48, width), should say.
+def reading_losses(
+    model: nn.Module, head: nn.Module, visual: Tensor, batch: Batch
+) -> dict[str, Tensor]:
+    """Return the losses of `visual`, the vision tower's output of shape (pages * 48, width).
 
     `glyph`: the eight characters of each visual token, through a linear head of its own. `piece`
     and `code`: the token embeddings of the pieces that end there, told apart from all others and
@@ -137,57 +116,56 @@ def reading_losses(model: nn.Module, head: nn.Linear, visual: Tensor, batch: Bat
     embeddings = model.get_input_embeddings().weight.detach()
     codes = functional.rms_norm(visual.float(), visual.shape[-1:])
     pieces = functional.cross_entropy(codes @ embeddings.T, batch.pieces, reduction="none")
-    likeness = functional.cosine_similarity(codes, batch.pieces @ embeddings)
+    similarity = functional.cosine_similarity(codes, batch.pieces @ embeddings)
     return {
         "glyph": functional.cross_entropy(glyphs, batch.glyphs.flatten(), weight=weight),
         "piece": (pieces * rows).sum(),
-        "code": ((1 - likeness) * rows).sum(),
+        "code": ((1 - similarity) * rows).sum(),
     }
 
 
 def contrastive_loss(questions: Tensor, pages: Tensor) -> tuple[Tensor, Tensor]:
-    """In-batch loss in both directions, mean over DIMENSIONS, and the share of hits."""
-    each = len(questions) // len(pages)
-    own = torch.arange(len(pages)).repeat_interleave(each)
-    losses, hits = [], None
+    """Return the in-batch loss in both directions, mean over DIMENSIONS, and the share of hits."""
+    numbers = torch.arange(len(pages))
+    questions_per_page = len(questions) // len(pages)
+    positives = numbers.repeat_interleave(questions_per_page)
+    losses, hits = [], []
     for width in DIMENSIONS:
         left = functional.normalize(questions[:, :width].float(), dim=1)
         right = functional.normalize(pages[:, :width].float(), dim=1)
         scores = SCALE * left @ right.T
-        losses.append(functional.cross_entropy(scores, own))
-        back = scores[::each].T
-        losses.append(0.3 * functional.cross_entropy(back, torch.arange(len(pages))))
-        hits = (scores.argmax(1) == own).float().mean() if hits is None else hits
-    return torch.stack(losses).sum() / len(DIMENSIONS), hits
+        losses.append(functional.cross_entropy(scores, positives))
+        losses.append(0.3 * functional.cross_entropy(scores[::questions_per_page].T, numbers))
+        hits.append((scores.argmax(1) == positives).float().mean())
+    return torch.stack(losses).sum() / len(DIMENSIONS), hits[0]
 
 
-def losses(
-    model: nn.Module, head: nn.Linear, batch: Batch, shared: dict[str, Tensor], contrast: bool
-) -> Losses:
-    """All losses of one batch by name; `hits` is the share of questions that find their page."""
-    seen: list[Tensor] = []
-    hook = model.visual.merger.register_forward_hook(lambda _m, _i, output: seen.append(output))
-    if contrast:
-        states = model(pixel_values=batch.pixels, **shared, use_cache=False).last_hidden_state
+def batch_loss(
+    model: nn.Module, head: nn.Module, batch: Batch, inputs: dict[str, Tensor], reading: bool
+) -> Loss:
+    """Return the loss of one batch: of reading alone, or of matching with reading on the side.
+
+    `model` lacks its language head, and `inputs` are those of `page_inputs` for as many pages.
+    """
+    visual: list[Tensor] = []
+    hook = model.visual.merger.register_forward_hook(lambda _m, _i, output: visual.append(output))
+    if reading:
+        model.visual(batch.pixels, grid_thw=inputs["image_grid_thw"])
     else:
-        model.visual(batch.pixels, grid_thw=shared["image_grid_thw"])
+        states = model(pixel_values=batch.pixels, **inputs, use_cache=False).last_hidden_state
     hook.remove()
-    result = reading_losses(model, head, seen[0], batch)
-    if contrast:
-        asked = model(input_ids=batch.question_ids, use_cache=False).last_hidden_state
-        questions = asked[torch.arange(len(asked)), batch.question_ends]
-        result["match"], result["hits"] = contrastive_loss(questions, states[:, -1])
-    return result
-
-
-def total_loss(parts: Losses) -> Tensor:
-    """Weigh the losses: reading alone at first, then on the side of matching."""
-    reading = parts["glyph"] + parts["piece"] + parts["code"]
-    return parts["match"] + 0.5 * reading if "match" in parts else reading
+    parts = reading_losses(model, head, visual[0], batch)
+    loss = parts["glyph"] + parts["piece"] + parts["code"]
+    if reading:
+        return loss, parts
+    tokens = model(input_ids=batch.question_ids, use_cache=False).last_hidden_state
+    questions = tokens[torch.arange(len(tokens)), batch.question_ends]
+    match, hits = contrastive_loss(questions, states[:, -1])
+    return match + 0.5 * loss, parts | {"match": match, "hits": hits}
 
 
 def rate(step: int, steps: int) -> float:
-    """READING_RATE while reading, then a warm-up to RATE and a cosine to nearly nothing.
+    """Return READING_RATE while reading, then a warm-up to RATE and a cosine to nearly nothing.
 
     The warm-up is long because the language model is updated for the first time then, and large
     first steps undo the reading within ten batches.
@@ -199,84 +177,30 @@ def rate(step: int, steps: int) -> float:
     return RATE * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def train(steps: int, folder: Path, scratch: Path) -> None:
-    """Train for `steps` steps, going on from a checkpoint in `scratch`, and write `folder`."""
-    scratch.mkdir(parents=True, exist_ok=True)
+def train(steps: int = STEPS, scratch: Path = SCRATCH) -> Learner:
+    """Train for `steps` steps, going on from a checkpoint in `scratch`."""
     processor = build_processor(embedder_tokenizer())
-    whole = build_model(build_config(processor.tokenizer), SEED)
-    start_as_average(whole, processor.tokenizer)
-    speed_up(whole.model)
-    head = nn.Linear(whole.config.text_config.hidden_size, 8 * GLYPHS)
-    weights = [*whole.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=READING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    path, done = scratch / "embedder.pt", 0
-    if path.exists():
-        state = torch.load(path)
-        whole.load_state_dict(state["model"])
-        head.load_state_dict(state["head"])
-        optimizer.load_state_dict(state["optimizer"])
-        done = state["step"]
-    log.info(
-        "%d parameters, from step %d of %d", sum(w.numel() for w in whole.parameters()), done, steps
-    )
-    shared = {n: page_inputs(whole.model, processor, n) for n in (READING_PAGES, PAGES)}
-    frame = chat_frame(processor, PROMPTS["query"], "CONTENT", " CONTENT")
-    for step in range(done, steps):
-        began = time.monotonic()
-        for group in optimizer.param_groups:
-            group["lr"] = rate(step, steps)
-        rng = random.Random(f"{SEED} {step}")
-        easy = 0.5 if step < READING else 0.2
-        pages = READING_PAGES if step < READING else PAGES
-        sheets = draw_sheets(rng, pages, easy, step < READING)
-        batch = build_batch(sheets, rng, processor.tokenizer, frame)
-        with torch.autocast("cpu", torch.bfloat16):
-            parts = losses(whole.model, head, batch, shared[pages], step >= READING)
-        optimizer.zero_grad()
-        total_loss(parts).backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        if step % LOG_EVERY == 0:
-            text = " ".join(f"{name} {value.item():.3f}" for name, value in parts.items())
-            log.info("step %d %.2f s %s", step, time.monotonic() - began, text)
-        if (step + 1) % CHECKPOINT_EVERY == 0:
-            save(path, whole, head, optimizer, step + 1)
-    write_embedder(folder, whole, processor)
-    log.info("wrote %s", folder)
+    model = build_model(build_config(processor.tokenizer), SEED)
+    start_as_average(model, processor.tokenizer)
+    speed_up(model.model)
+    head = nn.Linear(WIDTH, 8 * GLYPHS)
+    learner = Learner(model, head, processor, random.Random())
+    frame = chat_frame(processor, "query")
+    inputs = {pages: page_inputs(model.model, processor, pages) for pages in (READING_PAGES, PAGES)}
 
+    def loss_of_step(step: int) -> Loss:
+        reading = step < READING
+        pages, easy = (READING_PAGES, 0.5) if reading else (PAGES, 0.2)
+        learner.rng.seed(f"{SEED} {step}")
+        sheets = draw_sheets(learner.rng, pages, easy, reading)
+        batch = build_batch(sheets, learner.rng, processor.tokenizer, frame)
+        return batch_loss(model.model, head, batch, inputs[pages], reading)
 
-def save(
-    path: Path,
-    model: Qwen3VLForConditionalGeneration,
-    head: nn.Linear,
-    optimizer: torch.optim.Optimizer,
-    step: int,
-) -> None:
-    """Write a checkpoint through a temporary neighbour."""
-    state = {
-        "model": model.state_dict(),
-        "head": head.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "step": step,
-    }
-    torch.save(state, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
-
-
-def main() -> None:
-    """Read the command line and train."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--steps", type=int, default=1400)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--folder", type=Path, default=Path("nano/models/embedder"))
-    parser.add_argument("--scratch", type=Path, default=Path(".work/nano"))
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(arguments.threads)
-    train(arguments.steps, arguments.folder, arguments.scratch)
+    weights = [*model.parameters(), *head.parameters()]
+    rates = [rate(step, steps) for step in range(steps)]
+    run(learner, weights, loss_of_step, rates, scratch / "embedder.pt")
+    return learner
 
 
 if __name__ == "__main__":
-    main()
+    main("embedder", train, threads=2)

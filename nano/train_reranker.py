@@ -1,17 +1,20 @@
-"""Train the reranker's base model, on documents other than the default's.
+"""Pretrain the reranker base of `nano` on generated pages, from nothing, on a CPU.
+
+Three choices make matching a question with a page learnable for three million parameters: the page
+stands before the question, so that every token of the question can look for itself on the page;
+letters and digits come in pairs from the start of each word; and text is lower-cased.
 
 Three stages, each the condition of the next: `read` (the vision encoder learns which characters
 stand in and around each visual token), `match` (each piece of a query looks for itself on the page,
 in the two lower layers) and `pairs` (words, then questions, with all layers).
-Run as python -m nano.train_reranker; an interrupted run continues.
+Run from the project's root as python -m nano.train_reranker; an interrupted run continues.
 """
 
 import logging
-import os
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,26 +22,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
 
-from nano import documents
-from nano.architecture import build_model
-from nano.matching import (
-    CODE,
-    LEFT,
-    WINDOW,
-    Sheet,
-    make_batch,
-    question_sheets,
-    sheet,
-    word_queries,
-    word_sheet,
-)
-from nano.matching_losses import MATCHING_LAYER, WIDTH, Helpers, matching_loss, reading_loss, see
-from nano.reranker import SPACE, reranker_config, reranker_processor, write_reranker
+from nano.architecture import WIDTH, build_config, build_model, build_processor
+from nano.reranker_batches import CODE, LEFT, WINDOW, make_batch
+from nano.reranker_losses import MATCHING_LAYER, Heads, matching_loss, reading_loss, see
+from nano.reranker_pages import question_sheets, word_queries, word_sheets
+from nano.tokenizer import SPACE, pair_tokenizer
+from nano.training import SCRATCH, Learner, Loss, main, run
 
 log = logging.getLogger(__name__)
-SCRATCH = Path(".work/nano/reranker")
-TARGET = Path("nano/models/reranker")
-GUIDE = 0.5  # weight of where to look and of the characters before a piece, against the labels
 
 
 @dataclass(frozen=True)
@@ -57,42 +48,45 @@ STAGES = (
     Stage("match", 300, 2, 2e-3),
     Stage("pairs", 1000, 4, 1.5e-3, questions=0.5),
 )
-
-
-@dataclass
-class Learner:
-    """What is being trained, and its source of chance."""
-
-    model: Qwen3VLForConditionalGeneration
-    helpers: Helpers
-    tokenizer: PreTrainedTokenizerFast
-    rng: random.Random
+SPELLING_STEPS = 200
 
 
 def spell_embeddings(
     model: Qwen3VLForConditionalGeneration,
-    helpers: Helpers,
+    read: nn.Linear,
     tokenizer: PreTrainedTokenizerFast,
     visual: Tensor,
 ) -> None:
     """Start the token embeddings in the code of the visual tokens.
 
-    Each piece gets the vector that the reading head reads as its characters. The visual tokens are
-    scaled to unit variance first. Output projections start small, so that the second layer sees
-    both codes undisturbed, and queries start as keys in the matching layer: like looks at like.
+    Each piece gets the vector that the reading head `read` reads as its characters. The visual
+    tokens are scaled to unit variance first. Output projections start small, so that the second
+    layer sees both codes undisturbed, and queries start as keys in the matching layer: like looks
+    at like.
     """
     merger, language = model.model.visual.merger.linear_fc2, model.model.language_model
     with torch.no_grad():
         scale = visual.std()
         merger.weight /= scale
         merger.bias /= scale
-        helpers.read.weight *= scale
-        for number, layer in enumerate(language.layers):
+        read.weight *= scale
+        for layer in language.layers:
             layer.self_attn.o_proj.weight *= 0.1
             layer.mlp.down_proj.weight *= 0.1
-            if number == MATCHING_LAYER:
-                layer.self_attn.q_proj.weight.copy_(layer.self_attn.k_proj.weight)
-                layer.self_attn.q_norm.weight.fill_(2.0)
+        matching = language.layers[MATCHING_LAYER].self_attn
+        matching.q_proj.weight.copy_(matching.k_proj.weight)
+        matching.q_norm.weight.fill_(2.0)
+    vectors = fit_vectors(read, piece_labels(tokenizer))
+    # A direction of their own tells pieces from visual tokens; attention by distance holds on it.
+    vectors += torch.randn(WIDTH).sign() * 0.4
+    # Two unrelated answers would start with scores of 20 and gradients that drown all others.
+    yes, no = tokenizer.convert_tokens_to_ids(["yes", "no"])
+    vectors[yes] = vectors[no] + 0.02 * torch.randn(WIDTH)
+    language.embed_tokens.weight.data.copy_(vectors)
+
+
+def piece_labels(tokenizer: PreTrainedTokenizerFast) -> Tensor:
+    """Return what a visual token shows where a piece starts: (vocabulary, WINDOW) codes or -1."""
     labels = torch.full((len(tokenizer), WINDOW), -1)
     for entry, number in tokenizer.get_vocab().items():
         text = entry.replace(SPACE, " ")
@@ -100,56 +94,53 @@ def spell_embeddings(
         fits = len(text) <= WINDOW - first  # a special token's name is longer than any piece
         if text.strip() and fits and all(character in CODE for character in text):
             labels[number, first : first + len(text)] = torch.tensor([CODE[c] for c in text])
-    vectors = torch.nn.Parameter(torch.randn(len(tokenizer), WIDTH) * 0.3)
+    return labels
+
+
+def fit_vectors(read: nn.Linear, labels: Tensor) -> Tensor:
+    """Return the vectors that `read` reads as `labels` in the upper row: (vocabulary, width)."""
+    vectors = nn.Parameter(torch.randn(len(labels), WIDTH) * 0.3)
     optimizer = torch.optim.Adam([vectors], lr=0.03)
-    weight, bias = helpers.read.weight.detach(), helpers.read.bias.detach()
-    for _ in range(200):
-        logits = (vectors @ weight.T + bias).view(len(tokenizer), 2, WINDOW, -1)[:, 0]
+    weight, bias = read.weight.detach(), read.bias.detach()
+    for _ in range(SPELLING_STEPS):
+        logits = (vectors @ weight.T + bias).view(len(labels), 2, WINDOW, -1)[:, 0]
         loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-1)
         loss = loss + 1e-3 * vectors.pow(2).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    # A direction of their own tells pieces from visual tokens; attention by distance holds on it.
-    start = vectors.detach() + torch.randn(WIDTH).sign() * 0.4
-    # Two unrelated answers would start with scores of 20 and gradients that drown all others.
-    yes, no = (tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
-    start[yes] = start[no] + 0.02 * torch.randn(WIDTH)
-    language.embed_tokens.weight.data.copy_(start)
-    log.info("spelled %d embeddings, loss %.4f", len(tokenizer), loss.item())
+    log.info("spelled %d embeddings, loss %.4f", len(labels), loss.item())
+    return vectors.detach()
 
 
-def word_pages(rng: random.Random) -> list[Sheet]:
-    """Return two thirds pages of random words and one third of the corpus."""
-    sheets = [word_sheet(rng, rng.randint(8, 40)) for _ in range(16)]
-    return sheets + [sheet(page.canvas) for _ in range(2) for page in documents.family(rng, 4)]
-
-
-def train_reading(learner: Learner, stage: Stage, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+def read(learner: Learner, step: int) -> Loss:
     """Return the loss of one step of reading alone."""
-    sheets = word_pages(learner.rng)
-    return reading_loss(learner.helpers, see(learner.model, sheets), sheets)
+    sheets = word_sheets(learner.rng)
+    return reading_loss(learner.heads, see(learner.model, sheets), sheets)
 
 
-def train_matching(learner: Learner, stage: Stage, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+def match(learner: Learner, stage: Stage, step: int) -> Loss:
     """Return the loss of one step of the language model on what the vision encoder reads.
 
-    A share of the steps asks questions, among ever more near-misses; the others ask for words.
+    A share of the steps has questions, among ever more near-misses; the others have words.
     """
-    rng = learner.rng
+    rng, model = learner.rng, learner.model
     share = stage.questions if step < 0.6 * stage.steps else stage.questions * 1.75
-    asks = rng.random() < share
-    if asks:
-        strangers = 2 if step < 0.5 * stage.steps else 1
-        sheets, queries = question_sheets(rng, families=6, size=4, strangers=strangers)
+    kind = "q" if rng.random() < share else "w"
+    if kind == "q":
+        sheets, queries = question_sheets(rng, foreign=2 if step < 0.5 * stage.steps else 1)
     else:
-        sheets = word_pages(rng)
-        queries = word_queries(sheets, rng, each=10)
+        sheets = word_sheets(rng)
+        queries = word_queries(rng, sheets)
     with torch.no_grad():  # reading is learned by now, and would only be disturbed
-        visual = see(learner.model, sheets)
-    batch = make_batch(sheets, queries, learner.tokenizer)
-    loss, figures = matching_loss(learner.model, learner.helpers, visual, batch, GUIDE)
-    return loss, {f"{'q' if asks else 'w'}.{name}": value for name, value in figures.items()}
+        visual = see(model, sheets)
+    batch = make_batch(sheets, queries, learner.processor.tokenizer)
+    language = model.model.language_model
+    layers = language.layers
+    language.layers = layers[: stage.layers]  # upper layers come in once there is what to read
+    loss, figures = matching_loss(model, learner.heads, visual, batch)
+    language.layers = layers
+    return loss, {f"{kind}.{name}": value for name, value in figures.items()}
 
 
 def rate(stage: Stage, step: int) -> float:
@@ -159,97 +150,26 @@ def rate(stage: Stage, step: int) -> float:
     return stage.rate * rising * falling
 
 
-def run_stage(learner: Learner, stage: Stage, checkpoint: Path) -> None:
-    """Train one stage, from its checkpoint where there is one."""
-    language = learner.model.model.language_model
-    every = language.layers
-    parameters = [*learner.helpers.parameters()]
-    parameters += (learner.model.model.visual if stage.name == "read" else language).parameters()
-    optimizer = torch.optim.AdamW(parameters, lr=stage.rate, weight_decay=0.01, betas=(0.9, 0.98))
-    loss_of = train_reading if stage.name == "read" else train_matching
-    begun, recent = time.monotonic(), []
-    for step in range(restore(learner, optimizer, checkpoint), stage.steps):
-        language.layers = every[: stage.layers]  # upper layers come in once there is what to read
-        with torch.autocast(learner.model.device.type, dtype=torch.bfloat16):
-            loss, figures = loss_of(learner, stage, step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate(stage, step)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        language.layers = every
-        recent.append({name: value.item() for name, value in figures.items()})
-        if (step + 1) % 25 == 0 or step + 1 == stage.steps:
-            log.info("%s %d %.0fs %s", stage.name, step + 1, time.monotonic() - begun, mean(recent))
-            recent = []
-            save(learner, optimizer, step + 1, checkpoint)
-
-
-def mean(recent: Sequence[dict[str, float]]) -> str:
-    """Return each figure's mean over the steps that have it, for the log."""
-    values: dict[str, list[float]] = {}
-    for figures in recent:
-        for name, value in figures.items():
-            values.setdefault(name, []).append(value)
-    return " ".join(f"{name} {sum(v) / len(v):.3f}" for name, v in sorted(values.items()))
-
-
-def save(learner: Learner, optimizer: torch.optim.Optimizer, step: int, path: Path) -> None:
-    """Write all that continuing needs, through a temporary neighbour."""
-    state = {
-        "step": step,
-        "model": learner.model.state_dict(),
-        "helpers": learner.helpers.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "random": learner.rng.getstate(),
-    }
-    torch.save(state, path.with_suffix(".new"))
-    path.with_suffix(".new").replace(path)
-
-
-def restore(learner: Learner, optimizer: torch.optim.Optimizer | None, path: Path) -> int:
-    """Load a checkpoint if there is one and return the number of steps already done."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    learner.model.load_state_dict(state["model"])
-    learner.helpers.load_state_dict(state["helpers"])
-    if optimizer is not None:
-        optimizer.load_state_dict(state["optimizer"])
-    version, numbers, gauss = state["random"]
-    learner.rng.setstate((version, tuple(numbers), gauss))
-    return state["step"]
-
-
-def train(stages: Sequence[Stage] = STAGES, scratch: Path = SCRATCH) -> Learner:
+def train(stages: Sequence[Stage] = STAGES, scratch: Path = SCRATCH / "reranker") -> Learner:
     """Run all stages; one that is finished is only loaded."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    processor = reranker_processor()
-    learner = Learner(
-        build_model(reranker_config(processor.tokenizer)).train(),
-        Helpers(),
-        processor.tokenizer,
-        random.Random(1),
-    )
+    processor = build_processor(pair_tokenizer(padding_side="left"), "reranker")
+    model = build_model(build_config(processor.tokenizer, "reranker"))
+    learner = Learner(model, Heads(), processor, random.Random(1))
     for number, stage in enumerate(stages):
         path = scratch / f"{number}_{stage.name}.pt"
+        if stage.name == "read":
+            part, loss_of_step = model.model.visual, partial(read, learner)
+        else:
+            part, loss_of_step = model.model.language_model, partial(match, learner, stage)
         if stage.name == "match" and not path.exists():
             with torch.no_grad():
-                visual = see(learner.model, word_pages(learner.rng))
-            spell_embeddings(learner.model, learner.helpers, learner.tokenizer, visual)
-        run_stage(learner, stage, path)
+                visual = see(model, word_sheets(learner.rng))
+            spell_embeddings(model, learner.heads.read, processor.tokenizer, visual)
+        weights = [*learner.heads.parameters(), *part.parameters()]
+        rates = [rate(stage, step) for step in range(stage.steps)]
+        run(learner, weights, loss_of_step, rates, path)
     return learner
 
 
-def main() -> None:
-    """Train and write nano/models/reranker."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    learner = train()
-    write_reranker(TARGET, learner.model, reranker_processor())
-    log.info("wrote %s", TARGET)
-
-
 if __name__ == "__main__":
-    main()
+    main("reranker", train, threads=1)

@@ -47,7 +47,7 @@ def imported(root: Path, file: str) -> frozenset[str]:
     files = set()
     for name in names:
         parts = name.split(".")
-        if parts[0] in ("pagefinder", "stages"):
+        if parts[0] in ("nano", "pagefinder", "stages"):
             files |= {f"{'/'.join(parts[:n])}/__init__.py" for n in range(1, len(parts) + 1)}
             files.add("/".join(parts) + ".py")
     return frozenset(name for name in files if (root / name).is_file())

@@ -11,6 +11,7 @@ from transformers import Qwen3VLProcessor
 
 from benchmarks import gpu, gpu_gradients, gpu_model, gpu_rows
 from nano import architecture
+from nano.tokenizer import train_tokenizer
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder
 from tools.synthetic import synthetic_corpus, synthetic_rows
@@ -141,7 +142,7 @@ def test_a_processor_that_wants_a_video_part_gets_one(monkeypatch):
     monkeypatch.setattr(
         architecture.transformers, "Qwen3VLVideoProcessor", lambda **settings: settings
     )
-    tokenizer = architecture.train_tokenizer(["a page"], 320)
+    tokenizer = train_tokenizer(["a page"], 320)
     processor = architecture.build_processor(tokenizer)
     assert processor.video_processor["patch_size"] == architecture.PATCH
     assert len(made) == 3

@@ -88,10 +88,11 @@ def stage_environment() -> dict[str, str]:
 def write_vlm(folder: Path) -> None:
     """A fresh vision-language checkpoint of nano's architecture with random weights."""
     from nano import architecture
+    from nano.tokenizer import train_tokenizer
 
     rng = random.Random(0)
     texts = [" ".join(rng.choices([*WORDS, "yes", "no"], k=8)) for _ in range(100)]
-    tokenizer = architecture.train_tokenizer([*texts, "yes no yes no"], 500)
+    tokenizer = train_tokenizer([*texts, "yes no yes no"], 500)
     model = architecture.build_model(architecture.build_config(tokenizer))
     architecture.write_checkpoint(folder, model, architecture.build_processor(tokenizer))
 
