@@ -14,8 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,13 +21,15 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from benchmarks.costs import added_mib, seconds
 from pagefinder import params
 from pagefinder.data import corpus as tables
 from pagefinder.data.corpus import Corpus
 from pagefinder.data.files import write_table
-from pagefinder.mining.negatives import mine, wanted_by_query
-from pagefinder.mining.rules import qrel_rows, resolve_rules
-from pagefinder.retrieval.nearest import Vectors, open_vectors
+from pagefinder.mining.negatives import Mining, mine, required_negatives
+from pagefinder.mining.pairs import qrel_rows
+from pagefinder.mining.rules import resolve_rules
+from pagefinder.retrieval.vectors import Vectors, open_vectors
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,9 +46,9 @@ def make(folder: Path, queries: int, pages: int, width: int) -> None:
         count = part.stop - part.start
         near = topics[random.integers(0, len(topics), count)]
         stored[part] = unit(near + random.standard_normal((count, width), dtype=np.float32))
-    right = random.choice(pages, queries, replace=False)
+    relevant = random.choice(pages, queries, replace=False)
     noise = random.standard_normal((queries, width), dtype=np.float32) / np.sqrt(width)
-    np.save(folder / "queries.npy", unit(stored[right] + noise).astype(np.float32))
+    np.save(folder / "queries.npy", unit(stored[relevant] + noise).astype(np.float32))
     rows = [
         {name: None for name in tables.PAGE_SCHEMA.names}
         | {"page_id": f"p{row:06}", "split": "train"}
@@ -57,12 +57,12 @@ def make(folder: Path, queries: int, pages: int, width: int) -> None:
     with pa.OSFile(str(folder / tables.PAGES), "wb") as sink:
         with pa.ipc.new_stream(sink, tables.PAGE_SCHEMA) as writer:
             writer.write_table(pa.Table.from_pylist(rows, schema=tables.PAGE_SCHEMA))
-    names = [f"q{row:05}" for row in range(queries)]
-    asked = [{"query_id": name, "text": "?", "split": "train", "origin": ""} for name in names]
-    write_table(asked, tables.QUERY_SCHEMA, folder / tables.QUERIES)
+    query_ids = [f"q{row:05}" for row in range(queries)]
+    rows = [{"query_id": name, "text": "?", "split": "train", "origin": ""} for name in query_ids]
+    write_table(rows, tables.QUERY_SCHEMA, folder / tables.QUERIES)
     qrels = [
         {"query_id": name, "page_id": f"p{page:06}", "relevance": 1}
-        for name, page in zip(names, right, strict=True)
+        for name, page in zip(query_ids, relevant, strict=True)
     ]
     write_table(qrels, tables.QREL_SCHEMA, folder / tables.QRELS)
     write_table([], tables.NEAR_DUPLICATE_SCHEMA, folder / tables.NEAR_DUPLICATES)
@@ -73,15 +73,16 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def mining(folder: Path) -> Callable[[], object]:
+def mining_of(folder: Path) -> Callable[[], object]:
     """The mine stage's work under the project's own params."""
     corpus = Corpus(folder)
     rules = resolve_rules(params.load(ROOT / "params.yaml").mine, "hub")
 
     def run() -> object:
         vectors = open_vectors(folder, corpus)
-        known = qrel_rows(corpus, "train")
-        return mine(corpus, vectors, rules, known, wanted_by_query(known, rules.negatives), seed=1)
+        qrels = qrel_rows(corpus, "train")
+        mining = Mining(corpus, rules, qrels, seed=1)
+        return mine(mining, vectors, required_negatives(qrels, rules.negatives))
 
     return run
 
@@ -92,36 +93,6 @@ def plain(vectors: Vectors, k: int) -> Callable[[], object]:
     return lambda: torch.topk(queries @ pages.T, k, dim=1)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def memory(folder: Path) -> None:
-    """Print by how many MiB mining raises this process's own memory; the vectors stay mapped."""
-    work = mining(folder)
-    stop, peak, before = threading.Event(), [0], anonymous_mib()
-
-    def watch() -> None:
-        while not stop.wait(0.005):
-            peak[0] = max(peak[0], anonymous_mib())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    work()
-    stop.set()
-    watcher.join()
-    print(json.dumps({"extra_mib": peak[0] - before}))
-
-
-def anonymous_mib() -> int:
-    """Memory that is not a mapped file's, as Linux counts it."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("RssAnon:")[2].split()[0]) // 1024
-
-
 def measure(queries: int, pages: int, width: int, rounds: int) -> dict[str, object]:
     """Seconds of both (medians), their ratio, those of every round, extra memory in MiB."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -129,7 +100,7 @@ def measure(queries: int, pages: int, width: int, rounds: int) -> dict[str, obje
         make(folder, queries, pages, width)
         loaded = Vectors(np.load(folder / "queries.npy"), np.load(folder / "pages.npy"))
         rules = params.load(ROOT / "params.yaml").mine
-        runs = {"plain": plain(loaded, rules.range_max + 1), "mining": mining(folder)}
+        runs = {"plain": plain(loaded, rules.range_max + 1), "mining": mining_of(folder)}
         times: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(rounds):
             for name, work in runs.items():
@@ -157,7 +128,7 @@ def main() -> None:
     parser.add_argument("--memory", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:
-        memory(options.memory)
+        print(json.dumps({"extra_mib": added_mib(mining_of(options.memory))}))
         return
     print(json.dumps(measure(options.queries, options.pages, options.width, options.rounds)))
 

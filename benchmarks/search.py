@@ -20,7 +20,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -31,19 +30,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pagefinder.retrieval.nearest import Vectors, nearest
-from pagefinder.retrieval.precisions import (
-    PRECISIONS,
-    Int8,
-    View,
-    bytes_per_page,
-    cut,
-    hamming_nearest,
-    pack,
-    pack_rows,
-    unpack,
-)
-from pagefinder.retrieval.vector_search import SHORTLIST, Task, rescored, search
+from benchmarks.costs import added_mib, seconds
+from pagefinder.retrieval.hamming import hamming_nearest, pack, pack_rows, rescored
+from pagefinder.retrieval.nearest import nearest
+from pagefinder.retrieval.precisions import PRECISIONS, ScalarCodec
+from pagefinder.retrieval.tasks import Task
+from pagefinder.retrieval.vector_search import SHORTLIST, search
+from pagefinder.retrieval.vectors import Vectors, cut, cut_blocks
 
 K = 10
 RESCORE = 4
@@ -67,53 +60,45 @@ def searches(folder: Path, dims: list[int], held: float) -> dict[str, Callable[[
     pages = np.load(folder / "pages.npy", mmap_mode="c")  # torch takes no read-only array
     queries = np.load(folder / "queries.npy")
     rows, ties = np.arange(len(pages)), np.arange(len(pages))
-    whole = np.array(pages) if pages.nbytes <= held * 2**30 else pages
-    found: dict[str, Callable[[], object]] = {"reference": partial(plain, queries, whole)}
+    pages = np.array(pages) if pages.nbytes <= held * 2**30 else pages
+    calls: dict[str, Callable[[], object]] = {"reference": partial(plain, queries, pages)}
     for d in dims:
         short = cut(queries, d)
-        view = View(whole, d, partial(cut, dimension=d)).as_array()
-        floats = (
-            np.concatenate([view[rows[i : i + 4096]] for i in range(0, len(rows), 4096)])
-            if (4 * d * len(pages) <= held * 2**30)
-            else view
-        )
-        codec = Int8.measure(whole, d, rows[:10_000])
-        codes = np.empty((len(pages), d), np.int8)
-        for start in range(0, len(pages), 4096):
-            codes[start : start + 4096] = codec.encode(view[start : start + 4096])
-        bits = pack_rows(whole, d, rows)
-        signs = View(bits, d, partial(unpack, dimension=d))
-        packed = pack(short)
-        found[f"{d} float32"] = partial(nearest, short, floats, K)
-        found[f"{d} int8"] = partial(nearest, short, View(codes, d, codec.decode).as_array(), K)
-        found[f"{d} binary"] = partial(hamming_nearest, packed, bits, K, ties)
-        found[f"{d} binary_rescored"] = lambda s=short, p=packed, b=bits, v=signs: rescored(
-            s, v, hamming_nearest(p, b, RESCORE * SHORTLIST, ties)[1], K, ties
-        )
-    return found
+        floats, decode = pages, partial(cut, dimension=d)
+        if 4 * d * len(pages) <= held * 2**30:
+            floats, decode = np.concatenate([*cut_blocks(pages, d, rows)]), np.asarray
+        codec = ScalarCodec.measure(pages, d, rows[:10_000], bits=8)
+        codes = np.concatenate([codec.encode(block) for block in cut_blocks(pages, d, rows)])
+        packed, bits = pack(short), pack_rows(pages, d, rows)
+        calls[f"{d} float32"] = partial(nearest, short, floats, K, decode=decode)
+        calls[f"{d} int8"] = partial(nearest, short, codes, K, decode=codec.decode)
+        calls[f"{d} binary"] = partial(hamming_nearest, packed, bits, K, ties)
+        calls[f"{d} binary_rescored"] = partial(search_twice, short, packed, bits, ties)
+    return calls
+
+
+def search_twice(
+    queries: np.ndarray, packed: np.ndarray, bits: np.ndarray, ties: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The search of binary_rescored in an index that is there."""
+    _, rows = hamming_nearest(packed, bits, RESCORE * SHORTLIST, ties)
+    return rescored(queries, bits, rows, K, ties)
 
 
 def plain(queries: np.ndarray, pages: np.ndarray, step: int = 100_000) -> torch.Tensor:
     """What everything is measured against: matmul and topk, by large steps."""
-    asked = torch.from_numpy(queries)
+    left = torch.from_numpy(queries)
     parts = [pages[start : start + step] for start in range(0, len(pages), step)]
-    scores = [torch.topk(asked @ torch.from_numpy(np.asarray(p)).T, K).values for p in parts]
+    scores = [torch.topk(left @ torch.from_numpy(np.asarray(p)).T, K).values for p in parts]
     return torch.topk(torch.cat(scores, dim=1), K).values
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def speed(folder: Path, dims: list[int], held: float, rounds: int) -> dict[str, object]:
     """Median seconds of every search, and how many times faster than the reference it is."""
-    runs = searches(folder, dims, held)
-    times: dict[str, list[float]] = {name: [] for name in runs}
+    calls = searches(folder, dims, held)
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
-        for name, work in runs.items():
+        for name, work in calls.items():
             times[name].append(seconds(work))
     medians = {name: statistics.median(values) for name, values in times.items()}
     return {
@@ -122,7 +107,7 @@ def speed(folder: Path, dims: list[int], held: float, rounds: int) -> dict[str, 
             "faster": round(medians["reference"] / value, 2),
             "bytes_per_page": 4 * max(dims)
             if name == "reference"
-            else bytes_per_page(name.split()[1], int(name.split()[0])),
+            else PRECISIONS[name.split()[1]].bytes_per_page(int(name.split()[0])),
         }
         for name, value in medians.items()
     }
@@ -133,41 +118,17 @@ def memory(folder: Path, dimension: int) -> dict[str, int]:
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
     pages = np.load(folder / "pages.npy", mmap_mode="r")
     vectors = Vectors(np.load(folder / "queries.npy"), pages)
-    names = [f"q{i}" for i in range(len(vectors.queries))]
+    query_ids = [f"q{i}" for i in range(len(vectors.queries))]
     corpus = SimpleNamespace(
         pages=pd.DataFrame({"page_id": [f"p{i:07d}" for i in range(len(pages))]}),
-        query_row={name: i for i, name in enumerate(names)},
+        query_row={query_id: row for row, query_id in enumerate(query_ids)},
         page_rows=lambda split: np.arange(len(pages)),
     )
-    task = Task(corpus, names, np.arange(len(pages)), {})
+    task = Task(corpus, np.arange(len(pages)), dict.fromkeys(query_ids, {}))
     return {
-        precision: growth(
-            lambda p=precision: search(task, vectors, K, dimension=dimension, precision=p)
-        )
-        for precision in PRECISIONS
+        name: added_mib(partial(search, task, vectors, K, dimension=dimension, precision=precision))
+        for name, precision in PRECISIONS.items()
     }
-
-
-def growth(work: Callable[[], object]) -> int:
-    """MiB of this process's own memory at its peak during a call, less what it had before."""
-    stop, peak, before = threading.Event(), [0], anonymous_mib()
-
-    def watch() -> None:
-        while not stop.wait(0.005):
-            peak[0] = max(peak[0], anonymous_mib())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    work()
-    stop.set()
-    watcher.join()
-    return peak[0] - before
-
-
-def anonymous_mib() -> int:
-    """Memory that is not a mapped file's, as Linux counts it."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("RssAnon:")[2].split()[0]) // 1024
 
 
 def main() -> None:

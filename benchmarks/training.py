@@ -45,7 +45,8 @@ from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.evaluation.significance import gain
 from pagefinder.layout import BASE_VECTORS, COMPARE_VECTORS, CORPUS, EMBEDDER, NEGATIVES, PER_QUERY
-from pagefinder.mining.rules import exclusions, qrel_rows, resolve_rules
+from pagefinder.mining.pairs import qrel_rows
+from pagefinder.mining.rules import exclusions, resolve_rules
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder
 from pagefinder.models.saving import save_model

@@ -18,12 +18,13 @@ RESERVED = (BASE, TUNED, *BASELINES, "qrels")
 TUNED_AT = "tuned@"  # begins the name of the tuned embedder cut to the dimension that follows
 DISTRACTORS = "+distractors"  # ends the name of a system that searched every page of the corpus
 
+EMBEDDER, FUSED = "embedder", "fused"  # beside a reranker: without it, and both together
 # What evaluate_reranker compares at each depth, and a reader's names of it. There `base` and
 # `tuned` are the reranker before and after fine-tuning, `fused` its scores with the embedder's.
 RERANKING = {
-    "embedder": "embedder alone",
+    EMBEDDER: "embedder alone",
     BASE: "untrained reranker",
     TUNED: "tuned reranker",
-    "fused": "fused scores",
+    FUSED: "fused scores",
 }
 RERANKED = "reranked"  # beside embedders: the pages of the tuned one, reranked

@@ -8,10 +8,13 @@ import pandas as pd
 from pagefinder.data.corpus import Corpus
 from pagefinder.data.files import write_table
 from pagefinder.layout import AUDIT, BASE_VECTORS, CANDIDATES, CORPUS, TUNED_VECTORS
-from pagefinder.mining import audit, candidates, rules
-from pagefinder.mining import veto as veto_
+from pagefinder.mining import candidates
+from pagefinder.mining.negatives import Mining
+from pagefinder.mining.pairs import qrel_rows, with_ids
+from pagefinder.mining.rules import resolve_rules
+from pagefinder.mining.veto import open_veto
 from pagefinder.params import Params
-from pagefinder.retrieval.nearest import open_vectors
+from pagefinder.retrieval.vectors import open_vectors
 from pagefinder.runtime import outputs
 from stages import run
 
@@ -20,28 +23,22 @@ log = logging.getLogger(__name__)
 
 def main(params: Params, root: Path = Path()) -> None:
     """Write data/candidates.parquet and data/audit/candidates."""
-    knobs, device = params.reranker, params.compute.device
+    reranker, device = params.reranker, params.compute.device
     corpus = Corpus(root / CORPUS)
-    tuned = open_vectors(root / TUNED_VECTORS, corpus)
-    veto = veto_.open_veto(params, corpus, root)
+    base, tuned = (open_vectors(root / path, corpus) for path in (BASE_VECTORS, TUNED_VECTORS))
+    rules, qrels = resolve_rules(params.mine, params.data.source), qrel_rows(corpus, "train")
+    veto = open_veto(rules.veto, corpus, params.pixels, params.compute, root)
+    mining = Mining(corpus, rules, qrels, params.seed, device, veto)
     train = candidates.train_candidates(
-        corpus,
-        open_vectors(root / BASE_VECTORS, corpus),
-        tuned,
-        rules.resolve_rules(params.mine, params.data.source),
-        knobs.train_depth,
-        knobs.negatives,
-        seed=params.seed,
-        device=device,
-        veto=veto,
+        mining, base, tuned, reranker.train_depth, reranker.negatives
     )
-    tables, depth = {"train": train}, max(knobs.depths)
+    tables, depth = {"train": train}, max(reranker.depths)
     for split in ("dev", "eval"):
         tables[split] = candidates.held_out_candidates(corpus, tuned, split, depth, device)
     rows = pd.concat([table.assign(split=split) for split, table in tables.items()])
     with outputs.output(root / CANDIDATES, root) as path:
-        write_table(audit.with_ids(rows, corpus), candidates.SCHEMA, path)
-    ranks = candidates.rank_histogram(tables, corpus, min(knobs.train_depth, depth))
+        write_table(with_ids(rows, corpus), candidates.SCHEMA, path)
+    ranks = candidates.rank_histogram(tables, corpus, min(reranker.train_depth, depth))
     with outputs.output(root / AUDIT / "candidates", root) as folder:
         folder.mkdir(parents=True)
         ranks.to_csv(folder / "histogram.csv", index=False)

@@ -1,8 +1,11 @@
 """Rerank the embedder's pages and score the result at every depth."""
 
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from sentence_transformers import CrossEncoder
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.data.files import write_json
@@ -10,9 +13,10 @@ from pagefinder.evaluation import reranker
 from pagefinder.layout import CANDIDATES, CORPUS, METRICS, PER_QUERY, PLOTS, RERANKER, RUNS
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_reranker
+from pagefinder.models.scoring import score_pairs
 from pagefinder.models.visual_tokens import check_budget, on_own_grid
 from pagefinder.params import Params
-from pagefinder.retrieval.runs import write_run
+from pagefinder.retrieval.runs import write_runs
 from pagefinder.runtime import outputs
 from stages import run
 
@@ -25,14 +29,16 @@ def main(params: Params, root: Path = Path()) -> None:
     tuned = open_reranker(params.reranker, params.pixels, device_settings, root, root / RERANKER)
     check_budget(tuned, corpus.image(0), on_own_grid(tuned, params.pixels))
     base = open_reranker(params.reranker, params.pixels, device_settings, root)
+
+    def logits(model: CrossEncoder, rows: pd.DataFrame) -> np.ndarray:
+        return score_pairs(model, corpus, rows, device_settings, params.compute.encode_batch)
+
     result = reranker.evaluate(
-        base,
-        tuned,
-        corpus,
         candidates,
+        corpus,
+        partial(logits, base),
+        partial(logits, tuned),
         params.reranker,
-        device_settings,
-        params.compute.encode_batch,
         resamples=params.evaluate.bootstrap,
         seed=params.seed,
     )
@@ -41,10 +47,7 @@ def main(params: Params, root: Path = Path()) -> None:
         result.curve.to_csv(path, index=False)
     with outputs.output(root / PER_QUERY / "reranker.parquet", root) as path:
         result.per_query.to_parquet(path, index=False)
-    with outputs.output(root / RUNS / "reranker", root) as folder:
-        folder.mkdir(parents=True)
-        for name, answers in result.runs.items():
-            write_run(answers, folder / f"{name}.trec", name)
+    write_runs(result.runs, root / RUNS / "reranker", root)
 
 
 if __name__ == "__main__":

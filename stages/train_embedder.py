@@ -6,7 +6,8 @@ import pandas as pd
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.layout import CORPUS, EMBEDDER, NEGATIVES
-from pagefinder.mining.rules import exclusions, qrel_rows, resolve_rules
+from pagefinder.mining.pairs import qrel_rows
+from pagefinder.mining.rules import exclusions, resolve_rules
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder
 from pagefinder.params import Params

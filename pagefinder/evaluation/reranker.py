@@ -1,20 +1,18 @@
-"""Rerank first-stage candidates with a cross-encoder, and fuse its scores with the first stage's.
+"""Rerank first-stage candidates by a cross-encoder's logits, and fuse these with the first stage.
 
 Candidates are a table with query_id, page_id, rank (from 1) and score, the first stage's cosine.
 """
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sentence_transformers import CrossEncoder
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.evaluation.significance import gain
-from pagefinder.models.device import DeviceSettings
-from pagefinder.models.scoring import score_pairs
 from pagefinder.params import Reranker
 from pagefinder.retrieval.runs import (
     Qrels,
@@ -24,9 +22,12 @@ from pagefinder.retrieval.runs import (
     metrics_per_query,
     qrels_of,
 )
+from pagefinder.systems import BASE, EMBEDDER, FUSED, RERANKING, TUNED
 
 log = logging.getLogger(__name__)
 
+# Gives the logits of candidates, float32 [candidates], in their order.
+Scorer = Callable[[pd.DataFrame], np.ndarray]
 # Weights of the reranker's logit beside the first stage's cosine, tried on dev; both are
 # standardised, so that 0.5 weighs them alike.
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -37,16 +38,16 @@ def reranked(candidates: pd.DataFrame, scores: np.ndarray, depth: int) -> Run:
 
     Candidates further down follow in the first stage's order, below all of the reranked ones.
     """
-    frame = candidates[["query_id", "page_id", "rank"]].copy()
-    inside = (frame["rank"] <= depth).to_numpy()
+    ranks = candidates["rank"].to_numpy()
+    inside = ranks <= depth
     # Below every reranked page, and falling with the rank.
     floor = float(scores[inside].min()) if inside.any() else 0.0
-    frame["value"] = np.where(inside, scores, floor - frame["rank"].to_numpy())
-    grouped = frame.groupby("query_id", sort=False)
+    rows = candidates.assign(final=np.where(inside, scores, floor - ranks))
+    grouped = rows.groupby("query_id", sort=False)
     return Run(
         query_ids=[str(query_id) for query_id in grouped.groups],
         page_ids=[group.tolist() for _, group in grouped["page_id"]],
-        scores=[group.tolist() for _, group in grouped["value"]],
+        scores=[group.tolist() for _, group in grouped["final"]],
     )
 
 
@@ -57,15 +58,15 @@ def fused(candidates: pd.DataFrame, logits: np.ndarray, weight: float, depth: in
     deeper, and is not even reranked, would change the balance of the two.
     """
     inside = (candidates["rank"] <= depth).to_numpy()
-    among = candidates[inside]
+    rows = candidates[inside]
+    first_stage = _standardised(rows, rows["score"].to_numpy())
     scores = np.full(len(candidates), np.nan)
-    scores[inside] = weight * _standardised(among, logits[inside]) + (1 - weight) * _standardised(
-        among, among["score"].to_numpy()
-    )
+    scores[inside] = weight * _standardised(rows, logits[inside]) + (1 - weight) * first_stage
     return scores
 
 
 def _standardised(candidates: pd.DataFrame, values: np.ndarray) -> np.ndarray:
+    """Values of candidates with mean 0 and deviation 1 within each query, float64."""
     series = pd.Series(np.asarray(values, np.float64), index=candidates.index)
     grouped = series.groupby(candidates["query_id"])
     spread = grouped.transform("std", ddof=0).to_numpy()
@@ -75,89 +76,96 @@ def _standardised(candidates: pd.DataFrame, values: np.ndarray) -> np.ndarray:
 
 
 def choose_weight(dev: pd.DataFrame, logits: np.ndarray, qrels: Qrels, depth: int) -> float:
-    """The fusion weight with the best NDCG@10 on dev; of equals, the smaller."""
+    """The fusion weight with the best NDCG@10 on dev; of equals, the smaller. Without qrels, 1."""
     if not qrels:
         return 1.0
-    scored = {}
+    ndcg = {}
     for weight in WEIGHTS:
         run = reranked(dev, fused(dev, logits, weight, depth), depth)
-        scored[weight] = mean_metrics(run, qrels)["ndcg@10"]
-    best = max(WEIGHTS, key=lambda weight: (round(scored[weight], 9), -weight))
-    log.info("fusion weight %.1f: dev NDCG@10 %.4f, pure %.4f", best, scored[best], scored[1.0])
+        ndcg[weight] = mean_metrics(run, qrels)["ndcg@10"]
+    best = max(WEIGHTS, key=lambda weight: (round(ndcg[weight], 9), -weight))
+    log.info("fusion weight %.1f: dev NDCG@10 %.4f, pure %.4f", best, ndcg[best], ndcg[1.0])
     return best
 
 
 @dataclass(frozen=True)
 class Result:
-    """What evaluate_reranker writes: metrics, the curve by depth, a row per query, the runs."""
+    """What evaluate_reranker writes."""
 
     metrics: dict[str, Any]
-    curve: pd.DataFrame
-    per_query: pd.DataFrame
-    runs: dict[str, Run]
+    curve: pd.DataFrame  # depth, model, ndcg@10
+    per_query: pd.DataFrame  # query_id, SYSTEM_ndcg@10, SYSTEM_rank
+    runs: dict[str, Run]  # by system, each at its deepest
 
 
 def evaluate(
-    base: CrossEncoder,
-    tuned: CrossEncoder,
-    corpus: Corpus,
     candidates: pd.DataFrame,
-    knobs: Reranker,
-    device_settings: DeviceSettings,
-    batch: int,
+    corpus: Corpus,
+    base: Scorer,
+    tuned: Scorer,
+    params: Reranker,
     *,
     resamples: int,
     seed: int,
 ) -> Result:
     """Score embedder alone, base and tuned reranker, and fused scores at every depth.
 
-    The base reranker is scored down to the compared depth only, the one that stands in the
-    report. The fusion weight is chosen at that depth, on `fusion_queries` dev queries drawn with
-    the seed.
+    The base reranker is scored down to the compared depth only, the one that stands in the report.
+    The fusion weight is chosen at that depth, on `fusion_queries` random dev queries.
+
+    Args:
+        candidates: Of dev and eval, with their split.
+        corpus: That they come from.
+        base: The reranker before fine-tuning.
+        tuned: The reranker after it.
+        params: Depths, and the number of queries for the fusion weight.
+        resamples: See `gain`.
+        seed: Of the resamples, and of the dev queries.
     """
-    compared, deepest = knobs.compared_depth, max(knobs.depths)
-    dev = _drawn(_of_split(candidates, "dev", compared), knobs.fusion_queries, seed)
-    right = qrels_of(corpus, "dev")
-    weight = choose_weight(
-        dev,
-        score_pairs(tuned, corpus, dev, device_settings, batch),
-        {query_id: right[query_id] for query_id in dev["query_id"].unique()},
-        compared,
-    )
-    found = _of_split(candidates, "eval", deepest)
-    logits = score_pairs(tuned, corpus, found, device_settings, batch)
-    inside = (found["rank"] <= compared).to_numpy()
-    base_logits = np.full(len(found), np.nan, dtype=np.float32)
-    base_logits[inside] = score_pairs(base, corpus, found[inside], device_settings, batch)
-    systems = {"embedder": found["score"].to_numpy(), "base": base_logits, "tuned": logits}
+    compared, deepest = params.compared_depth, max(params.depths)
+    weight = _fusion_weight(candidates, corpus, tuned, params, seed)
+    rows = _of_split(candidates, "eval", deepest)
+    inside = (rows["rank"] <= compared).to_numpy()
+    base_logits = np.full(len(rows), np.nan, dtype=np.float32)
+    base_logits[inside] = base(rows[inside])
+    logits = tuned(rows)
+    systems = {EMBEDDER: rows["score"].to_numpy(), BASE: base_logits, TUNED: logits}
     runs = {
-        (name, depth): reranked(found, scores, depth)
+        (name, depth): reranked(rows, scores, depth)
         for name, scores in systems.items()
-        for depth in knobs.depths
-        if name != "base" or depth <= compared
+        for depth in params.depths
+        if name != BASE or depth <= compared
     }
-    for depth in knobs.depths:
-        runs["fused", depth] = reranked(found, fused(found, logits, weight, depth), depth)
-    names = [*systems, "fused"]
+    for depth in params.depths:
+        runs[FUSED, depth] = reranked(rows, fused(rows, logits, weight, depth), depth)
     qrels = qrels_of(corpus, "eval")
-    scored = {key: metrics_per_query(answers, qrels) for key, answers in runs.items()}
-    metrics = _metrics(scored, corpus, qrels, compared, resamples=resamples, seed=seed)
+    scored = {key: metrics_per_query(run, qrels) for key, run in runs.items()}
+    metrics = _metrics(scored, documents_of(corpus, qrels), compared, resamples, seed)
     _log_outcome(metrics, compared)
+    curve = [[depth, name, metrics["depth"][depth][name]["ndcg@10"]] for name, depth in scored]
+    per_query = [
+        scored[name, compared][["ndcg@10", "rank"]].add_prefix(f"{name}_") for name in RERANKING
+    ]
     return Result(
         metrics | {"fusion_weight": weight},
-        pd.DataFrame(
-            [
-                [depth, name, round(float(t["ndcg@10"].mean()), 6)]
-                for (name, depth), t in scored.items()
-            ],
-            columns=["depth", "model", "ndcg@10"],
-        ),
-        pd.concat(
-            [scored[name, compared][["ndcg@10", "rank"]].add_prefix(f"{name}_") for name in names],
-            axis=1,
-        ).reset_index(),
-        {name: runs[name, compared if name == "base" else deepest] for name in names},
+        pd.DataFrame(curve, columns=["depth", "model", "ndcg@10"]).round({"ndcg@10": 6}),
+        pd.concat(per_query, axis=1).reset_index(),
+        {name: runs[name, compared if name == BASE else deepest] for name in RERANKING},
     )
+
+
+def _fusion_weight(
+    candidates: pd.DataFrame, corpus: Corpus, tuned: Scorer, params: Reranker, seed: int
+) -> float:
+    """The fusion weight, chosen on random dev queries."""
+    dev = _of_split(candidates, "dev", params.compared_depth)
+    # Random ones, because the first queries ask about few documents.
+    query_ids = np.sort(dev["query_id"].unique().astype(str))
+    query_ids = np.random.default_rng(seed).permutation(query_ids)[: params.fusion_queries]
+    dev = dev[dev["query_id"].isin(query_ids)].reset_index(drop=True)
+    qrels = qrels_of(corpus, "dev")
+    qrels = {query_id: qrels[query_id] for query_id in dev["query_id"].unique()}
+    return choose_weight(dev, tuned(dev), qrels, params.compared_depth)
 
 
 def _of_split(candidates: pd.DataFrame, split: str, depth: int) -> pd.DataFrame:
@@ -166,56 +174,39 @@ def _of_split(candidates: pd.DataFrame, split: str, depth: int) -> pd.DataFrame:
     return candidates[inside].reset_index(drop=True)
 
 
-def _drawn(candidates: pd.DataFrame, queries: int, seed: int) -> pd.DataFrame:
-    """The candidates of so many queries, drawn: the first ones ask about few documents."""
-    found = np.sort(candidates["query_id"].unique().astype(str))
-    chosen = np.random.default_rng(seed).permutation(found)[:queries]
-    return candidates[candidates["query_id"].isin(chosen)].reset_index(drop=True)
-
-
 def _metrics(
-    scored: dict[tuple[str, int], pd.DataFrame],
-    corpus: Corpus,
-    qrels: Qrels,
+    scored: Mapping[tuple[str, int], pd.DataFrame],
+    documents: list[str],
     compared: int,
-    *,
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    depths = sorted({depth for _, depth in scored})
-    documents = documents_of(corpus, qrels)
+    """The numbers of metrics/reranker.json, the fusion weight apart."""
 
-    def ndcg(name: str, depth: int) -> np.ndarray:
-        return scored[name, depth]["ndcg@10"].to_numpy()
+    def gained(before: str, after: str) -> dict[str, float]:
+        first, second = (scored[name, compared]["ndcg@10"] for name in (before, after))
+        return gain(first, second, documents, resamples=resamples, seed=seed)
 
-    def won(before: str, after: str) -> dict[str, float]:
-        values = ndcg(before, compared), ndcg(after, compared)
-        return gain(*values, documents, resamples=resamples, seed=seed)
-
+    depths: dict[int, dict[str, Any]] = {depth: {} for depth in sorted({d for _, d in scored})}
+    for (name, depth), metrics in scored.items():
+        depths[depth][name] = {"ndcg@10": float(metrics["ndcg@10"].mean())}
     return {
-        "depth": {
-            depth: {
-                name: {"ndcg@10": float(ndcg(name, depth).mean())}
-                for name, at in scored
-                if at == depth
-            }
-            for depth in depths
-        },
-        "gain": won("embedder", "tuned"),
-        "training": won("base", "tuned"),
-        "fusion": won("embedder", "fused"),
-        "recall@10": float(scored["tuned", compared]["recall@10"].mean()),
-        "first_stage_missed": int((scored["embedder", depths[-1]]["rank"] == 0).sum()),
+        "depth": depths,
+        "gain": gained(EMBEDDER, TUNED),
+        "training": gained(BASE, TUNED),
+        "fusion": gained(EMBEDDER, FUSED),
+        "recall@10": float(scored[TUNED, compared]["recall@10"].mean()),
+        "first_stage_missed": int((scored[EMBEDDER, max(depths)]["rank"] == 0).sum()),
     }
 
 
 def _log_outcome(metrics: dict[str, Any], compared: int) -> None:
-    at = metrics["depth"][compared]
+    scores = {name: at["ndcg@10"] for name, at in metrics["depth"][compared].items()}
     log.info(
         "NDCG@10 reranking %d pages %.4f, embedder alone %.4f, gain %+.4f; base reranker %.4f",
         compared,
-        at["tuned"]["ndcg@10"],
-        at["embedder"]["ndcg@10"],
+        scores[TUNED],
+        scores[EMBEDDER],
         metrics["gain"]["ndcg@10"],
-        at["base"]["ndcg@10"],
+        scores[BASE],
     )

@@ -1,28 +1,27 @@
-"""What mining did, for a person to judge: counts, scores, sampled queries, hidden answers.
+"""What mining did, for a person to judge: counts, scores, sampled queries, hidden positives.
 
-The tables of pairs are those of `mining`: `query` and `page` are row numbers of the corpus.
+The tables of pairs are those of `mine`: `query` and `page` are row numbers of the corpus.
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from pagefinder.data.corpus import Corpus
-from pagefinder.mining.negatives import KEPT, SPARE, positive_scores
-from pagefinder.mining.rules import RULES
-from pagefinder.params import Mine
-from pagefinder.retrieval.nearest import Vectors
+from pagefinder.mining.negatives import KEPT, SPARE, Mining, mine
+from pagefinder.mining.pairs import scored_positives, with_ids
+from pagefinder.mining.rules import GIVEN_RULES, RULES
+from pagefinder.retrieval.vectors import Vectors
 
 SHEET_SCHEMA = pa.schema(
     [
         pa.field("query_id", pa.string(), nullable=False),
         pa.field("page_id", pa.string(), nullable=False),
         pa.field("role", pa.string(), nullable=False),  # positive | kept | dropped
-        pa.field(
-            "rule", pa.string(), nullable=False
-        ),  # that dropped it; where it came from if kept
+        # That dropped the page; the origin of one that is positive or kept.
+        pa.field("rule", pa.string(), nullable=False),
         pa.field("score", pa.float32(), nullable=False),
         pa.field("rank", pa.int32()),  # among all train pages, from 1; null: not looked at
     ]
@@ -30,23 +29,19 @@ SHEET_SCHEMA = pa.schema(
 SHEET_QUERIES = 20
 SHEET_DROPPED = 6  # dropped pages shown per query, the nearest first
 BIN = 0.02  # of the histogram, in cosine
-# What can be wrong with a negative that the source gives.
-GIVEN_RULES = ("split", "near_duplicate")
 QUANTILES = {"p05": 0.05, "p50": 0.5, "p95": 0.95}
 
 
-def with_positives(pairs: pd.DataFrame, vectors: Vectors, known: pd.DataFrame) -> pd.DataFrame:
-    """The pairs with every positive among them once, also those the search never met (rank 0)."""
-    positives = known[(known["relevance"] > 0) & known["query"].isin(pairs["query"])]
-    positives = positives[["query", "page"]].assign(score=positive_scores(vectors, positives))
-    met = pairs.loc[pairs["rule"] == "positive", ["query", "page", "rank"]]
-    positives = positives.merge(met.drop_duplicates(["query", "page"]), how="left")
-    positives["rank"] = positives["rank"].fillna(0).astype(int)
-    positives = positives.assign(origin="qrels", rule="positive")
+def with_positives(pairs: pd.DataFrame, vectors: Vectors, qrels: pd.DataFrame) -> pd.DataFrame:
+    """The pairs with every positive once, also those that the search never met (rank 0)."""
+    qrels = qrels[qrels["query"].isin(pairs["query"])]
+    positives = scored_positives(qrels, pairs, vectors).assign(rule="positive")
     return pd.concat([positives, pairs[pairs["rule"] != "positive"]], ignore_index=True)
 
 
-def summary(pairs: pd.DataFrame, wanted: pd.Series, corpus: Corpus) -> dict[str, object]:
+def summary(
+    pairs: pd.DataFrame, negatives_per_query: pd.Series, corpus: Corpus
+) -> dict[str, object]:
     """metrics/mining.json: counts in pairs of query and page, and quantiles of their scores.
 
     `range_max` counts the pages beyond the window, at which nobody looked. Without pairs that the
@@ -54,37 +49,25 @@ def summary(pairs: pd.DataFrame, wanted: pd.Series, corpus: Corpus) -> dict[str,
 
     Args:
         pairs: Of `mine`, completed by `with_positives`.
-        wanted: Number of negatives by query row.
+        negatives_per_query: Number of negatives by query row.
         corpus: Whose pages were searched.
     """
     kept = pairs[pairs["rule"] == KEPT]
-    counts = kept["query"].value_counts().reindex(wanted.index, fill_value=0)
-    mined = pairs.loc[pairs["origin"] == "mined", "rule"].value_counts()
-    given = pairs[pairs["origin"] == "given"]
+    kept_per_query = kept["query"].value_counts().reindex(negatives_per_query.index, fill_value=0)
     train = len(corpus.page_rows("train"))
     dropped = pairs[~pairs["rule"].isin((KEPT, SPARE, "positive"))]
-    seen = (pairs["rank"] > 0) & (pairs["origin"] != "given")
     groups = {"positive": pairs[pairs["rule"] == "positive"], "kept": kept, "dropped": dropped}
+    mined = pairs.loc[pairs["origin"] == "mined", "rule"]
     return {
         "queries": {
-            "mined": len(wanted),
-            "short": int((counts < wanted).sum()),
-            "without": int((counts == 0).sum()),
+            "mined": len(negatives_per_query),
+            "short": int((kept_per_query < negatives_per_query).sum()),
+            "without": int((kept_per_query == 0).sum()),
         },
         "pages": {"searched": train, "other_splits": len(corpus.pages) - train},
-        "kept": {
-            "mined": int(mined.get(KEPT, 0)),
-            "given": int((given["rule"] == KEPT).sum()),
-        },
-        "spare": int(mined.get(SPARE, 0)),
-        "dropped": {
-            "positive": int(((pairs["rule"] == "positive") & (pairs["rank"] > 0)).sum()),
-            **{
-                rule: int(mined.get(rule, 0)) for rule in RULES if rule not in ("positive", "given")
-            },
-            "range_max": len(wanted) * train - int(seen.sum()),
-            "given": {rule: int((given["rule"] == rule).sum()) for rule in GIVEN_RULES},
-        },
+        "kept": {name: int((kept["origin"] == name).sum()) for name in ("mined", "given")},
+        "spare": int((mined == SPARE).sum()),
+        "dropped": _dropped(pairs, len(negatives_per_query) * train),
         "score": {
             name: {key: float(group["score"].quantile(q)) for key, q in QUANTILES.items()}
             for name, group in groups.items()
@@ -93,77 +76,85 @@ def summary(pairs: pd.DataFrame, wanted: pd.Series, corpus: Corpus) -> dict[str,
     }
 
 
-def hidden_positives(
-    search: Callable[[Mine, pd.DataFrame, pd.Series], pd.DataFrame],
-    corpus: Corpus,
-    rules: Mine,
-    known: pd.DataFrame,
-    wanted: pd.Series,
-    seed: int,
-) -> dict[str, object] | None:
-    """How many wrong negatives each rule lets through, measured on right pages that were hidden.
+def _dropped(pairs: pd.DataFrame, searched: int) -> dict[str, object]:
+    """Number of pairs that each rule dropped, out of `searched` pairs; those given apart."""
+    given = pairs["origin"] == "given"
+    ranked = pairs[~given & (pairs["rank"] > 0)]
+    counts: dict[str, object] = {
+        rule: int((ranked["rule"] == rule).sum()) for rule in RULES if rule != "given"
+    }
+    by_rule = pairs.loc[given, "rule"]
+    return counts | {
+        "range_max": searched - len(ranked),
+        "given": {rule: int((by_rule == rule).sum()) for rule in GIVEN_RULES},
+    }
 
-    Mined pages that no judgement names may be right or wrong: nobody knows. So for every query
-    with several right train pages all but one, drawn with the seed, are hidden, the queries are
-    mined again, and the share of hidden right pages among the pairs still standing is taken after
-    every rule. It is the rate at which a corpus with one judged page per query would go wrong.
+
+def hidden_positives(
+    mining: Mining, vectors: Vectors, negatives_per_query: pd.Series
+) -> dict[str, object] | None:
+    """How many false negatives each rule lets through, measured on positives that were hidden.
+
+    Mined pages that no qrel names may be relevant or not: nobody knows. So for every query with
+    several relevant train pages all but a random one are hidden, and the queries are mined again.
+    After every rule, the share of hidden positives among the pairs still left is taken. It is the
+    rate of false negatives in a corpus with one judged page per query.
 
     Args:
-        search: `mine` with all but rules, known and wanted filled in.
-        corpus: Whose train pages are searched.
-        rules: As mined by.
-        known: Judgements.
-        wanted: Number of negatives by query row.
-        seed: Draws the right page that stays.
+        mining: As it was mined; its seed chooses the positives that stay.
+        vectors: Of its corpus.
+        negatives_per_query: Number of negatives by query row.
 
     Returns:
         queries, hidden, and rate.{before, after each rule, kept}; None where no query has several
-        right pages, for then there is nothing to measure.
+        relevant pages, for then there is nothing to measure.
     """
-    positives = known[(known["relevance"] > 0) & known["page"].isin(corpus.page_rows("train"))]
-    positives = positives[positives["query"].isin(wanted.index)]
+    qrels = mining.qrels
+    train = qrels["page"].isin(mining.corpus.page_rows("train"))
+    positives = qrels[train & (qrels["relevance"] > 0)]
+    positives = positives[positives["query"].isin(negatives_per_query.index)]
     several = positives[positives.groupby("query")["page"].transform("size") > 1]
     if several.empty:
         return None
-    shown = several.sample(frac=1, random_state=seed).drop_duplicates("query").index
+    shown = several.sample(frac=1, random_state=mining.seed).drop_duplicates("query").index
     hidden = several.drop(shown)[["query", "page"]].assign(hidden=True)
-    only_mined = rules.model_copy(update={"given": "ignore"})
-    pairs = search(only_mined, known.loc[shown], wanted[several["query"].unique()])
+    only_mined = mining.rules.model_copy(update={"given": "ignore"})
+    mining = replace(mining, rules=only_mined, qrels=qrels.loc[shown])
+    pairs = mine(mining, vectors, negatives_per_query[several["query"].unique()])
     pairs = pairs[pairs["rule"] != "positive"].merge(hidden, on=["query", "page"], how="left")
     rate = _rates(pairs, pairs["hidden"].notna())
-    del rate["after_positive"]  # as before: those shown count for nothing
+    del rate["after_positive"]  # as before: the positives that stay are left out
     return {"queries": len(shown), "hidden": len(hidden), "rate": rate}
 
 
 def false_negatives(pairs: pd.DataFrame) -> dict[str, float]:
-    """How many wrong negatives each rule lets through, where the qrels name every right page.
+    """How many false negatives each rule lets through, where the qrels name every relevant page.
 
-    They do where the pages are drawn: each question is made to have its answer on one page alone.
-    The rule `positive` then drops every right page, and whatever the others drop is no answer.
+    The rule `positive` then drops every relevant page, and whatever the others drop is no answer.
 
     Args:
         pairs: Of `mine`.
 
     Returns:
-        Share of right pages among the pairs still standing: before, after each rule, kept.
+        Share of relevant pages among the pairs still left: before, after each rule, kept.
     """
     mined = pairs[pairs["origin"] == "mined"]
     return _rates(mined, mined["rule"] == "positive")
 
 
-def _rates(pairs: pd.DataFrame, right: pd.Series) -> dict[str, float]:
-    """Share of right pairs among those still standing: before, after each rule, kept."""
-    standing = pd.Series(True, index=pairs.index)
-    rate = {"before": float(right.mean())}
+def _rates(pairs: pd.DataFrame, relevant: pd.Series) -> dict[str, float]:
+    """Share of relevant pairs among those still left: before, after each rule, kept."""
+    remaining = pd.Series(True, index=pairs.index)
+    rate = {"before": float(relevant.mean())}
     for rule in RULES:
         if rule in ("given", "veto"):  # the veto is asked about few pairs: see kept
             continue
-        standing &= pairs["rule"] != rule
-        if standing.any():
-            rate[f"after_{rule}"] = float(right[standing].mean())
+        remaining &= pairs["rule"] != rule
+        if remaining.any():
+            rate[f"after_{rule}"] = float(relevant[remaining].mean())
     kept = pairs["rule"] == KEPT
     if kept.any():
-        rate["kept"] = float(right[kept].mean())
+        rate["kept"] = float(relevant[kept].mean())
     return rate
 
 
@@ -174,34 +165,22 @@ def histogram(pairs: pd.DataFrame) -> pd.DataFrame:
         group, score (lower edge of a bin of width BIN), pairs; empty bins are left out.
     """
     bins = np.floor(pairs["score"].to_numpy(np.float64) / BIN + 1e-6).astype(int)
-    frame = pd.DataFrame({"group": pairs["rule"], "bin": bins})
-    counts = frame.groupby(["group", "bin"]).size().reset_index(name="pairs")
+    groups = pd.DataFrame({"group": pairs["rule"], "bin": bins})
+    counts = groups.groupby(["group", "bin"]).size().reset_index(name="pairs")
     counts["score"] = (counts["bin"] * BIN).round(2)
     return counts[["group", "score", "pairs"]]
 
 
 def sheet(pairs: pd.DataFrame, corpus: Corpus, seed: int) -> pd.DataFrame:
     """Sampled queries with their positives, kept and nearest dropped pages, as SHEET_SCHEMA."""
-    queries = np.unique(pairs["query"])
-    drawn = np.random.default_rng(seed).permutation(queries)[:SHEET_QUERIES]
-    rows = pairs[pairs["query"].isin(drawn) & (pairs["rule"] != SPARE)].copy()
+    query_rows = np.random.default_rng(seed).permutation(np.unique(pairs["query"]))[:SHEET_QUERIES]
+    rows = pairs[pairs["query"].isin(query_rows) & (pairs["rule"] != SPARE)].copy()
     rows["role"] = rows["rule"].where(rows["rule"].isin(("positive", KEPT)), "dropped")
     rows["rule"] = rows["rule"].where(rows["role"] == "dropped", rows["origin"])
-    rows["place"] = rows["role"].map({"positive": 0, KEPT: 1, "dropped": 2})
-    rows = rows.sort_values(
-        ["query", "place", "score", "page"], ascending=[True, True, False, True]
-    )
-    late = rows.groupby(["query", "role"]).cumcount() >= SHEET_DROPPED
-    rows = rows[~(late & (rows["role"] == "dropped"))]
+    rows["order"] = rows["role"].map({"positive": 0, KEPT: 1, "dropped": 2})
+    order = ["query", "order", "score", "page"]
+    rows = rows.sort_values(order, ascending=[True, True, False, True])
+    beyond = rows.groupby(["query", "role"]).cumcount() >= SHEET_DROPPED
+    rows = rows[~(beyond & (rows["role"] == "dropped"))]
     named: pd.DataFrame = with_ids(rows, corpus)[SHEET_SCHEMA.names]
     return named
-
-
-def with_ids(pairs: pd.DataFrame, corpus: Corpus) -> pd.DataFrame:
-    """The pairs with query_id and page_id, and a null for rank 0."""
-    result: pd.DataFrame = pairs.assign(
-        query_id=corpus.queries["query_id"].to_numpy()[pairs["query"]],
-        page_id=corpus.pages["page_id"].to_numpy()[pairs["page"]],
-        rank=pairs["rank"].astype("Int32").mask(pairs["rank"] == 0),
-    ).reset_index(drop=True)
-    return result

@@ -3,15 +3,17 @@
 All tables hold pairs whose `query` and `page` are row numbers of the corpus.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from pagefinder.data.corpus import Corpus
-from pagefinder.mining.negatives import KEPT, Veto, assess, choose, positive_scores, wanted_by_query
-from pagefinder.mining.rules import qrel_rows
-from pagefinder.params import Mine
-from pagefinder.retrieval.nearest import Vectors, nearest, pair_scores, trec_order
+from pagefinder.mining.negatives import KEPT, Mining, assess, choose, required_negatives
+from pagefinder.mining.pairs import cosines, qrel_rows, ranked_pairs, scored_positives
+from pagefinder.retrieval.nearest import nearest, trec_order
+from pagefinder.retrieval.vectors import Vectors
 
 # data/candidates.parquet
 SCHEMA = pa.schema(
@@ -29,70 +31,60 @@ COLUMNS = ["query", "page", "rank", "score", "label", "origin"]
 
 
 def train_candidates(
-    corpus: Corpus,
-    base: Vectors,
-    tuned: Vectors,
-    rules: Mine,
-    depth: int,
-    negatives: int,
-    *,
-    seed: int,
-    device: str = "cpu",
-    veto: Veto | None = None,
+    mining: Mining, base: Vectors, tuned: Vectors, depth: int, negatives: int
 ) -> pd.DataFrame:
     """Every train query's positives and the negatives that mining finds with either embedder.
 
-    Both embedders' nearest pages go through the same rules. What the base embedder would keep is
-    out where the tuned one looked at it and dropped it: the tuned one is the better judge.
+    Both embedders' nearest pages go through the same rules. A pair that the base embedder would
+    keep is out where the tuned one looked at it and dropped it: the tuned one is the better judge.
 
     Args:
-        corpus: Whose train pages are searched.
+        mining: Of the train queries; the window's width is `depth` instead of range_max.
         base: Vectors before fine-tuning.
         tuned: Vectors after it.
-        rules: Of mining, settled; the window's width is `depth` instead of range_max.
         depth: Nearest pages considered per query and embedder.
         negatives: Per positive.
-        seed: Of the sampling.
-        device: Where the search runs.
-        veto: Cross-encoder of the veto.
 
     Returns:
         query, page, rank (among all train pages for the tuned embedder, from 1; 0 beyond those
         looked at), score (the tuned embedder's), label, origin (qrels, given, base, tuned, both);
         by query, positives first, then by score.
     """
+    rules, qrels = mining.rules, mining.qrels
     rules = rules.model_copy(update={"range_max": rules.range_min + depth})
-    known = qrel_rows(corpus, "train")
-    known = known[known["page"].isin(corpus.page_rows("train")) | (known["relevance"] == 0)]
-    wanted = wanted_by_query(known, 0, negatives)
-    first = assess(corpus, base, rules, known, wanted.index, device)
-    second = assess(corpus, tuned, rules, known, wanted.index, device)
-    union = _union(first, second, tuned)
-    chosen = choose(union, rules, wanted, seed, veto)
+    train = qrels["page"].isin(mining.corpus.page_rows("train"))
+    qrels = qrels[train | (qrels["relevance"] == 0)]
+    mining = replace(mining, rules=rules, qrels=qrels)
+    negatives_per_query = required_negatives(qrels, 0, negatives)
+    by_base = assess(mining, base, negatives_per_query.index)
+    by_tuned = assess(mining, tuned, negatives_per_query.index)
+    union = _union(by_base, by_tuned, tuned)
+    chosen = choose(union, rules, negatives_per_query, mining.seed, mining.veto)
     chosen = chosen[chosen["rule"] == KEPT].assign(label=0)
-    right = known.loc[known["relevance"] > 0, ["query", "page"]]
-    right = right.assign(score=positive_scores(tuned, right), label=1, origin="qrels")
-    met = second.loc[second["rule"] == "positive", ["query", "page", "rank"]]
-    right = right.merge(met.drop_duplicates(["query", "page"]), on=["query", "page"], how="left")
-    right["rank"] = right["rank"].fillna(0).astype(int)
-    both = pd.concat([right[COLUMNS], chosen[COLUMNS]], ignore_index=True)
+    positives = scored_positives(qrels, by_tuned, tuned).assign(label=1)
+    rows = pd.concat([positives[COLUMNS], chosen[COLUMNS]], ignore_index=True)
     order = ["query", "label", "score", "page"]
-    return both.sort_values(order, ascending=[True, False, False, True], ignore_index=True)
+    return rows.sort_values(order, ascending=[True, False, False, True], ignore_index=True)
 
 
 def _union(base: pd.DataFrame, tuned: pd.DataFrame, vectors: Vectors) -> pd.DataFrame:
-    """Pairs that no rule dropped, each once, scored and ranked by the tuned embedder."""
+    """The pairs that no rule dropped, each once, scored and ranked by the tuned embedder.
+
+    Args:
+        base: Pairs that were assessed by the base embedder.
+        tuned: Pairs that were assessed by the tuned embedder.
+        vectors: Of the tuned embedder.
+    """
     key = ["query", "page"]
     given = tuned[(tuned["origin"] == "given") & (tuned["rule"] == "")]
     mined = tuned[tuned["origin"] == "mined"]
-    extra = base[(base["origin"] == "mined") & (base["rule"] == "")][key].assign(base=True)
-    pairs = mined.merge(extra, on=key, how="outer")
+    kept_by_base = base.loc[(base["origin"] == "mined") & (base["rule"] == ""), key]
+    pairs = mined.merge(kept_by_base.assign(base=True), on=key, how="outer")
     # A missing rule means that the tuned embedder never looked at the pair.
     pairs = pairs[(pairs["rule"] == "") | pairs["rule"].isna()]
     by_tuned, by_base = pairs["rule"].notna(), pairs["base"].notna()
     pairs["origin"] = np.select([by_tuned & by_base, by_tuned], ["both", "tuned"], "base")
-    rows = pairs["query"].to_numpy(), pairs["page"].to_numpy()
-    pairs["score"] = pair_scores(vectors.queries, vectors.pages, *rows)
+    pairs["score"] = cosines(pairs, vectors)
     pairs["rank"] = pairs["rank"].fillna(0).astype(int)
     pairs["rule"] = ""
     pairs = pairs.sort_values(["query", "score", "page"], ascending=[True, False, True])
@@ -110,27 +102,19 @@ def held_out_candidates(
     Returns:
         The columns of `train_candidates`, origin tuned, by query and rank (from 1).
     """
-    queries = corpus.query_rows(split)
-    scores, rows = nearest(
-        tuned.queries[queries],
+    query_rows = corpus.query_rows(split)
+    scores, page_rows = nearest(
+        tuned.queries[query_rows],
         tuned.pages,
         depth,
         rows=corpus.page_rows(split),
         tie_break=trec_order(corpus.pages["page_id"].tolist()),
         device=device,
     )
-    pairs = pd.DataFrame(
-        {
-            "query": np.repeat(queries, rows.shape[1]),
-            "page": rows.ravel(),
-            "rank": np.tile(np.arange(1, rows.shape[1] + 1), len(rows)),
-            "score": scores.ravel(),
-            "origin": "tuned",
-        }
-    )
-    known = qrel_rows(corpus, split)
-    right = known.loc[known["relevance"] > 0, ["query", "page"]].assign(label=1)
-    pairs = pairs.merge(right, on=["query", "page"], how="left")
+    pairs = ranked_pairs(query_rows, scores, page_rows).assign(origin="tuned")
+    qrels = qrel_rows(corpus, split)
+    positives = qrels.loc[qrels["relevance"] > 0, ["query", "page"]].assign(label=1)
+    pairs = pairs.merge(positives, on=["query", "page"], how="left")
     pairs["label"] = pairs["label"].fillna(0).astype(int)
     return pairs[COLUMNS]
 
@@ -149,15 +133,15 @@ def rank_histogram(tables: dict[str, pd.DataFrame], corpus: Corpus, depth: int) 
     Returns:
         split, pages (searched), rank, queries, share (of the split's queries with a positive).
     """
-    result = []
+    parts = []
     for split in ("train", "dev"):
-        table, known = tables[split], qrel_rows(corpus, split)
-        queries = known.loc[known["relevance"] > 0, "query"].unique()
-        right = table[(table["label"] == 1) & table["rank"].between(1, depth)]
-        best = right.groupby("query")["rank"].min().reindex(queries, fill_value=0)
+        pairs, qrels = tables[split], qrel_rows(corpus, split)
+        query_rows = qrels.loc[qrels["relevance"] > 0, "query"].unique()
+        positives = pairs[(pairs["label"] == 1) & pairs["rank"].between(1, depth)]
+        best = positives.groupby("query")["rank"].min().reindex(query_rows, fill_value=0)
         counts = best.value_counts().reindex(range(depth + 1), fill_value=0)
         rows = counts.rename_axis("rank").reset_index(name="queries")
         rows.insert(0, "split", split)
         rows.insert(1, "pages", len(corpus.page_rows(split)))
-        result.append(rows.assign(share=(rows["queries"] / max(1, len(queries))).round(6)))
-    return pd.concat(result, ignore_index=True)
+        parts.append(rows.assign(share=(rows["queries"] / max(1, len(query_rows))).round(6)))
+    return pd.concat(parts, ignore_index=True)

@@ -1,4 +1,4 @@
-"""Which pages can be no negative of a query whatever they score: the judged ones and their like.
+"""The rules by which mining drops pages, and the pages that are excluded whatever they score.
 
 All tables hold pairs whose `query` and `page` are row numbers of the corpus.
 """
@@ -13,13 +13,16 @@ from pagefinder.sources.kinds import source_kind
 RULES = (
     "positive",
     "near_duplicate",
-    "given",  # a negative of the source's own, known already
+    "given",  # a negative that the source gives: it is a negative already
     "same_document",
     "range_min",
     "relative_margin",
     "max_score",
     "veto",
 )
+# What drops a negative that the source gives: its page is of another split, or a rule. No rule that
+# only suspects a page is among them: the source says that its negatives are no answers.
+GIVEN_RULES = ("split", "near_duplicate")
 
 
 def resolve_rules(rules: Mine, source: str) -> Mine:
@@ -30,51 +33,47 @@ def resolve_rules(rules: Mine, source: str) -> Mine:
     return rules.model_copy(update={"same_document_pages": pages})
 
 
-def qrel_rows(corpus: Corpus, split: str) -> pd.DataFrame:
-    """The qrels of a split's queries as rows: query, page, relevance.
-
-    By query, the right pages first, pages of one relevance in the order of the qrels: that is the
-    source's own, whose first negative may be the one that it holds for the best.
-    """
-    rows = pd.DataFrame(
-        {
-            "query": corpus.qrels["query_id"].map(corpus.query_row),
-            "page": corpus.qrels["page_id"].map(corpus.page_row),
-            "relevance": corpus.qrels["relevance"],
-        }
-    ).astype(int)
-    rows = rows[rows["query"].isin(corpus.query_rows(split))]
-    # A page that is called right and wrong counts as right.
-    rows = rows.sort_values(["query", "relevance"], ascending=[True, False], kind="stable")
-    return rows.drop_duplicates(["query", "page"], ignore_index=True)
-
-
 def exclusions(corpus: Corpus, rules: Mine, positives: pd.DataFrame) -> pd.DataFrame:
-    """Pairs that no score can make a negative: query, page and the first rule that says so."""
-    found = [positives[["query", "page"]].assign(rule="positive")]
+    """The excluded pages of each query: query, page and the first rule that excludes the page.
+
+    Args:
+        corpus: With its near-duplicates and page numbers.
+        rules: Of `resolve_rules`.
+        positives: query, page.
+    """
+    tables = [positives[["query", "page"]].assign(rule="positive")]
     if rules.near_duplicates:
-        twins = pd.DataFrame(
-            {
-                "page": corpus.near_duplicates["page_id"].map(corpus.page_row),
-                "other": corpus.near_duplicates["other_id"].map(corpus.page_row),
-            }
-        )
-        twins = positives.merge(twins, on="page")
-        found.append(_pairs(twins["query"], twins["other"], "near_duplicate"))
-    numbered = corpus.pages[["document_id", "page_number"]].dropna().reset_index(names="other")
-    beside = positives.merge(numbered, left_on="page", right_on="other").drop(columns="other")
-    reach = min(
-        rules.same_document_pages, int(numbered["page_number"].max() if len(numbered) else 0)
+        tables.append(_near_duplicates(corpus, positives))
+    tables += _same_document(corpus, positives, rules.same_document_pages)
+    return first_rule(*tables)
+
+
+def _near_duplicates(corpus: Corpus, positives: pd.DataFrame) -> pd.DataFrame:
+    """The near-duplicates of each query's positives."""
+    pairs = pd.DataFrame(
+        {
+            "page": corpus.near_duplicates["page_id"].map(corpus.page_row),
+            "other": corpus.near_duplicates["other_id"].map(corpus.page_row),
+        }
     )
-    for step in range(1, reach + 1):
-        for side in (-step, step):
-            shifted = beside.assign(page_number=beside["page_number"] + side)
-            near = shifted.merge(numbered, on=["document_id", "page_number"])
-            found.append(_pairs(near["query"], near["other"], "same_document"))
-    return first_rule(*found)
+    pairs = positives.merge(pairs, on="page")
+    return _excluded(pairs["query"], pairs["other"], "near_duplicate")
 
 
-def _pairs(queries: pd.Series, pages: pd.Series, rule: str) -> pd.DataFrame:
+def _same_document(corpus: Corpus, positives: pd.DataFrame, reach: int) -> list[pd.DataFrame]:
+    """The pages at most `reach` pages before or behind a positive in its document."""
+    numbered = corpus.pages[["document_id", "page_number"]].dropna().reset_index(names="other")
+    reach = min(reach, int(numbered["page_number"].max()) if len(numbered) else 0)
+    positives = positives.merge(numbered, left_on="page", right_on="other").drop(columns="other")
+    tables = []
+    for step in (*range(-reach, 0), *range(1, reach + 1)):
+        pages = positives.assign(page_number=positives["page_number"] + step)
+        pages = pages.merge(numbered, on=["document_id", "page_number"])
+        tables.append(_excluded(pages["query"], pages["other"], "same_document"))
+    return tables
+
+
+def _excluded(queries: pd.Series, pages: pd.Series, rule: str) -> pd.DataFrame:
     return pd.DataFrame({"query": queries, "page": pages, "rule": rule})
 
 
@@ -82,6 +81,6 @@ def first_rule(*tables: pd.DataFrame) -> pd.DataFrame:
     """One row per pair of several tables of query, page and rule: the rule that applies first."""
     # The columns of an empty table hold objects, which every later merge would take over.
     rows = pd.concat(tables, ignore_index=True).astype({"query": int, "page": int})
-    rows["place"] = rows["rule"].map({rule: place for place, rule in enumerate(RULES)})
-    rows = rows.sort_values("place", kind="stable").drop_duplicates(["query", "page"])
+    rows["order"] = rows["rule"].map({rule: place for place, rule in enumerate(RULES)})
+    rows = rows.sort_values("order", kind="stable").drop_duplicates(["query", "page"])
     return rows[["query", "page", "rule"]]

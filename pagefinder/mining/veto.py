@@ -1,5 +1,6 @@
 """The cross-encoder that mining may ask whether a page answers a question after all."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,44 +8,43 @@ import pandas as pd
 from tqdm import tqdm
 
 from pagefinder.data.corpus import Corpus
-from pagefinder.mining.negatives import Veto
-from pagefinder.params import Params
+from pagefinder.params import Compute, Pixels
+from pagefinder.params import Veto as VetoParams
+
+# Gives the probability that each pair (columns query, page) is an answer, float64 [pairs].
+Veto = Callable[[pd.DataFrame], np.ndarray]
 
 
-def open_veto(params: Params, corpus: Corpus, root: Path) -> Veto | None:
+def open_veto(
+    params: VetoParams, corpus: Corpus, pixels: Pixels, compute: Compute, root: Path
+) -> Veto | None:
     """Open the model that `mine.veto` names; None where it names none.
 
     Raises:
         InputError: no such model.
     """
-    veto = params.mine.veto
-    if not veto.model:
+    if not params.model:
         return None
     # This imports Sentence Transformers, which takes seconds that mining without a veto can save.
     from pagefinder.models.device import choose_device
     from pagefinder.models.opening import open_reranker
     from pagefinder.models.visual_tokens import check_budget, on_own_grid
 
-    device_settings = choose_device(params.compute, scoring=True)
-    model = open_reranker(veto, params.pixels, device_settings, root, section="mine.veto")
-    check_budget(model, corpus.image(0), on_own_grid(model, params.pixels))
+    device_settings = choose_device(compute, scoring=True)
+    model = open_reranker(params, pixels, device_settings, root, section="mine.veto")
+    check_budget(model, corpus.image(0), on_own_grid(model, pixels))
     texts = corpus.queries["text"].to_numpy()
-    batch = params.compute.encode_batch
+    batch = compute.encode_batch
 
-    def answers(pairs: pd.DataFrame) -> np.ndarray:
-        found = []
+    def probabilities(pairs: pd.DataFrame) -> np.ndarray:
+        parts = []
         for start in tqdm(range(0, len(pairs), batch), desc="veto", unit="batch", disable=None):
-            some = pairs[start : start + batch]
-            asked = list(
-                zip(
-                    texts[some["query"].to_numpy()],
-                    corpus.images(some["page"].to_numpy()),
-                    strict=True,
-                )
-            )
+            rows = pairs[start : start + batch]
+            pages = corpus.images(rows["page"].to_numpy())
+            inputs = list(zip(texts[rows["query"].to_numpy()], pages, strict=True))
             with device_settings.precision():
                 # predict() applies the sigmoid itself.
-                found.append(model.predict(asked, batch_size=batch, show_progress_bar=False))
-        return np.concatenate(found).astype(np.float64)
+                parts.append(model.predict(inputs, batch_size=batch, show_progress_bar=False))
+        return np.concatenate(parts).astype(np.float64)
 
-    return answers
+    return probabilities

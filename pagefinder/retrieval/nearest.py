@@ -1,56 +1,25 @@
 """Exact nearest pages by blocks: bounded memory, and the same answer at any block size."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 
-from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
+
+Decode = Callable[[np.ndarray], np.ndarray]
 
 # Pages fetched beyond k, so that a tie or a rounding at the boundary is nearly always inside.
 SPARE = 16
 # A float32 sum of d products of unit vectors errs by less than LAMBDA * sqrt(d) * 2**-24: Higham
 # and Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 2019.
 LAMBDA = 6
-# Queries scored at once.
-QUERY_BLOCK = 1024
+# Queries and pages scored at once: the vectors of the pages and all these scores are held.
+QUERY_BLOCK, PAGE_BLOCK = 1024, 16384
 # Bytes of float64 vectors that one step of the second pass holds: small enough for the allocator
 # to use the same memory again.
 RESCORE_BYTES = 2**23
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """Stored unit vectors, float32, rows in table order; pages may be memory-mapped."""
-
-    queries: np.ndarray
-    pages: np.ndarray
-
-
-def open_vectors(folder: Path, corpus: Corpus) -> Vectors:
-    """Open the vectors that an encode stage wrote, pages memory-mapped.
-
-    Raises:
-        InputError: they are not those of this corpus.
-    """
-    stage = f"encode_{folder.name}"
-    if folder.parent.name == "compare":
-        stage = f"encode_compare@{folder.name}"
-    vectors = Vectors(np.load(folder / "queries.npy"), np.load(folder / "pages.npy", mmap_mode="r"))
-    for name, found, wanted in (
-        ("queries", len(vectors.queries), len(corpus.queries)),
-        ("pages", len(vectors.pages), len(corpus.pages)),
-    ):
-        if found != wanted:
-            raise InputError(
-                f"{folder}/{name}.npy holds {found} vectors for {wanted} {name}: encode again with"
-                f" `dvc repro -f -s {stage}`"
-            )
-    return vectors
 
 
 def nearest(
@@ -60,24 +29,24 @@ def nearest(
     *,
     rows: np.ndarray | None = None,
     tie_break: np.ndarray | None = None,
+    decode: Decode = np.asarray,
     device: str = "cpu",
-    block: int = 16384,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k pages with the highest dot product for every query, exactly.
 
-    A first pass multiplies blocks in float32 and keeps a few pages more than k; a second pass
-    sums those few again in float64 and rounds to float32. Order, boundary and scores therefore
-    depend neither on the block size nor on the device, which a matmul's own scores do.
+    A first pass multiplies blocks in float32 and keeps a few pages more than k. A second pass sums
+    those few again in float64 and rounds to float32. Order, boundary and scores therefore depend
+    neither on the block size nor on the device, which a matmul's own scores do.
 
     Args:
         queries: float32 [q, d].
-        pages: float32 [n, d]; a memory map is read block by block, never whole.
-        k: Pages wanted per query; above n all n come back.
+        pages: [n, ...] stored pages; a memory map is read block by block, never whole.
+        k: Pages per query; above n all n come back.
         rows: Row numbers of `pages` to search among; all rows by default.
         tie_break: int [n]; of pages whose float32 scores are equal, the lower value comes first.
             By default the lower row.
+        decode: Turns stored pages into their vectors, float32 [..., d]. By default they are these.
         device: Where the first pass runs, as torch names it; "auto" is the GPU where there is one.
-        block: Pages scored at once: their vectors and QUERY_BLOCK scores for each are held.
 
     Returns:
         Scores, float32 [q, min(k, n)], descending, and the row numbers in `pages`, int64.
@@ -86,46 +55,51 @@ def nearest(
         ValueError: where the widths differ or k is negative.
         InputError: a vector is not finite.
     """
-    if queries.ndim != 2 or pages.ndim != 2 or queries.shape[1] != pages.shape[1]:
-        raise ValueError(f"queries {queries.shape} and pages {pages.shape} are not of one width")
-    if k < 0 or block < 1:
-        raise ValueError(f"k is {k} and block {block}: at least 0 and 1")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    width = decode(pages[:1]).shape[1:]
+    if queries.ndim != 2 or queries.shape[1:] != width:
+        raise ValueError(f"queries {queries.shape} and pages {width} are not of one width")
+    if k < 0:
+        raise ValueError(f"k is {k}: at least 0")
     rows = np.arange(len(pages)) if rows is None else np.asarray(rows, dtype=np.int64)
-    k = min(k, len(rows))
-    if not len(queries) or not k:
-        return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-    wide = min(k + SPARE, len(rows))
-    rough, places, longest = _rough(queries, pages, rows, wide, device, block)
-    if not np.isfinite(rough).all():
-        raise InputError(
-            "a query or page vector holds NaN or infinity: if it is the tuned model's, its training"
-            " diverged: lower embedder.learning_rate and run `dvc repro`; if it is the base's, run"
-            " `dvc repro -f -s encode_base`, or take another base.model"
-        )
-    slack = LAMBDA * math.sqrt(pages.shape[1]) * 2**-24 * longest
     tie_break = np.arange(len(pages)) if tie_break is None else tie_break
+    k = min(k, len(rows))
     scores = np.empty((len(queries), k), np.float32)
-    found = np.empty((len(queries), k), np.int64)
-    # Every page left out scores at most rough[:, -1] + slack, every one of the k at least
-    # rough[:, k - 1] - slack: with both slacks between them, and one for rounding, the k are here.
-    settled = (rough[:, k - 1] - rough[:, -1] > 3 * slack) | (wide == len(rows))
-    step = max(1, RESCORE_BYTES // (8 * wide * pages.shape[1]))
-    ready = np.flatnonzero(settled)
+    nearest_rows = np.empty((len(queries), k), np.int64)
+    if not scores.size:
+        return scores, nearest_rows
+    shortlist = min(k + SPARE, len(rows))
+    rough, places, error = _first_pass(queries, pages, rows, shortlist, decode, device)
+    # A page that the first pass left out scores at most rough[:, -1] + error, and each of the k
+    # best at least rough[:, k - 1] - error. Where these are apart, by one error more for the
+    # rounding, the k best are among the pages at hand.
+    complete = (rough[:, k - 1] - rough[:, -1] > 3 * error) | (shortlist == len(rows))
+    step = max(1, RESCORE_BYTES // (8 * shortlist * queries.shape[1]))
+    ready = np.flatnonzero(complete)
     for part in (ready[start : start + step] for start in range(0, len(ready), step)):
-        near = rows[places[part]]
-        exact = _dot(queries[part][:, None], pages[near])
-        order = np.lexsort((tie_break[near], -exact))[:, :k]
-        scores[part] = np.take_along_axis(exact, order, axis=1)
-        found[part] = np.take_along_axis(near, order, axis=1)
-    for query in np.flatnonzero(~settled):
+        candidates = rows[places[part]]
+        exact = _dot(queries[part][:, None], decode(pages[candidates]))
+        scores[part], nearest_rows[part] = best_rows(exact, candidates, k, tie_break)
+    for query in np.flatnonzero(~complete):
         # Rare: more than SPARE pages tie at the boundary, so this query looks at every page again.
-        bound = float(rough[query, k - 1]) - 2 * slack
-        near, exact = _above(queries[query], pages, rows, bound, block)
-        order = np.lexsort((tie_break[near], -exact))[:k]
-        scores[query], found[query] = exact[order], near[order]
-    return scores, found
+        bound = float(rough[query, k - 1]) - 2 * error
+        exact, candidates = _above(queries[query], pages, rows, bound, decode)
+        scores[query], nearest_rows[query] = best_rows(exact, candidates, k, tie_break)
+    return scores, nearest_rows
+
+
+def best_rows(
+    scores: np.ndarray, rows: np.ndarray, k: int, tie_break: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k highest scores over the last axis and their rows, best first.
+
+    Args:
+        scores: [..., n].
+        rows: int64, same shape.
+        k: How many; above n all n come back.
+        tie_break: By row; of equal scores the lower value comes first.
+    """
+    order = np.lexsort((tie_break[rows], -scores))[..., :k]
+    return np.take_along_axis(scores, order, axis=-1), np.take_along_axis(rows, order, axis=-1)
 
 
 def pair_scores(
@@ -140,63 +114,86 @@ def pair_scores(
 
 def trec_order(page_ids: Sequence[str]) -> np.ndarray:
     """The `tie_break` of trec_eval, which puts the lexicographically last of equal pages first."""
-    place = np.empty(len(page_ids), np.int64)
-    place[sorted(range(len(page_ids)), key=lambda row: page_ids[row], reverse=True)] = np.arange(
-        len(page_ids)
-    )
-    return place
+    order = sorted(range(len(page_ids)), key=lambda row: page_ids[row], reverse=True)
+    tie_break = np.empty(len(page_ids), np.int64)
+    tie_break[order] = np.arange(len(page_ids))
+    return tie_break
 
 
-def _rough(
-    queries: np.ndarray, pages: np.ndarray, rows: np.ndarray, k: int, device: str, block: int
+def _first_pass(
+    queries: np.ndarray, pages: np.ndarray, rows: np.ndarray, k: int, decode: Decode, device: str
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Top k by float32 matmul: scores, places in `rows`, and the product of the longest norms."""
+    """Find the top k by float32 matmul.
+
+    Returns:
+        Scores and places in `rows`, both [q, k], and by how much any of the scores may err.
+
+    Raises:
+        InputError: a vector is not finite.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     scores = torch.full((len(queries), k), -math.inf)
     places = torch.zeros((len(queries), k), dtype=torch.int64)
-    asked = torch.from_numpy(np.array(queries, dtype=np.float32)).to(device)
-    lefts = torch.split(asked, QUERY_BLOCK)
-    long_query = max(float(torch.linalg.vector_norm(left, dim=1).max()) for left in lefts)
-    long_page = 0.0
-    for first, some in _blocks(pages, rows, block):
-        right = torch.from_numpy(some).to(device)
-        long_page = max(long_page, float(torch.linalg.vector_norm(right, dim=1).max()))
-        for number, left in enumerate(lefts):
+    query_blocks = torch.split(
+        torch.from_numpy(np.array(queries, dtype=np.float32)).to(device), QUERY_BLOCK
+    )
+    query_norm = max(_longest(query_block) for query_block in query_blocks)
+    page_norm = 0.0
+    for first, vectors in _blocks(pages, rows, PAGE_BLOCK, decode):
+        page_block = torch.from_numpy(vectors).to(device)
+        page_norm = max(page_norm, _longest(page_block))
+        for number, query_block in enumerate(query_blocks):
             part = slice(number * QUERY_BLOCK, (number + 1) * QUERY_BLOCK)
-            best, where = torch.topk(left @ right.T, min(k, len(some)), dim=1)
-            both = torch.cat([scores[part], best.cpu()], dim=1)
-            index = torch.cat([places[part], where.cpu() + first], dim=1)
-            scores[part], chosen = torch.topk(both, k, dim=1)
-            places[part] = index.gather(1, chosen)
-    return scores.numpy(), places.numpy(), long_query * long_page
+            best, where = torch.topk(query_block @ page_block.T, min(k, len(vectors)), dim=1)
+            both_scores = torch.cat([scores[part], best.cpu()], dim=1)
+            both_places = torch.cat([places[part], where.cpu() + first], dim=1)
+            scores[part], chosen = torch.topk(both_scores, k, dim=1)
+            places[part] = both_places.gather(1, chosen)
+    if not scores.isfinite().all():
+        raise InputError(
+            "a query or page vector holds NaN or infinity: if it is the tuned model's, its training"
+            " diverged: lower embedder.learning_rate and run `dvc repro`; if it is the base's, run"
+            " `dvc repro -f -s encode_base`, or take another base.model"
+        )
+    error = LAMBDA * math.sqrt(queries.shape[1]) * 2**-24 * query_norm * page_norm
+    return scores.numpy(), places.numpy(), error
 
 
-def _blocks(pages: np.ndarray, rows: np.ndarray, block: int) -> Iterator[tuple[int, np.ndarray]]:
-    """At most `block` of the wanted rows, with the place of the first in `rows`.
+def _longest(vectors: torch.Tensor) -> float:
+    """The largest norm of vectors [n, d]."""
+    return float(torch.linalg.vector_norm(vectors, dim=1).max())
+
+
+def _blocks(
+    pages: np.ndarray, rows: np.ndarray, block: int, decode: Decode
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The vectors of at most `block` of the rows, with the place of the first in `rows`.
 
     The array is valid until the next one: all share one buffer.
     """
-    buffer = np.empty((min(block, len(rows)), pages.shape[1]), np.float32)
+    buffer = None
     for first in range(0, len(rows), block):
-        some = rows[first : first + block]
-        if some[-1] - some[0] + 1 == len(some) and (np.diff(some) == 1).all():
-            # One slice of a memory map is read in one go; picking rows is not.
-            buffer[: len(some)] = pages[some[0] : some[-1] + 1]
-        else:
-            buffer[: len(some)] = pages[some]
-        yield first, buffer[: len(some)]
+        part = rows[first : first + block]
+        # One slice of a memory map is read in one go; picking rows is not.
+        contiguous = part[-1] - part[0] + 1 == len(part) and (np.diff(part) == 1).all()
+        vectors = decode(pages[part[0] : part[-1] + 1] if contiguous else pages[part])
+        buffer = np.empty(vectors.shape, np.float32) if buffer is None else buffer
+        buffer[: len(part)] = vectors
+        yield first, buffer[: len(part)]
 
 
 def _above(
-    query: np.ndarray, pages: np.ndarray, rows: np.ndarray, bound: float, block: int
+    query: np.ndarray, pages: np.ndarray, rows: np.ndarray, bound: float, decode: Decode
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows whose exact score reaches the bound, and those scores."""
-    near, exact = [], []
-    for first, some in _blocks(pages, rows, min(block, 1024)):
-        score = _dot(query[None], some)
-        keep = score >= bound
-        near.append(rows[first : first + len(some)][keep])
-        exact.append(score[keep])
-    return np.concatenate(near), np.concatenate(exact)
+    """Exact scores that reach the bound, and their rows."""
+    scores, near = [], []
+    for first, vectors in _blocks(pages, rows, min(PAGE_BLOCK, 1024), decode):
+        block_scores = _dot(query[None], vectors)
+        inside = block_scores >= bound
+        scores.append(block_scores[inside])
+        near.append(rows[first : first + len(vectors)][inside])
+    return np.concatenate(scores), np.concatenate(near)
 
 
 def _dot(left: np.ndarray, right: np.ndarray) -> np.ndarray:

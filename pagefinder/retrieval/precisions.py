@@ -1,185 +1,166 @@
-"""Smaller vectors: cut to a Matryoshka dimension, and what an index of a lower precision keeps.
-
-- float32: the cut vector itself, 4 bytes per dimension.
-- int8: each dimension's range over the train pages in 255 steps; the query stays float. 1 byte.
-- binary: the signs of page and query, compared by Hamming distance. 1 bit.
-- binary_rescored: the nearest by Hamming distance, ordered again by the dot product of the float
-  query with the page's signs as +-1. The index holds the same 1 bit (Yamada, Asai and Hajishirzi,
-  Efficient passage retrieval with hashing for open-domain question answering, ACL 2021).
+"""The precisions at which an index may keep vectors, one object each: PRECISIONS.
 
 Everything reads memory-mapped vectors block by block, so memory stays flat.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import numpy as np
 
 from pagefinder.errors import InputError
-
-PRECISIONS = ("float32", "int8", "binary", "binary_rescored")
-BLOCK = 4096  # pages decoded, or compared with all queries, at a time
-
-
-def bytes_per_page(precision: str, dimension: int) -> int:
-    """Bytes that an index holds for one page."""
-    return {"float32": 4 * dimension, "int8": dimension}.get(precision, -(-dimension // 8))
-
-
-def cut(vectors: np.ndarray, dimension: int) -> np.ndarray:
-    """The first `dimension` numbers of each vector [..., width], at unit length again, float32."""
-    short = np.asarray(vectors[..., :dimension], np.float32)
-    length = np.linalg.norm(short, axis=-1, keepdims=True)
-    return cast(np.ndarray, short / np.maximum(length, np.float32(1e-12)))
+from pagefinder.retrieval.hamming import hamming_nearest, pack, pack_rows, rescored
+from pagefinder.retrieval.nearest import Decode, nearest
+from pagefinder.retrieval.runs import Run
+from pagefinder.retrieval.tasks import Task
+from pagefinder.retrieval.vectors import cut, cut_blocks
 
 
 @dataclass(frozen=True)
-class View:
-    """Stored rows that are decoded where they are read: indexed like a float32 array [n, width].
+class Search:
+    """What a precision searches, and how.
 
     Attributes:
-        stored: [n, ...] vectors or codes, in memory or mapped.
-        width: Of a decoded row.
-        decode: Turns stored rows into float32 rows.
+        task: Which queries, among which pages.
+        queries: float32 [queries, dimension], cut.
+        pages: float32 [all pages, width], as stored; a search cuts them to the same dimension.
+        k: Pages per query.
+        shortlist: Pages per query that a second pass orders again, where there is one.
+        device: Of a float search, as torch names it.
     """
 
-    stored: np.ndarray
-    width: int
-    decode: Callable[[np.ndarray], np.ndarray]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, width)."""
-        return len(self.stored), self.width
-
-    ndim = 2
-
-    def __len__(self) -> int:
-        return len(self.stored)
-
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        return self.decode(np.asarray(self.stored[rows]))
-
-    def as_array(self) -> np.ndarray:
-        """Itself, under the type that `nearest` asks for and of which it only takes rows."""
-        return cast(np.ndarray, self)
+    task: Task
+    queries: np.ndarray
+    pages: np.ndarray
+    k: int
+    shortlist: int
+    device: str
 
 
 @dataclass(frozen=True)
-class Int8:
-    """Codes of one byte per number: 255 steps over each dimension's own range.
+class Precision:
+    """How an index keeps the vector of a page, and how it is searched.
 
     Attributes:
-        low: [d] what code -128 stands for.
+        name: In metrics and tables.
+        bits: Per dimension and page.
+        search: Finds the pages.
+        needs_train_pages: Whether the index measures ranges on them.
+    """
+
+    name: str
+    bits: int
+    search: Callable[[Search], Run]
+    needs_train_pages: bool = False
+
+    def bytes_per_page(self, dimension: int) -> int:
+        """Bytes that an index holds for one page."""
+        return -(-self.bits * dimension // 8)
+
+
+@dataclass(frozen=True)
+class ScalarCodec:
+    """Codes of one integer per number: 2^bits - 1 equal steps over each dimension's own range.
+
+    Attributes:
+        low: [d] what the lowest code stands for.
         step: [d] between two codes.
+        bits: Of a code, at most 8.
     """
 
     low: np.ndarray
     step: np.ndarray
+    bits: int
 
     @classmethod
-    def measure(cls, pages: np.ndarray, dimension: int, train_rows: np.ndarray) -> "Int8":
+    def measure(
+        cls, pages: np.ndarray, dimension: int, train_rows: np.ndarray, bits: int
+    ) -> "ScalarCodec":
         """Take the ranges from train pages alone, as an index in use would.
 
         Args:
             pages: float32 [n, width], the stored vectors.
-            dimension: Cut to.
+            dimension: To cut to.
             train_rows: Rows of the pages that set the range of each dimension.
+            bits: Of a code.
 
         Raises:
             InputError: there is no train page to measure ranges on.
         """
         if not len(train_rows):
-            raise InputError("int8 measures its ranges on train pages, and the corpus has none")
+            raise InputError(f"int{bits} measures its ranges on train pages: the corpus has none")
         low = np.full(dimension, np.inf, np.float32)
         high = -low
-        for block in _blocks(pages, dimension, train_rows):
+        for block in cut_blocks(pages, dimension, train_rows):
             low = np.minimum(low, block.min(axis=0))
             high = np.maximum(high, block.max(axis=0))
-        return cls(low, np.where(high > low, (high - low) / 255, 1).astype(np.float32))
+        step = np.where(high > low, (high - low) / (2**bits - 1), 1).astype(np.float32)
+        return cls(low, step, bits)
 
     def encode(self, vectors: np.ndarray) -> np.ndarray:
         """int8 codes; what lies outside the ranges is clipped, where a cast would wrap around."""
-        codes = np.rint((vectors - self.low) / self.step) - 128
-        return cast(np.ndarray, np.clip(codes, -128, 127).astype(np.int8))
+        half = 2 ** (self.bits - 1)
+        codes = np.rint((vectors - self.low) / self.step) - half
+        return cast(np.ndarray, np.clip(codes, -half, half - 1).astype(np.int8))
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """What codes stand for, float32."""
-        return cast(np.ndarray, self.low + (codes.astype(np.float32) + 128) * self.step)
+        half = 2 ** (self.bits - 1)
+        return cast(np.ndarray, self.low + (codes.astype(np.float32) + half) * self.step)
 
 
-def pack(vectors: np.ndarray) -> np.ndarray:
-    """Signs of float vectors [n, d] as uint64 [n, words]; a number above 0 is a set bit."""
-    bits = np.packbits(vectors > 0, axis=1)
-    padded = np.zeros((len(bits), -(-bits.shape[1] // 8) * 8), np.uint8)
-    padded[:, : bits.shape[1]] = bits
-    return padded.view(np.uint64)
+def search_floats(search: Search) -> Run:
+    """Search by the dot product of the cut vectors."""
+    return _search_decoded(search, partial(cut, dimension=search.queries.shape[1]))
 
 
-def unpack(codes: np.ndarray, dimension: int) -> np.ndarray:
-    """What packed signs stand for: +1 for a set bit, else -1, float32 [n, dimension]."""
-    bits = np.unpackbits(codes.view(np.uint8), axis=1, count=dimension)
-    return bits.astype(np.float32) * 2 - 1
+def search_scalar_codes(search: Search, bits: int) -> Run:
+    """Search by the dot product of the float query with what a page's codes stand for."""
+    dimension, train_rows = search.queries.shape[1], search.task.corpus.page_rows("train")
+    codec = ScalarCodec.measure(search.pages, dimension, train_rows, bits)
+    return _search_decoded(search, lambda pages: codec.decode(codec.encode(cut(pages, dimension))))
 
 
-def pack_rows(pages: np.ndarray, dimension: int, rows: np.ndarray) -> np.ndarray:
-    """Packed signs of some rows of the stored pages, in their order."""
-    packed = [pack(block) for block in _blocks(pages, dimension, rows)]
-    return np.concatenate(packed) if packed else np.zeros((0, -(-dimension // 64)), np.uint64)
+def _search_decoded(search: Search, decode: Decode) -> Run:
+    scores, page_rows = nearest(
+        search.queries,
+        search.pages,
+        search.k,
+        rows=search.task.page_rows,
+        tie_break=search.task.tie_break,
+        decode=decode,
+        device=search.device,
+    )
+    return search.task.run(scores, page_rows)
 
 
-def hamming_nearest(
-    queries: np.ndarray, pages: np.ndarray, k: int, tie_break: np.ndarray, block: int = BLOCK
-) -> tuple[np.ndarray, np.ndarray]:
-    """The k pages that differ from each query in the fewest bits, exactly.
+def search_signs(search: Search, *, rescore: bool) -> Run:
+    """Search by the Hamming distance of signs; with `rescore` order the nearest again.
 
-    Args:
-        queries: uint64 [q, words], from `pack`.
-        pages: uint64 [n, words].
-        k: Pages wanted per query; above n all n come back.
-        tie_break: int64 [n], distinct and below 2^40; at equal distance the lower comes first.
-        block: Pages, and queries, compared at once.
-
-    Returns:
-        Distances, ascending, and row numbers in `pages`, both int64 [q, min(k, n)].
+    They are ordered by the dot product of the float query with a page's signs as +-1 (Yamada, Asai
+    and Hajishirzi, Efficient passage retrieval with hashing for open-domain question answering, ACL
+    2021).
     """
-    found = [
-        _hamming_nearest(queries[start : start + block], pages, k, tie_break, block)
-        for start in range(0, max(1, len(queries)), block)
-    ]
-    distances, rows = zip(*found, strict=True)
-    return np.concatenate(distances), np.concatenate(rows)
+    task, queries = search.task, search.queries
+    codes = pack_rows(search.pages, queries.shape[1], task.page_rows)
+    ties = task.tie_break[task.page_rows]
+    k = search.shortlist if rescore else search.k
+    distances, places = hamming_nearest(pack(queries), codes, k, ties)
+    scores = -distances.astype(np.float32)
+    if rescore:
+        scores, places = rescored(queries, codes, places, search.k, ties)
+    return task.run(scores, task.page_rows[places])
 
 
-def _hamming_nearest(
-    queries: np.ndarray, pages: np.ndarray, k: int, tie_break: np.ndarray, block: int
-) -> tuple[np.ndarray, np.ndarray]:
-    # One integer holds distance and tie-break, so that a partition by it has no ties to break.
-    shift = 40
-    keys = np.empty((len(queries), 0), np.int64)
-    where = keys
-    for start in range(0, len(pages), block):
-        part = slice(start, start + block)
-        fresh = (_hamming(queries, pages[part]) << shift) + tie_break[part]
-        rows = np.broadcast_to(np.arange(start, start + fresh.shape[1]), fresh.shape)
-        keys, where = np.hstack([keys, fresh]), np.hstack([where, rows])
-        if keys.shape[1] > k:
-            best = np.argpartition(keys, k - 1, axis=1)[:, :k]
-            keys, where = (np.take_along_axis(array, best, axis=1) for array in (keys, where))
-    order = np.argsort(keys, axis=1)
-    keys, where = (np.take_along_axis(array, order, axis=1) for array in (keys, where))
-    return keys >> shift, where
-
-
-def _hamming(queries: np.ndarray, pages: np.ndarray) -> np.ndarray:
-    """Differing bits of every query and page, int64 [q, n]."""
-    distance = np.zeros((len(queries), len(pages)), np.int64)
-    for left, right in zip(queries.T, pages.T, strict=True):
-        distance += np.bitwise_count(left[:, None] ^ right)
-    return distance
-
-
-def _blocks(pages: np.ndarray, dimension: int, rows: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(rows), BLOCK):
-        yield cut(np.asarray(pages[rows[start : start + BLOCK]]), dimension)
+PRECISIONS = {
+    precision.name: precision
+    for precision in (
+        Precision("float32", 32, search_floats),
+        Precision("int8", 8, partial(search_scalar_codes, bits=8), needs_train_pages=True),
+        Precision("binary", 1, partial(search_signs, rescore=False)),
+        Precision("binary_rescored", 1, partial(search_signs, rescore=True)),
+    )
+}
+FLOAT32 = PRECISIONS["float32"]

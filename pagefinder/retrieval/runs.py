@@ -1,8 +1,7 @@
-"""Runs and their metrics: who is ranked where, and how good that is.
+"""Runs and their metrics: the pages that a system ranks for each query, and how good they are.
 
-A run is what a system answers: for each query the ids of its best pages with their scores. Every
-system (base, tuned, BM25, the reranker) is one, so all of them are scored and written by the same
-code, and anyone's trec_eval reproduces our figures from the files.
+Every system (base, tuned, BM25, the reranker) answers with a run, so all of them are scored and
+written by the same code, and anyone's trec_eval reproduces our figures from the files.
 
 Ties are broken as trec_eval breaks them, whatever order a file has: higher score first, then the
 page id that sorts last. Scores are float32, because trec_eval keeps no more.
@@ -18,11 +17,18 @@ import pytrec_eval
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
+from pagefinder.runtime import outputs
 
 Qrels = Mapping[str, Mapping[str, int]]
 
-METRICS = ("ndcg@10", "ndcg@5", "recall@1", "recall@10", "mrr@10")
-TREC_NAMES = ("ndcg_cut_10", "ndcg_cut_5", "recall_1", "recall_10", "recip_rank")
+# The metrics of a run, by trec_eval's names of them.
+METRICS = {
+    "ndcg@10": "ndcg_cut_10",
+    "ndcg@5": "ndcg_cut_5",
+    "recall@1": "recall_1",
+    "recall@10": "recall_10",
+    "mrr@10": "recip_rank",
+}
 DEPTH = 100  # pages per query in a written run
 
 
@@ -60,38 +66,39 @@ def _sorted(pages: Sequence[str], scores: Sequence[float]) -> list[tuple[str, fl
 
 
 def qrels_of(corpus: Corpus, split: str) -> dict[str, dict[str, int]]:
-    """Qrels of the queries of a split that have at least one right page, zeros included."""
-    right = corpus.positives(split)
-    rows = corpus.qrels[corpus.qrels["query_id"].isin(right)]
-    result: dict[str, dict[str, int]] = {query_id: {} for query_id in right}
+    """Qrels of the queries of a split that have a relevant page, zeros included."""
+    qrels: dict[str, dict[str, int]] = {query_id: {} for query_id in corpus.positives(split)}
+    rows = corpus.qrels[corpus.qrels["query_id"].isin(qrels)]
     for query_id, page_id, relevance in rows.itertuples(index=False):
-        result[query_id][page_id] = int(relevance)
-    return result
+        qrels[query_id][page_id] = int(relevance)
+    return qrels
 
 
 def metrics_per_query(run: Run, qrels: Qrels) -> pd.DataFrame:
     """Score a run with trec_eval (through pytrec_eval).
 
     NDCG takes the relevance as its gain (trec_eval's, not 2^relevance - 1) and the logarithm to
-    base 2 as its discount; every page with a relevance above 0 counts as right in recall, mrr and
-    rank.
+    base 2 as its discount. In recall, mrr and rank every page with a relevance above 0 counts as
+    relevant.
 
     Args:
         run: Any system's answers.
-        qrels: Judgements; every query needs at least one relevance above 0.
+        qrels: Of every query, each with a relevance above 0.
 
     Returns:
         One row per query of `qrels`, in its order (index query_id): METRICS, and `rank`, that of
-        the first right page in the run, 0 where there is none. A query that the run does not answer
-        scores 0, as under `trec_eval -c`.
+        the first relevant page in the run, 0 where there is none. A query that the run does not
+        answer scores 0, as under `trec_eval -c`.
     """
     evaluator = pytrec_eval.RelevanceEvaluator(
-        {query_id: dict(pages) for query_id, pages in qrels.items()},
-        {"ndcg_cut.5,10", "recall.1,10", "recip_rank"},
+        {query_id: dict(pages) for query_id, pages in qrels.items()}, {*METRICS.values()}
     )
     results = evaluator.evaluate(run.as_dict())
     scored = pd.DataFrame(
-        [[results.get(query_id, {}).get(name, 0.0) for name in TREC_NAMES] for query_id in qrels],
+        [
+            [results.get(query_id, {}).get(name, 0.0) for name in METRICS.values()]
+            for query_id in qrels
+        ],
         index=pd.Index(list(qrels), name="query_id"),
         columns=list(METRICS),
     )
@@ -107,6 +114,18 @@ def mean_metrics(run: Run, qrels: Qrels) -> dict[str, float]:
     """METRICS averaged over the queries of `qrels`."""
     means = metrics_per_query(run, qrels)[list(METRICS)].mean()
     return {name: float(means[name]) for name in METRICS}
+
+
+def write_runs(
+    runs: Mapping[str, Run], folder: Path, root: Path, qrels: Qrels | None = None
+) -> None:
+    """Write a folder of runs, NAME.trec each, and of the qrels, qrels.trec: whole or not at all."""
+    with outputs.output(folder, root) as scratch:
+        scratch.mkdir(parents=True)
+        for name, run in runs.items():
+            write_run(run, scratch / f"{name}.trec", name)
+        if qrels is not None:
+            write_qrels(qrels, scratch / "qrels.trec")
 
 
 def write_run(run: Run, path: Path, name: str) -> None:
@@ -145,15 +164,18 @@ def _word(name: str) -> str:
     return name
 
 
-def first_right(qrels: Qrels) -> list[str]:
-    """Each query's first page with a relevance above 0, the one that it is counted under."""
+def first_relevant(qrels: Qrels) -> list[str]:
+    """Each query's first page with a relevance above 0: its document counts as the query's."""
     return [
         next(page for page, relevance in pages.items() if relevance > 0) for pages in qrels.values()
     ]
 
 
 def documents_of(corpus: Corpus, qrels: Qrels) -> list[str]:
-    """The document of each query's first right page, or that page where it has none."""
+    """The document of each query's first relevant page, or that page's id where it has none.
+
+    Queries about one page are no more independent than those about one document.
+    """
     pages = corpus.pages.set_index("page_id", drop=False)
-    known = pages["document_id"].fillna(pages["page_id"]).to_dict()
-    return [known.get(page, page) for page in first_right(qrels)]
+    documents = pages["document_id"].fillna(pages["page_id"]).to_dict()
+    return [documents.get(page, page) for page in first_relevant(qrels)]

@@ -19,7 +19,7 @@ from pagefinder.data import pixels
 from pagefinder.errors import InputError
 from pagefinder.layout import CORPUS, TUNED_VECTORS
 from pagefinder.params import Pixels
-from pagefinder.retrieval.precisions import cut
+from pagefinder.retrieval.vectors import cut
 from pagefinder.runtime import outputs
 from pagefinder.runtime.scratch import file_states
 from pagefinder.serving.pages import Pages, corpus_pages, folder_pages, list_folder

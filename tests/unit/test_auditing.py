@@ -5,28 +5,27 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from test_mining import default_params, hand_made, project, random_corpus, rules
+from test_mining import default_params, hand_made, mined, project, random_corpus, rules
 
 from pagefinder.layout import METRICS
-from pagefinder.mining import audit as audit_
-from pagefinder.mining.negatives import mine, wanted_by_query
-from pagefinder.mining.rules import qrel_rows
+from pagefinder.mining import audit
+from pagefinder.mining.negatives import required_negatives
+from pagefinder.mining.pairs import qrel_rows
 from stages.mine import main as make_negatives
 
 
-def audit(corpus, vectors, settings) -> tuple[pd.DataFrame, dict]:
-    known = qrel_rows(corpus, "train")
-    wanted = wanted_by_query(known, settings.negatives)
-    pairs = mine(corpus, vectors, settings, known, wanted, seed=1)
-    audited = audit_.with_positives(pairs, vectors, known)
-    return pairs, audit_.summary(audited, wanted, corpus)
+def counted(corpus, vectors, settings) -> tuple[pd.DataFrame, dict]:
+    qrels = qrel_rows(corpus, "train")
+    pairs = mined(corpus, vectors, settings)
+    audited = audit.with_positives(pairs, vectors, qrels)
+    return pairs, audit.summary(audited, required_negatives(qrels, settings.negatives), corpus)
 
 
 @pytest.mark.parametrize("range_max", [5, 20, 500])
 def test_every_query_with_every_page_is_counted_once(tmp_path, range_max) -> None:
     corpus, vectors = random_corpus(tmp_path / "corpus")
     settings = rules(range_max=range_max, range_min=2, relative_margin=0.3, max_score=0.3)
-    _, counts = audit(corpus, vectors, settings)
+    _, counts = counted(corpus, vectors, settings)
     dropped = {rule: number for rule, number in counts["dropped"].items() if rule != "given"}
     assert min(dropped["range_min"], dropped["relative_margin"]) > 0
     assert (dropped["range_max"] == 0) == (range_max == 500)
@@ -38,22 +37,41 @@ def test_the_sources_own_negatives_are_counted_by_rule(tmp_path) -> None:
     # p8 is a dev page, p1 hardly differs from the answer p0; p6 is fine.
     qrels = [("q", "p0", 1), ("q", "p8", 0), ("q", "p1", 0), ("q", "p6", 0)]
     corpus, vectors = hand_made(tmp_path, qrels)
-    _, counts = audit(corpus, vectors, rules(given="use"))
+    _, counts = counted(corpus, vectors, rules(given="use"))
     assert counts["dropped"]["given"] == {"split": 1, "near_duplicate": 1}
     assert counts["kept"] == {"mined": 0, "given": 1}
+
+
+def test_a_new_rule_is_counted_with_the_others(tmp_path, monkeypatch) -> None:
+    """Every second page that the margin drops goes to the new rule, which comes before it."""
+    corpus, vectors = random_corpus(tmp_path / "corpus")
+    settings = rules(relative_margin=0.3)
+    pairs, before = counted(corpus, vectors, settings)
+    moved = (pairs["rule"] == "relative_margin") & (pairs["page"] % 2 == 0)
+    pairs["rule"] = pairs["rule"].mask(moved, "same_author")
+    place = audit.RULES.index("range_min")
+    new_rules = (*audit.RULES[:place], "same_author", *audit.RULES[place:])
+    monkeypatch.setattr(audit, "RULES", new_rules)
+    qrels = qrel_rows(corpus, "train")
+    audited = audit.with_positives(pairs, vectors, qrels)
+    after = audit.summary(audited, required_negatives(qrels, 2), corpus)["dropped"]
+    assert after["same_author"] == moved.sum() > 0
+    margin = before["dropped"]["relative_margin"] - moved.sum()
+    assert after == before["dropped"] | {"same_author": moved.sum(), "relative_margin": margin}
+    assert "after_same_author" in audit.false_negatives(pairs)
 
 
 def test_false_negatives_where_every_right_page_is_known(tmp_path) -> None:
     """By hand: nine pages in the window, one of them right, which the first rule drops."""
     corpus, vectors = hand_made(tmp_path, near_duplicates=[])
-    pairs, _ = audit(corpus, vectors, rules(relative_margin=0.05))
-    found = audit_.false_negatives(pairs)
+    pairs, _ = counted(corpus, vectors, rules(relative_margin=0.05))
+    found = audit.false_negatives(pairs)
     assert found.pop("before") == pytest.approx(1 / 9)
     assert set(found.values()) == {0.0}
     assert {"after_positive", "after_relative_margin", "kept"} <= set(found)
     # It can fail: a right page that slips through counts.
     slipped = pairs.assign(rule=np.where(pairs["rule"] == "positive", "kept", pairs["rule"]))
-    assert audit_._rates(slipped, pairs["rule"] == "positive")["kept"] == pytest.approx(1 / 3)
+    assert audit._rates(slipped, pairs["rule"] == "positive")["kept"] == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(("source", "said"), [("generated", True), ("table", False)])

@@ -30,10 +30,10 @@ def test_every_budget_is_encoded_with_its_own_pixels(tmp_path, monkeypatch) -> N
     build(tmp_path)
     seen: list[Pixels] = []
 
-    def encode(params, pixels, test, saved, root):
+    def encode(task, pixels, base, compute, saved, root):
         seen.append(pixels)
         assert saved == tmp_path / layout.EMBEDDER
-        stored = np.load(tmp_path / layout.TUNED_VECTORS / "pages.npy")[test.page_rows]
+        stored = np.load(tmp_path / layout.TUNED_VECTORS / "pages.npy")[task.page_rows]
         return np.roll(stored, 1, axis=0) if pixels.max == 2048 else stored
 
     monkeypatch.setattr("pagefinder.evaluation.pixel_budgets.encode", encode)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import ir_measures
@@ -16,6 +17,8 @@ from ir_measures import R, nDCG
 from pagefinder import layout
 from pagefinder import params as params_module
 from pagefinder.errors import InputError
+from pagefinder.retrieval import precisions
+from pagefinder.retrieval.vectors import cut
 from stages import evaluate_embedder
 
 ROOT = Path(__file__).parents[2]
@@ -158,6 +161,28 @@ def test_dimensions(root) -> None:
     )
     assert front["ndcg@10"].is_monotonic_increasing
     assert table.loc[table["model"] == "tuned", "ndcg@10"].max() == front["ndcg@10"].max()
+
+
+def test_a_new_precision_is_measured_with_the_others(tmp_path, monkeypatch) -> None:
+    search_int4 = partial(precisions.search_scalar_codes, bits=4)
+    int4 = precisions.Precision("int4", 4, search_int4, needs_train_pages=True)
+    monkeypatch.setitem(precisions.PRECISIONS, "int4", int4)
+    evaluate_embedder.main(settings(), build(tmp_path))
+    found = metrics(tmp_path, "dimensions")["precision"]
+    assert list(found) == ["float32", "int8", "binary", "binary_rescored", "int4"]
+    assert found["int4"]["16"]["bytes_per_page"] == 8
+    assert 0 < found["int4"]["32"]["ndcg@10"] <= 1
+
+
+def test_a_compared_model_may_have_a_dimension_of_its_own(tmp_path) -> None:
+    build(tmp_path)
+    folder = tmp_path / layout.COMPARE_VECTORS / "other"
+    for name in ("pages", "queries"):
+        np.save(folder / f"{name}.npy", cut(np.load(folder / f"{name}.npy"), 20))
+    evaluate_embedder.main(settings(), tmp_path)
+    assert list(metrics(tmp_path, "dimensions")["dims"]) == ["32", "16", "8"]
+    grid = pd.read_csv(tmp_path / "metrics/plots/dimensions.csv")
+    assert set(grid.loc[grid["model"] == "other", "dimension"]) == {20}
 
 
 @pytest.mark.parametrize(("tolerance", "choice"), [(0.0, 32), (1.0, 8)])

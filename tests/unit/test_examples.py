@@ -12,7 +12,8 @@ from tiny import FILE, tiny_params, write_tiny_corpus
 
 from pagefinder import params
 from pagefinder.data.corpus import Corpus
-from pagefinder.mining.rules import exclusions, qrel_rows
+from pagefinder.mining.pairs import qrel_rows
+from pagefinder.mining.rules import exclusions
 from pagefinder.training.batches import embedder_rows, no_duplicates, with_content
 from pagefinder.training.dev import dev_reranking, dev_retrieval
 

@@ -19,9 +19,10 @@ from pagefinder.layout import (
     TUNED_VECTORS,
 )
 from pagefinder.mining import audit, candidates
-from pagefinder.mining.negatives import KEPT, SPARE, choose, mine, wanted_by_query
-from pagefinder.mining.rules import qrel_rows, resolve_rules
-from pagefinder.retrieval.nearest import Vectors, open_vectors
+from pagefinder.mining.negatives import KEPT, SPARE, Mining, choose, mine, required_negatives
+from pagefinder.mining.pairs import qrel_rows, with_ids
+from pagefinder.mining.rules import resolve_rules
+from pagefinder.retrieval.vectors import Vectors
 from stages.candidates import main as make_candidates
 from stages.mine import main as make_negatives
 
@@ -69,10 +70,18 @@ def hand_made(tmp_path: Path, qrels=(("q", "p0", 1),), near_duplicates=(("p0", "
     return corpus, Vectors(np.array([[1, 0]], np.float32), scored(COSINES))
 
 
-def rule_by_page(corpus, vectors, settings, **keywords) -> dict[str, str]:
-    known = qrel_rows(corpus, "train")
-    wanted = wanted_by_query(known, settings.negatives)
-    pairs = mine(corpus, vectors, settings, known, wanted, seed=1, **keywords)
+def mining(corpus, settings, veto=None) -> Mining:
+    return Mining(corpus, settings, qrel_rows(corpus, "train"), seed=1, veto=veto)
+
+
+def mined(corpus, vectors, settings, veto=None) -> pd.DataFrame:
+    """The pairs of all train queries, with their rules."""
+    what = mining(corpus, settings, veto)
+    return mine(what, vectors, required_negatives(what.qrels, settings.negatives))
+
+
+def rule_by_page(corpus, vectors, settings, veto=None) -> dict[str, str]:
+    pairs = mined(corpus, vectors, settings, veto)
     return {f"p{page}": rule for page, rule in zip(pairs["page"], pairs["rule"], strict=True)}
 
 
@@ -123,10 +132,10 @@ def test_a_negative_positive_score_makes_the_margin_stricter(tmp_path) -> None:
 
 def test_a_query_without_survivors_stays_and_is_counted(tmp_path) -> None:
     corpus, vectors = hand_made(tmp_path)
-    known = qrel_rows(corpus, "train")
-    wanted = wanted_by_query(known, 2)
-    pairs = mine(corpus, vectors, rules(max_score=-0.5), known, wanted, seed=1)
-    metrics = audit.summary(audit.with_positives(pairs, vectors, known), wanted, corpus)
+    qrels = qrel_rows(corpus, "train")
+    pairs = mined(corpus, vectors, rules(max_score=-0.5))
+    audited = audit.with_positives(pairs, vectors, qrels)
+    metrics = audit.summary(audited, required_negatives(qrels, 2), corpus)
     assert metrics["queries"] == {"mined": 1, "short": 1, "without": 1}
     assert metrics["kept"] == {"mined": 0, "given": 0}
     assert metrics["dropped"]["max_score"] == 7
@@ -140,8 +149,7 @@ def test_a_query_without_survivors_stays_and_is_counted(tmp_path) -> None:
 def test_given_negatives(tmp_path, use, kept) -> None:
     qrels = [("q", "p0", 1), ("q", "p7", 0), ("q", "p8", 0), ("q", "p1", 0), ("q", "p0", 0)]
     corpus, vectors = hand_made(tmp_path, qrels)
-    known = qrel_rows(corpus, "train")
-    pairs = mine(corpus, vectors, rules(given=use), known, wanted_by_query(known, 2), seed=1)
+    pairs = mined(corpus, vectors, rules(given=use))
     assert [f"p{page}" for page in pairs.loc[pairs["rule"] == KEPT, "page"]] == kept
     given = pairs[pairs["origin"] == "given"].set_index("page")["rule"].to_dict()
     if use == "ignore":
@@ -156,11 +164,9 @@ def test_given_negatives_keep_the_order_of_their_source(tmp_path, sampling) -> N
     """The first is the one that the source holds for the best, however far it is from the query."""
     qrels = [("q", "p7", 0), ("q", "p0", 1), ("q", "p8", 0), ("q", "p5", 0), ("q", "p6", 0)]
     corpus, vectors = hand_made(tmp_path, qrels)
-    known = qrel_rows(corpus, "train")
 
     def kept(count: int, use: str) -> list[str]:
-        settings = rules(given=use, negatives=count, sampling=sampling)
-        pairs = mine(corpus, vectors, settings, known, wanted_by_query(known, count), seed=1)
+        pairs = mined(corpus, vectors, rules(given=use, negatives=count, sampling=sampling))
         return [f"p{page}" for page in pairs.loc[pairs["rule"] == KEPT, "page"]]
 
     assert kept(1, "use") == kept(1, "mix") == ["p7"]
@@ -184,7 +190,7 @@ def test_a_page_with_many_twins_widens_only_its_own_querys_search(tmp_path, monk
     unit = random.standard_normal((306, 8))
     unit = (unit / np.linalg.norm(unit, axis=1, keepdims=True)).astype(np.float32)
     vectors = Vectors(unit[300:], unit[:300])
-    settings, known = rules(range_max=5, sampling="weighted"), qrel_rows(corpus, "train")
+    settings = rules(range_max=5, sampling="weighted")
     searched, original = [], negatives_.nearest
 
     def counted(queries, pages, k, **keywords):
@@ -192,7 +198,7 @@ def test_a_page_with_many_twins_widens_only_its_own_querys_search(tmp_path, monk
         return original(queries, pages, k, **keywords)
 
     monkeypatch.setattr(negatives_, "nearest", counted)
-    pairs = mine(corpus, vectors, settings, known, wanted_by_query(known, 2), seed=1)
+    pairs = mined(corpus, vectors, settings)
     assert searched == [(3, 6), (2, 15), (1, 206)]
     assert pairs["query"].is_monotonic_increasing
 
@@ -200,7 +206,7 @@ def test_a_page_with_many_twins_widens_only_its_own_querys_search(tmp_path, monk
         return original(queries, pages, 300, **keywords)
 
     monkeypatch.setattr(negatives_, "nearest", wide)
-    expected = mine(corpus, vectors, settings, known, wanted_by_query(known, 2), seed=1)
+    expected = mined(corpus, vectors, settings)
     pd.testing.assert_frame_equal(pairs, expected)
 
 
@@ -320,9 +326,8 @@ def test_same_negatives_as_sentence_transformers(tmp_path, settings) -> None:
 
     corpus, vectors = random_corpus(tmp_path / "corpus")
     ours = rules(**settings)
-    known = qrel_rows(corpus, "train")
-    pairs = mine(corpus, vectors, ours, known, wanted_by_query(known, ours.negatives), seed=1)
-    named = audit.with_ids(pairs[pairs["rule"] == KEPT], corpus)
+    pairs = mined(corpus, vectors, ours)
+    named = with_ids(pairs[pairs["rule"] == KEPT], corpus)
     found = named.groupby("query_id")["page_id"].agg(list).to_dict()
 
     positives = [
@@ -431,15 +436,12 @@ def test_hidden_positives_are_counted_after_every_rule(tmp_path) -> None:
     asked = [{"query_id": "q"}, {"query_id": "q2"}]
     corpus = write_corpus(tmp_path / "corpus", pages, asked, qrels)
     vectors = Vectors(scored([1, 1]), scored([0.8, 0.79, 0.7, 0.6]))
-    known = qrel_rows(corpus, "train")
-    wanted = wanted_by_query(known, 2)
-
-    def search(settings, shown, some):
-        return mine(corpus, vectors, settings, shown, some, seed=1)
+    qrels = qrel_rows(corpus, "train")
 
     def rates(**changed):
-        settings = rules(**changed)
-        return audit.hidden_positives(search, corpus, settings, known, wanted, seed=1)
+        return audit.hidden_positives(
+            mining(corpus, rules(**changed)), vectors, required_negatives(qrels, 2)
+        )
 
     # One of p0 and p1 is hidden among three pages; both lie within 5% of one another.
     found = rates()
@@ -449,8 +451,9 @@ def test_hidden_positives_are_counted_after_every_rule(tmp_path) -> None:
     filtered = rates(relative_margin=0.05)["rate"]
     assert filtered["after_range_min"] == pytest.approx(1 / 3)
     assert filtered["after_relative_margin"] == filtered["kept"] == 0
-    alone = known[known["query"] == 1]
-    assert audit.hidden_positives(search, corpus, rules(), alone, wanted[[1]], seed=1) is None
+    alone = qrels[qrels["query"] == 1]
+    one_positive = Mining(corpus, rules(), alone, seed=1)
+    assert audit.hidden_positives(one_positive, vectors, required_negatives(alone, 2)) is None
 
 
 def test_candidates(tmp_path) -> None:
@@ -487,7 +490,7 @@ def test_the_tuned_embedder_overrules_the_base(tmp_path) -> None:
     corpus, base = hand_made(tmp_path, near_duplicates=[])
     tuned = Vectors(base.queries, scored([0.9, 0.1, 0.89, 0.5, 0.4, 0.3, 0.2, 0.1, 0, 0]))
     settings = rules(relative_margin=0.05)
-    found = candidates.train_candidates(corpus, base, tuned, settings, 5, 9, seed=1)
+    found = candidates.train_candidates(mining(corpus, settings), base, tuned, 5, 9)
     # Base keeps p4 to p6 of its nearest five (p1, p2 and p3 are above its margin). Tuned keeps p3
     # to p6 of its own, and drops p2.
     named = dict(zip(found["page"], found["origin"], strict=True))
@@ -499,7 +502,8 @@ def test_the_tuned_embedder_overrules_the_base(tmp_path) -> None:
 
 def test_a_query_without_candidates_is_no_error(tmp_path) -> None:
     corpus, base = hand_made(tmp_path)
-    found = candidates.train_candidates(corpus, base, base, rules(max_score=-0.9), 5, 2, seed=1)
+    settings = rules(max_score=-0.9)
+    found = candidates.train_candidates(mining(corpus, settings), base, base, 5, 2)
     assert found["label"].tolist() == [1]
 
 
@@ -508,10 +512,10 @@ def test_vectors_of_another_corpus_are_refused(tmp_path) -> None:
 
     root = project(tmp_path)
     np.save(root / BASE_VECTORS / "pages.npy", np.zeros((3, 16), np.float32))
-    with pytest.raises(InputError, match=r"holds 3 vectors for 120 pages: .*-s encode_base`"):
+    told = r"holds 3 vectors for 120 pages: .*-s STAGE`, the stage .* writes .*/embeddings/base"
+    with pytest.raises(InputError, match=told):
         make_negatives(default_params(), root)
     assert not (root / NEGATIVES).exists()
-    assert open_vectors is not None
 
 
 def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
@@ -535,7 +539,8 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
     queries = [{"query_id": f"q{row}", "text": str(row)} for row in range(3)]
     corpus = write_corpus(tmp_path / "corpus", pages, queries, [("q0", "p0", 1)])
     settings = default_params()
-    assert open_veto(settings, corpus, tmp_path) is None
+    compute = settings.compute
+    assert open_veto(settings.mine.veto, corpus, settings.pixels, compute, tmp_path) is None
 
     class Reranker:
         def predict(self, pairs, batch_size, show_progress_bar):
@@ -554,10 +559,11 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
     monkeypatch.setattr(visual_tokens, "on_own_grid", lambda model, pixels: pixels)
     monkeypatch.setattr(visual_tokens, "check_budget", lambda *_: None)
     veto = {"model": "some/judge", "revision": "1", "instruction": "Right?", "max_score": 0.5}
-    answers = open_veto(default_params(veto=veto), corpus, tmp_path)
+    veto = default_params(veto=veto).mine.veto
+    probabilities = open_veto(veto, corpus, settings.pixels, compute, tmp_path)
     assert opened == [("some/judge", "1", "Right?")]
     pairs = pd.DataFrame({"query": [2, 0, 1] * 30, "page": list(range(90))}, index=range(5, 95))
-    assert answers(pairs) == pytest.approx(pairs["query"] + pairs["page"] / 1000, abs=1e-6)
+    assert probabilities(pairs) == pytest.approx(pairs["query"] + pairs["page"] / 1000, abs=1e-6)
 
 
 @pytest.mark.parametrize(("highest", "told"), [(1.0, False), (-0.9, True)])

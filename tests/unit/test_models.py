@@ -110,9 +110,8 @@ def test_an_error_names_the_section_that_the_model_stands_in(root, tmp_path):
     with pytest.raises(InputError, match=r"compare_models.a.model .* set compare_models.a.pooling"):
         open_embedder(fresh, PARAMS.pixels, DEVICE_SETTINGS, root, section="compare_models.a")
     veto = PARAMS.mine.veto.model_copy(update={"model": "nobody"})
-    mine = PARAMS.mine.model_copy(update={"veto": veto})
     with pytest.raises(InputError, match=r"mine.veto.model is 'nobody'.* mine.veto.revision"):
-        open_veto(PARAMS.model_copy(update={"mine": mine}), None, tmp_path)
+        open_veto(veto, None, PARAMS.pixels, PARAMS.compute, tmp_path)
 
 
 def test_the_pixel_budget_is_what_the_model_really_sees(root):
@@ -377,17 +376,12 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
     curves = train_reranker(model, pairs, PARAMS.reranker, run)
     assert set(curves["metric"]) == {"loss", "dev_ndcg@10"}
     save_model(model, tmp_path / "saved")
-    result = evaluate(
-        reranker(root),
-        model,
-        corpus,
-        pairs,
-        PARAMS.reranker,
-        DEVICE_SETTINGS,
-        8,
-        resamples=50,
-        seed=1,
-    )
+
+    def logits(model):
+        return lambda rows: scoring.score_pairs(model, corpus, rows, DEVICE_SETTINGS, 8)
+
+    base, tuned = logits(reranker(root)), logits(model)
+    result = evaluate(pairs, corpus, base, tuned, PARAMS.reranker, resamples=50, seed=1)
     assert set(result.metrics["depth"]) == {2, 3, 5}
     assert "base" not in result.metrics["depth"][5]
     assert result.metrics["first_stage_missed"] == 0

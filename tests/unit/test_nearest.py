@@ -7,6 +7,12 @@ from pagefinder.errors import InputError
 from pagefinder.retrieval.nearest import nearest, pair_scores, trec_order
 
 
+@pytest.fixture
+def set_block(monkeypatch):
+    """Sets the number of pages that a search scores at once."""
+    return lambda pages: monkeypatch.setattr("pagefinder.retrieval.nearest.PAGE_BLOCK", pages)
+
+
 def unit(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
     vectors = rng.standard_normal((count, width)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -42,46 +48,50 @@ def test_hand_computed() -> None:
 
 @pytest.mark.parametrize("block", [1, 3, 7, 64, 1000])
 @pytest.mark.parametrize("k", [1, 5, 60, 150])
-def test_equals_the_definition_at_any_block(block: int, k: int) -> None:
+def test_equals_the_definition_at_any_block(set_block, block: int, k: int) -> None:
+    set_block(block)
     rng = np.random.default_rng(0)
     pages = unit(rng, 150, 33)
     pages[40:90] = pages[3]  # fifty ties, in the middle of which k = 5 and 60 may cut
     queries = np.concatenate([unit(rng, 6, 33), pages[3:4]])
     tie_break = rng.permutation(len(pages))
-    scores, rows = nearest(queries, pages, k, block=block, tie_break=tie_break)
+    scores, rows = nearest(queries, pages, k, tie_break=tie_break)
     expected_scores, expected_rows = slow(queries, pages, k, tie_break)
     assert np.array_equal(rows, expected_rows)
     assert np.array_equal(scores, expected_scores)
 
 
-def test_more_ties_than_spare_places_are_cut_by_the_tie_break() -> None:
+def test_more_ties_than_spare_places_are_cut_by_the_tie_break(set_block) -> None:
+    set_block(100)
     rng = np.random.default_rng(1)
     pages = np.repeat(unit(rng, 2, 16), 500, axis=0)
     tie_break = np.arange(len(pages))[::-1].copy()
-    _, rows = nearest(pages[:1], pages, 4, tie_break=tie_break, block=100)
+    _, rows = nearest(pages[:1], pages, 4, tie_break=tie_break)
     assert rows.tolist() == [[499, 498, 497, 496]]
-    _, rows = nearest(pages[:1], pages, 4, block=100)
+    _, rows = nearest(pages[:1], pages, 4)
     assert rows.tolist() == [[0, 1, 2, 3]]
 
 
-def test_pages_apart_by_less_than_a_matmul_errs_keep_their_exact_order() -> None:
+def test_pages_apart_by_less_than_a_matmul_errs_keep_their_exact_order(set_block) -> None:
+    set_block(37)
     rng = np.random.default_rng(2)
     base = unit(rng, 1, 512)[0]
     pages = np.tile(base, (300, 1))
     pages[:, 0] += rng.permutation(300).astype(np.float32) * np.float32(2e-8)
-    scores, rows = nearest(base[None], pages, 5, block=37)
+    scores, rows = nearest(base[None], pages, 5)
     expected_scores, expected_rows = slow(base[None], pages, 5)
     assert np.array_equal(rows, expected_rows)
     assert np.array_equal(scores, expected_scores)
 
 
-def test_only_the_wanted_rows_are_searched_and_a_memory_map_will_do(tmp_path) -> None:
+def test_only_the_wanted_rows_are_searched_and_a_memory_map_will_do(tmp_path, set_block) -> None:
+    set_block(4)
     rng = np.random.default_rng(3)
     np.save(tmp_path / "pages.npy", unit(rng, 60, 8))
     pages = np.load(tmp_path / "pages.npy", mmap_mode="r")
     queries = unit(rng, 4, 8)
     rows = np.array([2, 3, 4, 20, 41, 59])
-    scores, found = nearest(queries, pages, 3, rows=rows, block=4)
+    scores, found = nearest(queries, pages, 3, rows=rows)
     expected_scores, expected = slow(queries, np.array(pages[rows]), 3)
     assert np.array_equal(found, rows[expected])
     assert np.array_equal(scores, expected_scores)
@@ -109,10 +119,11 @@ def test_what_cannot_be_ranked_is_named() -> None:
         nearest(np.ones((1, 4), np.float32), pages, 1)
 
 
-def test_single_pairs_score_as_in_a_search() -> None:
+def test_single_pairs_score_as_in_a_search(set_block) -> None:
+    set_block(7)
     rng = np.random.default_rng(6)
     queries, pages = unit(rng, 5, 300), unit(rng, 40, 300)
-    scores, rows = nearest(queries, pages, 40, block=7)
+    scores, rows = nearest(queries, pages, 40)
     pairs = np.repeat(np.arange(5), 40), rows.ravel()
     assert np.array_equal(pair_scores(queries, pages, *pairs), scores.ravel())
     assert pair_scores(queries, pages, *np.empty((2, 0), np.int64)).shape == (0,)

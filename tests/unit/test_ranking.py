@@ -55,6 +55,13 @@ def test_hand_computed(run: Run) -> None:
         assert found.loc[query, [*METRICS, "rank"]].tolist() == pytest.approx(values), query
 
 
+def test_a_new_metric_is_one_line(run: Run, monkeypatch) -> None:
+    monkeypatch.setitem(METRICS, "ndcg@3", "ndcg_cut_3")
+    found = metrics_per_query(run, QRELS)
+    assert found.loc["graded", "ndcg@3"] == pytest.approx(gain_at(2, 3) / (3 + gain_at(2)))
+    assert mean_metrics(run, QRELS)["ndcg@3"] == pytest.approx(found["ndcg@3"].mean())
+
+
 def test_cutoffs() -> None:
     """A right page at rank 6 counts in @10, at rank 11 in none of them but has a rank."""
     pages = [f"p{i:02d}" for i in range(20)]

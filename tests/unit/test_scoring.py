@@ -107,17 +107,18 @@ def test_a_page_that_no_longer_decodes_is_named(model, damaged):
         with_content(rows, damaged)[0]
 
 
-def evaluated(corpus, monkeypatch, rows):
+def evaluated(corpus, rows):
     """What evaluate_reranker makes of (query, page, split, rank, logit)."""
     table = pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank", "logit"])
     table["score"] = 1 - table["rank"] / 10
-    monkeypatch.setattr(reranker, "score_pairs", lambda m, c, some, h, b: some["logit"].to_numpy())
-    return reranker.evaluate(
-        None, None, corpus, table, PARAMS.reranker, None, 8, resamples=50, seed=1
-    )
+
+    def logits(candidates):
+        return candidates["logit"].to_numpy()
+
+    return reranker.evaluate(table, corpus, logits, logits, PARAMS.reranker, resamples=50, seed=1)
 
 
-def test_a_query_without_candidates_counts_as_missed(corpus, monkeypatch):
+def test_a_query_without_candidates_counts_as_missed(corpus):
     """Of eight eval queries q32 has two pages, q33 one, q34 two equal ones, the others none."""
     rows = [
         ("q32", "p33", "eval", 1, 0.0),
@@ -126,7 +127,7 @@ def test_a_query_without_candidates_counts_as_missed(corpus, monkeypatch):
         ("q34", "p34", "eval", 1, 2.0),
         ("q34", "p35", "eval", 2, 2.0),
     ]
-    found = evaluated(corpus, monkeypatch, rows)
+    found = evaluated(corpus, rows)
     table = found.per_query.set_index("query_id")
     second = 1 / np.log2(3)
     assert table["tuned_ndcg@10"].to_dict() == pytest.approx(
@@ -141,8 +142,8 @@ def test_a_query_without_candidates_counts_as_missed(corpus, monkeypatch):
     assert found.metrics["depth"][3]["tuned"]["ndcg@10"] == pytest.approx((2 + second) / 8)
 
 
-def test_no_candidates_at_all(corpus, monkeypatch):
-    found = evaluated(corpus, monkeypatch, [("q00", "p00", "train", 1, 1.0)])
+def test_no_candidates_at_all(corpus):
+    found = evaluated(corpus, [("q00", "p00", "train", 1, 1.0)])
     assert found.metrics["depth"][3]["tuned"]["ndcg@10"] == 0
     assert found.metrics["first_stage_missed"] == 8
 
@@ -156,7 +157,7 @@ def test_what_lies_below_a_depth_does_not_move_the_fused_order_above_it(corpus, 
         # The embedder prefers p33 by a hair, the reranker p32 by a little.
         near = [("q32", "p33", "eval", 1, 0.0), ("q32", "p32", "eval", 2, 1.0)]
         monkeypatch.setattr(reranker, "choose_weight", lambda *_: 0.7)
-        found = evaluated(corpus, monkeypatch, [*dev, *near, *third])
+        found = evaluated(corpus, [*dev, *near, *third])
         return found.metrics["depth"][2]["fused"]["ndcg@10"]
 
     assert order() == order(("q32", "p34", "eval", 3, 900.0)) == pytest.approx(1 / 8)
@@ -183,10 +184,11 @@ def test_the_fusion_weight_comes_from_queries_drawn_with_the_seed(corpus, monkey
             return 1.0
 
         monkeypatch.setattr(reranker, "choose_weight", chosen)
-        monkeypatch.setattr(reranker, "score_pairs", lambda m, c, some, h, b: np.zeros(len(some)))
-        reranker.evaluate(
-            None, None, corpus, table, PARAMS.reranker, None, 8, resamples=50, seed=seed
-        )
+
+        def logits(candidates):
+            return np.zeros(len(candidates))
+
+        reranker.evaluate(table, corpus, logits, logits, PARAMS.reranker, resamples=50, seed=seed)
         return seen[-1]
 
     assert drawn(1) == drawn(1)

@@ -8,9 +8,10 @@ from sentence_transformers.sentence_transformer.evaluation import InformationRet
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.evaluation.baselines import TEXT_PACKAGE, baseline_runs
-from pagefinder.retrieval.nearest import open_vectors
 from pagefinder.retrieval.runs import mean_metrics
-from pagefinder.retrieval.vector_search import search, task
+from pagefinder.retrieval.tasks import task_of
+from pagefinder.retrieval.vector_search import search
+from pagefinder.retrieval.vectors import open_vectors
 
 
 class Stored(InformationRetrievalEvaluator):
@@ -28,7 +29,7 @@ def test_equals_information_retrieval_evaluator(tmp_path, dimension: int) -> Non
     vector_corpus.encode(tmp_path / "corpus", tmp_path / "vectors", 1.6)
     corpus = Corpus(tmp_path / "corpus")
     vectors = open_vectors(tmp_path / "vectors", corpus)
-    test = task(corpus, "eval")
+    test = task_of(corpus, "eval")
     # The evaluator knows right and wrong only.
     right = {
         query: {page: int(relevance > 0) for page, relevance in judged.items()}
@@ -59,7 +60,7 @@ def test_text_embedder_reads_the_pages(tmp_path) -> None:
     """The optional baseline with its real weights; skipped where `pagefinder[text]` is missing."""
     pytest.importorskip(TEXT_PACKAGE)
     vector_corpus.write(tmp_path / "corpus")
-    test = task(Corpus(tmp_path / "corpus"), "eval")
-    runs = baseline_runs(test, text=True, embedder=True, seed=1, device="cpu")
+    test = task_of(Corpus(tmp_path / "corpus"), "eval")
+    runs = baseline_runs(test, bm25=True, minilm=True, seed=1, device="cpu")
     scores = {name: mean_metrics(run, test.qrels)["ndcg@10"] for name, run in runs.items()}
     assert scores["minilm"] > 0.7 > 0.3 > scores["random"]

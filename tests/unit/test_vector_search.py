@@ -1,23 +1,24 @@
 """Search at every dimension and precision, against the definitions written out."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import vector_corpus
 
 from pagefinder.data import corpus as corpora
 from pagefinder.errors import InputError
-from pagefinder.retrieval.nearest import Vectors, open_vectors
+from pagefinder.retrieval.hamming import hamming_nearest, pack, unpack
 from pagefinder.retrieval.precisions import (
-    Int8,
-    View,
-    bytes_per_page,
-    cut,
-    hamming_nearest,
-    pack,
-    unpack,
+    PRECISIONS,
+    Precision,
+    ScalarCodec,
+    search_scalar_codes,
 )
 from pagefinder.retrieval.runs import metrics_per_query
-from pagefinder.retrieval.vector_search import Task, search, task
+from pagefinder.retrieval.tasks import Task, task_of
+from pagefinder.retrieval.vector_search import search
+from pagefinder.retrieval.vectors import Vectors, cut, open_vectors
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def vectors(corpus) -> Vectors:
 
 @pytest.fixture(scope="module")
 def test(corpus) -> Task:
-    return task(corpus, "eval")
+    return task_of(corpus, "eval")
 
 
 def slow_search(corpus, scored) -> dict[str, list[str]]:
@@ -72,7 +73,7 @@ def test_float32_is_the_cosine_of_the_slices(corpus, vectors, test, dimension: i
 def test_binary_counts_differing_signs(corpus, vectors, test, dimension: int) -> None:
     q, p = (np.asarray(a)[:, :dimension] > 0 for a in (vectors.queries, vectors.pages))
     expected = slow_search(corpus, lambda i, j: -np.count_nonzero(q[i] != p[j]))
-    found = search(test, vectors, 40, dimension=dimension, precision="binary")
+    found = search(test, vectors, 40, dimension=dimension, precision=PRECISIONS["binary"])
     assert ids(found) == expected
     assert np.all(found.scores == np.rint(found.scores))
 
@@ -83,8 +84,8 @@ def test_binary_rescored_orders_the_shortlist_again(corpus, vectors, test, monke
     q = np.asarray(vectors.queries, np.float64)
     signs = np.where(vectors.pages > 0, 1.0, -1.0)
     order = slow_search(corpus, lambda i, j: np.float32(unit(q[i]) @ signs[j]))
-    short = ids(search(test, vectors, 8, precision="binary"))
-    found = ids(search(test, vectors, 40, precision="binary_rescored", rescore=2))
+    short = ids(search(test, vectors, 8, precision=PRECISIONS["binary"]))
+    found = ids(search(test, vectors, 40, precision=PRECISIONS["binary_rescored"], rescore=2))
     for query, pages in found.items():
         assert pages == [page for page in order[query] if page in short[query]]
 
@@ -100,7 +101,7 @@ def test_int8_ranks_by_what_its_codes_give_back(corpus, vectors, test) -> None:
     p = np.array([decoded(page) for page in np.asarray(vectors.pages)])
     q = np.array([unit(query) for query in vectors.queries])
     expected = slow_search(corpus, lambda i, j: float(q[i] @ p[j]))
-    found = ids(search(test, vectors, 40, precision="int8"))
+    found = ids(search(test, vectors, 40, precision=PRECISIONS["int8"]))
     same = sum(found[query] == expected[query] for query in found)
     assert same >= 0.95 * len(found)  # rounding at a step's edge may go the other way in float32
 
@@ -109,31 +110,51 @@ def test_int8_ranges_come_from_train_pages_alone(vectors, corpus) -> None:
     """Values outside them are clipped; wrapped around, the largest would become the smallest."""
     pages = np.zeros((3, 2), np.float32)
     pages[:, 0], pages[:, 1] = [0.6, 0.8, 1.0], [0.8, 0.6, 0.0]
-    codec = Int8.measure(pages, 2, np.array([0, 1]))
+    codec = ScalarCodec.measure(pages, 2, np.array([0, 1]), bits=8)
     assert codec.encode(pages).tolist() == [[-128, 127], [127, -128], [127, -128]]
     # The second number lies below the range [0.6, 0.8], the first above it.
     np.testing.assert_allclose(codec.decode(codec.encode(pages[[2]])), [[0.8, 0.6]], atol=1e-6)
     np.testing.assert_allclose(codec.decode(codec.encode(pages[:2])), pages[:2], atol=1e-3)
 
 
+def test_a_new_precision_is_one_object(vectors, test) -> None:
+    """int4 by half the bits of int8's codec: it ranks, costs half, and loses a little more."""
+    search_int4 = partial(search_scalar_codes, bits=4)
+    int4 = Precision("int4", 4, search_int4, needs_train_pages=True)
+    ndcg = {
+        precision.name: metrics_per_query(
+            search(test, vectors, 10, precision=precision), test.qrels
+        )["ndcg@10"].mean()
+        for precision in (*PRECISIONS.values(), int4)
+    }
+    assert ndcg["binary_rescored"] < ndcg["int4"] <= ndcg["float32"] + 0.02
+    assert int4.bytes_per_page(21) == 11
+    codec = ScalarCodec.measure(vectors.pages, 32, np.arange(9), bits=4)
+    codes = codec.encode(np.asarray(vectors.pages))
+    assert (codes.min(), codes.max()) == (-8, 7)
+    np.testing.assert_allclose(
+        codec.decode(codes[:9]), vectors.pages[:9], atol=float(codec.step.max()) / 2 + 1e-6
+    )
+
+
 def test_int8_without_train_pages_is_an_error(vectors) -> None:
     with pytest.raises(InputError, match="train pages"):
-        Int8.measure(vectors.pages, 4, np.array([], np.int64))
+        ScalarCodec.measure(vectors.pages, 4, np.array([], np.int64), bits=8)
 
 
 def test_only_eval_pages_are_searched(corpus, vectors, test) -> None:
     own = set(corpus.pages.loc[corpus.pages["split"] == "eval", "page_id"])
-    for precision in ("float32", "int8", "binary", "binary_rescored"):
+    for precision in PRECISIONS.values():
         run = search(test, vectors, 200, precision=precision)
         assert all(set(pages) == own for pages in ids(run).values()), precision
-    far = search(task(corpus, "eval", distractors=True), vectors, 200)
+    far = search(task_of(corpus, "eval", distractors=True), vectors, 200)
     assert all(len(pages) == len(corpus.pages) for pages in ids(far).values())
 
 
 def test_ties_between_equal_pages_are_trec_evals(corpus, test, vectors) -> None:
     same = Vectors(vectors.queries, np.repeat(vectors.pages[:1], len(corpus.pages), axis=0))
     pages = sorted(corpus.pages.loc[corpus.pages["split"] == "eval", "page_id"], reverse=True)
-    for precision in ("float32", "int8", "binary", "binary_rescored"):
+    for precision in PRECISIONS.values():
         found = search(test, same, 10, precision=precision)
         assert all(list(row) == pages[:10] for row in found.page_ids), precision
 
@@ -150,9 +171,7 @@ def test_swapped_rows_lower_the_score(corpus, test, vectors) -> None:
 def test_cut_brings_to_unit_length() -> None:
     vectors = np.array([[3, 4, 12], [0, 0, 1]], np.float32)
     np.testing.assert_allclose(cut(vectors, 2), [[0.6, 0.8], [0, 0]])
-    view = View(vectors, 2, lambda rows: cut(rows, 2))
-    assert view.shape == (2, 2)
-    np.testing.assert_allclose(view[np.array([[0], [0]])], [[[0.6, 0.8]]] * 2)
+    np.testing.assert_allclose(cut(vectors[np.array([[0], [0]])], 2), [[[0.6, 0.8]]] * 2)
 
 
 @pytest.mark.parametrize("dimension", [1, 8, 64, 70])
@@ -182,6 +201,6 @@ def test_hamming_at_any_block(block: int) -> None:
 
 
 def test_bytes_per_page() -> None:
-    sizes = {name: bytes_per_page(name, 20) for name in ("float32", "int8", "binary")}
-    assert sizes == {"float32": 80, "int8": 20, "binary": 3}
-    assert bytes_per_page("binary_rescored", 2048) == 256
+    sizes = {name: precision.bytes_per_page(20) for name, precision in PRECISIONS.items()}
+    assert sizes == {"float32": 80, "int8": 20, "binary": 3, "binary_rescored": 3}
+    assert PRECISIONS["binary_rescored"].bytes_per_page(2048) == 256

@@ -1,0 +1,54 @@
+"""BM25: search texts by the words of a query."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+import bm25s
+import numpy as np
+
+from pagefinder.retrieval.nearest import best_rows
+
+WORD = r"(?u)\b\w+\b"  # the library's pattern drops words of one character, so every digit too
+
+
+def has_words(texts: Iterable[str]) -> bool:
+    """Whether any of the texts has a word."""
+    return any(re.search(WORD, text) for text in texts)
+
+
+def bm25_nearest(
+    queries: Sequence[str], pages: Sequence[str], k: int, tie_break: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the k pages with the highest BM25 score for every query.
+
+    The score is Lucene's variant (bm25s), with k1 1.5 and b 0.75. Words are lower-cased and
+    otherwise taken as they are, with no stop words and no stemming, so that no language is
+    favoured.
+
+    Args:
+        queries: Their texts.
+        pages: Their texts, at least one with a word.
+        k: Pages per query; above the number of pages all come back.
+        tie_break: int64 [pages]; of equal scores the lower comes first.
+
+    Returns:
+        Scores, float32 [queries, min(k, pages)], descending, and row numbers in `pages`, int64.
+    """
+    index = bm25s.BM25(backend="numpy")
+    index.index(_words(pages), show_progress=False)
+    k = min(k, len(pages))
+    scores = np.empty((len(queries), k), np.float32)
+    rows = np.empty((len(queries), k), np.int64)
+    for query, words in enumerate(_words(queries)):
+        indexed = [word for word in words if word in index.vocab_dict]
+        page_scores = index.get_scores(indexed) if indexed else np.zeros(len(pages), np.float32)
+        scores[query], rows[query] = best_rows(page_scores, np.arange(len(pages)), k, tie_break)
+    return scores, rows
+
+
+def _words(texts: Sequence[str]) -> list[list[str]]:
+    """The words of each text."""
+    words: list[list[str]] = bm25s.tokenize(
+        texts, token_pattern=WORD, stopwords=[], return_ids=False, show_progress=False
+    )
+    return words
