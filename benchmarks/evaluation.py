@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import roots
 from benchmarks.roots import ROOT
-from pagefinder import params
+from pagefinder import params_file
 
 ENCODE = ("encode_base", "encode_tuned")
 
@@ -24,7 +24,7 @@ ENCODE = ("encode_base", "encode_tuned")
 def lay_out(folder: Path, dims: list[int], root: Path = ROOT) -> None:
     """A root that shares the corpus and the models with `root`, and has its own params."""
     # Compared models have no vectors there.
-    content = params.read(root / "params.yaml") | {"compare": []}
+    content = params_file.read(root / "params.yaml") | {"compare": []}
     content["profiles"][content["profile"]]["embedder"]["dims"] = dims
     shared = ("data/corpus", "models/embedder", content["checkpoints"])
     for name in shared:

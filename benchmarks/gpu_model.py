@@ -10,7 +10,7 @@ from transformers import Qwen3VLConfig
 
 from nano import architecture
 from nano.tokenizer import train_tokenizer
-from pagefinder import params
+from pagefinder import params_file
 from pagefinder.params import Params
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +41,7 @@ def shallow(size: dict[str, Any]) -> dict[str, Any]:
 
 def settings(size: dict[str, Any], device: str) -> Params:
     """The gpu profile with the random model in place of the Hub's."""
-    content = params.read(ROOT / "params.yaml")
+    content = params_file.read(ROOT / "params.yaml")
     gpu = content["profiles"]["gpu"]
     gpu["base"] |= {"model": "model", "revision": "", "pooling": "lasttoken"}
     gpu["reranker"] |= {"model": "model", "revision": ""}
@@ -50,7 +50,7 @@ def settings(size: dict[str, Any], device: str) -> Params:
     if device == "cpu":
         gpu["compute"] |= {"device": "cpu", "precision": "fp32", "scoring": "fp32", "workers": 0}
         gpu["embedder"] |= {"mini_batch": 0}
-    return params.parse(content | {"profile": "gpu"})
+    return params_file.parse(content | {"profile": "gpu"})
 
 
 def forward_flops(config: Any, features: dict[str, Any], *, causal: bool = True) -> float:  # noqa: ANN401

@@ -22,7 +22,7 @@ import pyarrow as pa
 import torch
 
 from benchmarks.costs import added_mib, seconds
-from pagefinder import params
+from pagefinder import params_file
 from pagefinder.data import corpus as tables
 from pagefinder.data.corpus import Corpus
 from pagefinder.data.files import write_table
@@ -76,7 +76,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def mining_of(folder: Path) -> Callable[[], object]:
     """The mine stage's work under the project's own params."""
     corpus = Corpus(folder)
-    rules = resolve_rules(params.load(ROOT / "params.yaml").mine, "hub")
+    rules = resolve_rules(params_file.load(ROOT / "params.yaml").mine, "hub")
 
     def run() -> object:
         vectors = open_vectors(folder, corpus)
@@ -99,7 +99,7 @@ def measure(queries: int, pages: int, width: int, rounds: int) -> dict[str, obje
         folder = Path(scratch)
         make(folder, queries, pages, width)
         loaded = Vectors(np.load(folder / "queries.npy"), np.load(folder / "pages.npy"))
-        rules = params.load(ROOT / "params.yaml").mine
+        rules = params_file.load(ROOT / "params.yaml").mine
         runs = {"plain": plain(loaded, rules.range_max + 1), "mining": mining_of(folder)}
         times: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(rounds):

@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from sentence_transformers.util import batch_to_device
 
-from pagefinder import params
+from pagefinder import params_file
 from pagefinder.data.corpus import Corpus
 from pagefinder.layout import CANDIDATES, CORPUS, RERANKER
 from pagefinder.models import scoring
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    table = measure(ROOT, params.load(ROOT / "params.yaml"), options.queries, options.rounds)
+    table = measure(ROOT, params_file.load(ROOT / "params.yaml"), options.queries, options.rounds)
     print(table.to_string(index=False))
 
 

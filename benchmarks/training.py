@@ -40,7 +40,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 
 from benchmarks import roots
-from pagefinder import params
+from pagefinder import params_file
 from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.evaluation.significance import gain
@@ -247,7 +247,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     root = Path()
-    settings = params.load(root / "params.yaml")
+    settings = params_file.load(root / "params.yaml")
     if options.epochs:
         embedder = settings.embedder.model_copy(update={"epochs": options.epochs})
         settings = settings.model_copy(update={"embedder": embedder})

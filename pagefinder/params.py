@@ -1,23 +1,13 @@
-"""params.yaml as frozen, checked models: the only place that knows which knobs exist.
+"""The sections of params.yaml as frozen, checked models: the place that knows which knobs exist.
 
-DVC passes no arguments to stages, so each one reads params.yaml itself through `load`. Names and
-ranges are checked before anything is loaded; what a knob is for stands next to its value in
-params.yaml.
+Names and ranges are checked before anything is loaded. What a knob is for stands next to its value
+in params.yaml. `params_file` reads the file.
 """
 
-import functools
-import json
-import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
 from pydantic import Field
-
-from pagefinder.errors import InputError
-from pagefinder.layout import EMBEDDER
-from pagefinder.systems import RESERVED
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -309,121 +299,3 @@ class Params(Profile, Shared):
     """The shared knobs and those of the chosen profile, side by side, as stages use them."""
 
     compare: dict[str, CompareModel]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 with the number 3e-05 read as a number, as `dvc exp run -S` writes it."""
-
-
-_FLOAT = re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
-
-
-def load(path: Path) -> Params:
-    """Read and check params.yaml.
-
-    Raises:
-        InputError: naming the key, the value and the mend.
-    """
-    params = parse(read(path), path.name)
-    width = _local_width(path.parent / params.base.model / "config.json")
-    if width is not None and params.embedder.dims[0] > width:
-        raise InputError(
-            f"{path.name}: embedder.dims asks for dimension {params.embedder.dims[0]}, "
-            f"{params.base.model} has {width}: drop the dimensions above {width}"
-        )
-    _check_local_models(params, path)
-    return params
-
-
-def _check_local_models(params: Params, path: Path) -> None:
-    """Local models lie in `checkpoints`, the folder whose change reruns what uses them."""
-    root = path.parent
-    models = {"base": params.base.model, "mine.veto": params.mine.veto.model}
-    models |= {f"compare_models.{name}": other.model for name, other in params.compare.items()}
-    if Path(params.reranker.model) != EMBEDDER:  # a reranker may start from the tuned embedder
-        models["reranker"] = params.reranker.model
-    for section, model in models.items():
-        folder = (root / model).resolve()
-        known = folder.is_relative_to((root / params.checkpoints).resolve())
-        if model and folder.is_dir() and not known:
-            raise InputError(
-                f"{path.name}: {section}.model is {model!r}, which is not in checkpoints "
-                f"({params.checkpoints!r}), so that a change there would rerun nothing: set "
-                "checkpoints to a folder that holds all local models"
-            )
-
-
-def _local_width(config: Path) -> int | None:
-    """Hidden size of a local checkpoint, read without loading it; None where it does not say."""
-    try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    width = content.get("text_config", content).get("hidden_size")
-    return width if isinstance(width, int) else None
-
-
-def read(path: Path) -> dict[str, Any]:
-    """The raw content of params.yaml, unchecked."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: run from the project's root") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds {content!r}, not a mapping of params")
-    return content
-
-
-def parse(content: dict[str, Any], name: str = "params.yaml") -> Params:
-    """Check params given as a dictionary of the same form as params.yaml."""
-    try:
-        file = File.model_validate(content)
-    except pydantic.ValidationError as error:
-        raise InputError(f"{name}: {_explain(error)}") from error
-    if file.profile not in file.profiles:
-        known = ", ".join(file.profiles)
-        raise InputError(f"{name}: profile is {file.profile!r}; the profiles there are {known}")
-    missing = [name for name in file.compare if name not in file.compare_models]
-    if missing:
-        raise InputError(
-            f"{name}: compare names {missing[0]!r}, which compare_models does not describe"
-        )
-    reserved = [name for name in file.compare if name in RESERVED]
-    if reserved:
-        raise InputError(
-            f"{name}: compare names a model {reserved[0]!r}, as one of the pipeline's own is "
-            "called: give it another name"
-        )
-    shared = {key: getattr(file, key) for key in Shared.model_fields}
-    compare = {name: file.compare_models[name] for name in file.compare}
-    return Params(**shared, **dict(file.profiles[file.profile]), compare=compare)
-
-
-def _explain(error: pydantic.ValidationError) -> str:
-    """The first problem on one line: key, what is wrong, value, mend."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        allowed = _keys_at(first["loc"][:-1])
-        return f"{key} is no param (value {first['input']!r}); known here: {', '.join(allowed)}"
-    if first["type"] == "missing":
-        return f"{key} is missing: add it, as in the committed params.yaml"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{key} is {first['input']!r}: {message[0].lower()}{message[1:]}"
-
-
-def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
-    """Names of the keys that exist where a wrong one was found."""
-
-    def step(model: Any, part: int | str) -> Any:  # noqa: ANN401  # types are walked, whatever they are
-        if isinstance(model, type) and issubclass(model, Section) and part in model.model_fields:
-            return model.model_fields[str(part)].annotation
-        arguments = getattr(model, "__args__", ())
-        return arguments[-1] if arguments else model
-
-    model = functools.reduce(step, loc, File)
-    known = isinstance(model, type) and issubclass(model, Section)
-    return list(model.model_fields) if known else []

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pagefinder import params
+from pagefinder import params_file
 from pagefinder.errors import InputError
 from pagefinder.params import Params
 from pagefinder.runtime import outputs, processes, running, scratch
@@ -81,7 +81,7 @@ def run(
     module = Path(main.__code__.co_filename).stem
     name = stage or module
     try:
-        checked = params.load(root / "params.yaml")
+        checked = params_file.load(root / "params.yaml")
         if distributed:
             processes.relaunch(f"stages.{module}", checked.compute.processes)
         with processes.joined():

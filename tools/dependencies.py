@@ -19,6 +19,7 @@ PLUMBING = (
     "pagefinder/errors.py",
     "pagefinder/layout.py",  # a wrong path fails: dvc.yaml names the same outputs
     "pagefinder/models/torchvision_free.py",
+    "pagefinder/params_file.py",
     "pagefinder/params.py",  # holds fields and checks; the values are hashed by dvc.yaml's `params`
     "pagefinder/runtime/",
     "stages/__init__.py",

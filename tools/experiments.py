@@ -25,7 +25,7 @@ from typing import IO
 import pandas as pd
 import yaml
 
-from pagefinder import params
+from pagefinder import params_file
 from pagefinder.data.files import write_json
 from pagefinder.errors import InputError
 from pagefinder.evaluation.significance import gain
@@ -90,7 +90,7 @@ def run_missing(
     Raises:
         InputError: DVC failed.
     """
-    profiles = [params.read(root / "params.yaml")["profile"]]
+    profiles = [params_file.read(root / "params.yaml")["profile"]]
     profiles += [value for key, _, value in (c.partition("=") for c in shared) if key == "profile"]
     existing = _dvc(root, "exp", "list", "--name-only").split()
     experiments = {}
@@ -187,7 +187,7 @@ def write_seeds(experiments: Mapping[int, str], root: Path) -> str:
             json.loads(read(name, METRICS / f"{file}.json", root))
             for file in ("embedder", "dimensions", "reranker")
         )
-        depth = params.parse(content).reranker.compared_depth
+        depth = params_file.parse(content).reranker.compared_depth
         seeds[str(seed)] = spread.figures(embedder, dimensions, reranker, depth)
     write_json(seeds, root / METRICS / "seeds.json", root)
     figures = spread.table(seeds)
@@ -233,7 +233,7 @@ def by_seed(runs: pd.DataFrame, names: Sequence[str], metric: str) -> pd.DataFra
 def tables(options: argparse.Namespace, root: Path) -> str:
     """What the command prints: for `spread` from recorded experiments, else after running them."""
     if options.command == "spread":
-        names, runs = list(flat(params.read(root / "params.yaml"))), recorded(root)
+        names, runs = list(flat(params_file.read(root / "params.yaml"))), recorded(root)
         texts = {metric: table(by_seed(runs, names, metric)) for metric in options.metrics}
     else:
         experiments = run_missing(options.command, options.seeds, options.shared, root)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pagefinder import params as file
+from pagefinder import params_file
 from pagefinder.data.corpus import Corpus
 from pagefinder.layout import CORPUS
 from pagefinder.models.device import choose_device
@@ -46,8 +46,8 @@ def main(params: Params, root: Path = Path()) -> None:
     if sys.argv[1:]:
         # Pages prepared for one profile have another's wrong size.
         prepared = prepared and sys.argv[1] == params.profile
-        content = file.read(root / "params.yaml")
-        params = file.parse(content | {"profile": sys.argv[1]})
+        content = params_file.read(root / "params.yaml")
+        params = params_file.parse(content | {"profile": sys.argv[1]})
     corpus = Corpus(root / CORPUS) if prepared else None
     # On the disk that checkpoints go to, one of which is written and timed.
     (root / outputs.WORK).mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from pagefinder import params
+from pagefinder import params_file
 from pagefinder.systems import BASE, TUNED
 from tools import summary
 
@@ -130,7 +130,7 @@ def current(root: Path, record: Path) -> dict[Path, str]:
         path: fill((root / path).read_text(encoding="utf-8"), parts_of_file, path)
         for path, parts_of_file in parts.items()
     }
-    content = params.read(record / "params.yaml")
+    content = params_file.read(record / "params.yaml")
     return texts | {DEFAULTS: json.dumps(content, indent=2) + "\n"}
 
 

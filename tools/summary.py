@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from pagefinder import params
+from pagefinder import params_file
 from pagefinder.layout import METRICS, REPORT
 from pagefinder.runtime.outputs import WORK
 from pagefinder.systems import TEXT_BASELINES
@@ -27,7 +27,7 @@ def scores(root: Path) -> Iterator[Sequence[str]]:
     yield "tuned embedder", f"{embedder['tuned']['ndcg@10']:.4f}", *gain_cells(embedder["gain"])
     reranker = metrics(root, "reranker")
     if reranker:
-        depth = params.load(root / "params.yaml").reranker.compared_depth
+        depth = params_file.load(root / "params.yaml").reranker.compared_depth
         ndcg = reranker["depth"][str(depth)]["tuned"]["ndcg@10"]
         yield f"first {depth} reranked", f"{ndcg:.4f}", *gain_cells(reranker["gain"])
     for name, at in (embedder.get("text", {}) | embedder.get("compare", {})).items():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import stages
-from pagefinder import params
+from pagefinder import params_file
 from pagefinder.data.corpus import Corpus
 from pagefinder.models import encoding
 from pagefinder.models.device import choose_device
@@ -24,7 +24,7 @@ STAGES = (
 
 @pytest.fixture(scope="module")
 def knobs(device, compute):
-    content = params.read(ROOT / "params.yaml")
+    content = params_file.read(ROOT / "params.yaml")
     cpu = content["profiles"]["cpu"]
     content["evaluate"]["bootstrap"] = 100
     content["mine"]["range_max"] = 10
@@ -44,7 +44,7 @@ def knobs(device, compute):
         "fusion_queries": 6,
         "gradient_checkpointing": True,
     }
-    return params.parse(content)
+    return params_file.parse(content)
 
 
 @pytest.fixture(scope="module")

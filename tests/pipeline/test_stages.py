@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import stages
-from pagefinder import params
+from pagefinder import params, params_file
 
 ROOT = Path(__file__).parents[2]
 ORDER = (
@@ -23,7 +23,7 @@ ORDER = (
 
 
 def small(**overrides: object) -> params.Params:
-    content = params.read(ROOT / "params.yaml")
+    content = params_file.read(ROOT / "params.yaml")
     cpu = content["profiles"]["cpu"]
     content["evaluate"]["bootstrap"] = 100
     content["mine"]["range_max"] = 10
@@ -48,7 +48,7 @@ def small(**overrides: object) -> params.Params:
         for folder in folders:
             block = block[folder]
         block[last] = value
-    return params.parse(content)
+    return params_file.parse(content)
 
 
 def run_stage(name: str, knobs: params.Params, root: Path) -> None:

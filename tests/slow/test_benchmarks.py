@@ -7,7 +7,7 @@ import pytest
 import yaml
 from tiny import tiny_params, write_root
 
-from pagefinder import params
+from pagefinder import params_file
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_reranker
 from pagefinder.models.saving import save_model
@@ -55,8 +55,8 @@ def test_the_evaluation_benchmark_runs_where_models_are_compared(tmp_path):
     from benchmarks import evaluation
 
     root = write_root(tmp_path / "root", embedder={"epochs": 0})
-    content = params.read(root / "params.yaml")
-    train_embedder.main(params.parse(content), root)
+    content = params_file.read(root / "params.yaml")
+    train_embedder.main(params_file.parse(content), root)
     content |= {"compare": ["a"], "compare_models": {"a": {"model": "models/vlm"}}}
     (root / "params.yaml").write_text(yaml.safe_dump(content))
     folder = tmp_path / "scratch"

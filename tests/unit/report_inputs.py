@@ -9,7 +9,7 @@ import pandas as pd
 from corpora import write_corpus
 from PIL import Image
 
-from pagefinder import params as params_module
+from pagefinder import params_file
 from pagefinder.params import Params
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ GAIN = {"ndcg@10": 0.350585, "low": 0.1, "high": 0.6, "p_value": 0.0123, "docume
 
 def settings(**changes: object) -> Params:
     """The project's params, some shared ones changed."""
-    return params_module.parse(params_module.read(ROOT / "params.yaml") | changes)
+    return params_file.parse(params_file.read(ROOT / "params.yaml") | changes)
 
 
 def page(number: int) -> bytes:

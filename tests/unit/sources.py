@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pagefinder import params
+from pagefinder import params_file
 
 ROOT = Path(__file__).parents[2]
-CONTENT = params.read(ROOT / "params.yaml")
+CONTENT = params_file.read(ROOT / "params.yaml")
 
 
 def with_params(source, data=None, **changes):
@@ -22,7 +22,7 @@ def with_params(source, data=None, **changes):
     profile["pixels"] = {"min": 1024, "max": 16384, "multiple": 32}
     for key, value in changes.items():
         (content["prepare"] if key in content["prepare"] else content)[key] = value
-    return params.parse(content)
+    return params_file.parse(content)
 
 
 def page(number, size=(64, 96), kind="PNG"):

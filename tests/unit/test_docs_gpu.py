@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from benchmarks import gpu
-from pagefinder import params
+from pagefinder import params_file
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/gpu.md").read_text().replace("\\\n", " ")
@@ -19,7 +19,7 @@ COMMANDS = [
 
 def applied(command):
     """params.yaml with the -S of a command, each of which must name a key that is there."""
-    content = params.read(ROOT / "params.yaml")
+    content = params_file.read(ROOT / "params.yaml")
     for flag, setting in zip(command, command[1:], strict=False):
         if flag == "-S":
             path, value = setting.split("=", 1)
@@ -29,7 +29,7 @@ def applied(command):
                 section = section[name]
             assert leaf in section, path
             section[leaf] = yaml.safe_load(value) if value else ""
-    return params.parse(content)
+    return params_file.parse(content)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -12,7 +12,7 @@ from tokenizers import models as tokenizer_models
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from pagefinder import params
+from pagefinder import params, params_file
 from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.models.device import choose_device
@@ -58,7 +58,7 @@ def root(tmp_path_factory):
 def settings(**other: object) -> params.Params:
     content = tiny_content()
     content["compare"], content["compare_models"] = ["other"], {"other": other}
-    return params.parse(content)
+    return params_file.parse(content)
 
 
 def vectors(root, knobs) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +72,7 @@ def test_a_compared_model_has_its_own_prompts_and_pixels(root):
     content = tiny_content()
     base = content["profiles"]["cpu"]["base"]
     same = {key: base[key] for key in ("model", "pooling", "query_prompt", "page_prompt")}
-    encode.main(params.parse(content), root)
+    encode.main(params_file.parse(content), root)
     stored = [np.load(root / f"data/embeddings/base/{name}.npy") for name in ("pages", "queries")]
     pages, queries = vectors(root, settings(**same))
     np.testing.assert_array_equal(pages, stored[0])
@@ -85,7 +85,7 @@ def test_a_compared_model_has_its_own_prompts_and_pixels(root):
     assert np.abs(coarse - pages).max() > 0.01
     np.testing.assert_array_equal(unchanged, queries)
     about = json.loads((root / "data/compare/other/about.json").read_text())
-    knobs = params.parse(content)
+    knobs = params_file.parse(content)
     model = open_embedder(knobs.base, knobs.pixels, choose_device(knobs.compute), root)
     assert about == {"parameters": sum(weight.numel() for weight in model.parameters())}
 
@@ -103,7 +103,7 @@ def test_a_compared_model_may_have_another_grid(root, monkeypatch, caplog):
     # By hand: within 96 x 64 pixels 96 x 48 fits, which is 4 x 2 tokens; on a grid of 32, 3 x 2.
     assert "visual tokens of the first page (96x64): 8" in caplog.text
     with pytest.raises(InputError, match="set pixels.multiple to the model's patch size"):
-        encode.main(params.parse(tiny_content(base={"model": "models/other_grid"})), root)
+        encode.main(params_file.parse(tiny_content(base={"model": "models/other_grid"})), root)
 
 
 def test_a_larger_budget_than_the_stored_pages_have_is_warned_about(root, caplog):

@@ -14,9 +14,9 @@ import pytest
 import vector_corpus
 from ir_measures import R, nDCG
 
-from pagefinder import layout
-from pagefinder import params as params_module
+from pagefinder import layout, params_file
 from pagefinder.errors import InputError
+from pagefinder.params import Params
 from pagefinder.retrieval import precisions
 from pagefinder.retrieval.vectors import cut
 from stages import evaluate_embedder
@@ -25,14 +25,14 @@ ROOT = Path(__file__).parents[2]
 OUTPUTS = ("data/runs/embedder", "data/per_query", "metrics")
 
 
-def settings(**evaluate: object) -> params_module.Params:
-    content = params_module.read(ROOT / "params.yaml")
+def settings(**evaluate: object) -> Params:
+    content = params_file.read(ROOT / "params.yaml")
     content["profile"] = "cpu"
     content["evaluate"] |= {"bootstrap": 200} | evaluate
     content["compare"] = ["other"]
     content["compare_models"] = {"other": {"model": "x"}}
     content["profiles"]["cpu"]["embedder"]["dims"] = [32, 16, 8]
-    return params_module.parse(content)
+    return params_file.parse(content)
 
 
 def build(root: Path, **options: bool) -> Path:
@@ -283,7 +283,7 @@ def test_text_embedder_that_is_not_installed(tmp_path, monkeypatch) -> None:
 
 @pytest.mark.parametrize("name", ["tuned", "qrels"])
 def test_a_compared_model_needs_its_own_name(name: str) -> None:
-    content = params_module.read(ROOT / "params.yaml")
+    content = params_file.read(ROOT / "params.yaml")
     content["compare"], content["compare_models"] = [name], {name: {"model": "x"}}
     with pytest.raises(InputError, match=f"compare names a model '{name}'"):
-        params_module.parse(content)
+        params_file.parse(content)

@@ -10,7 +10,7 @@ from PIL import Image
 from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 from tiny import FILE, tiny_params, write_tiny_corpus
 
-from pagefinder import params
+from pagefinder import params_file
 from pagefinder.data.corpus import Corpus
 from pagefinder.mining.pairs import qrel_rows
 from pagefinder.mining.rules import exclusions
@@ -61,7 +61,7 @@ def test_drawn_negatives_obey_the_rules_that_need_no_score(tmp_path, caplog):
         tmp_path / "corpus", pages, asked, qrels, [("p0", "p5"), ("p0", "dev"), ("p3", "dev")]
     )
     mined = pd.DataFrame([["other", "p1"], ["other", "p2"]], columns=["query_id", "page_id"])
-    rules = params.load(FILE).mine
+    rules = params_file.load(FILE).mine
     rules = rules.model_copy(update={"same_document_pages": 1})
     known = qrel_rows(corpus, "train")
     excluded = exclusions(corpus, rules, known[known["relevance"] > 0])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pagefinder import params
+from pagefinder import params_file
 from pagefinder.params import Generated
 from pagefinder.sources.generated import invented, reports
 from pagefinder.sources.generated.source import pages_and_queries
@@ -128,7 +128,7 @@ def test_questions_are_of_several_kinds(rows: Rows) -> None:
 
 
 def test_the_default_is_large_enough() -> None:
-    size = params.load(Path("params.yaml")).data.generated
+    size = params_file.load(Path("params.yaml")).data.generated
     all_reports = reports.reports(size, 13)
     held_out = [report for report in all_reports if report.split == "eval"]
     assert 12 * (len(all_reports) - len(held_out)) >= 1500

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from corpora import write_corpus
 
-from pagefinder import params
+from pagefinder import params, params_file
 from pagefinder.layout import (
     AUDIT,
     BASE_VECTORS,
@@ -361,11 +361,11 @@ def test_same_negatives_as_sentence_transformers(tmp_path, settings) -> None:
 
 
 def default_params(**changed):
-    content = params.read(ROOT / "params.yaml")
+    content = params_file.read(ROOT / "params.yaml")
     content["profile"] = "cpu"
     content["mine"].update(changed)
     content["profiles"]["cpu"]["reranker"].update({"negatives": 2, "train_depth": 10})
-    return params.parse(content)
+    return params_file.parse(content)
 
 
 def project(root: Path) -> Path:

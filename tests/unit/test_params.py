@@ -3,14 +3,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pagefinder import params
+from pagefinder import params_file
 from pagefinder.errors import InputError
 
 FILE = Path(__file__).parents[2] / "params.yaml"
 
 
 def changed(path: str, value: object) -> dict:
-    content = params.read(FILE)
+    content = params_file.read(FILE)
     block = content
     *folders, last = path.split(".")
     for folder in folders:
@@ -45,7 +45,7 @@ def changed(path: str, value: object) -> dict:
 )
 def test_a_mistake_is_named_with_value_and_mend_on_one_line(path, value, said):
     with pytest.raises(InputError) as error:
-        params.parse(changed(path, value))
+        params_file.parse(changed(path, value))
     message = str(error.value)
     assert "\n" not in message
     for part in said:
@@ -53,34 +53,34 @@ def test_a_mistake_is_named_with_value_and_mend_on_one_line(path, value, said):
 
 
 def test_a_missing_key_is_named():
-    content = params.read(FILE)
+    content = params_file.read(FILE)
     del content["loss"]["temperature"]
     with pytest.raises(InputError, match=r"loss.temperature is missing"):
-        params.parse(content)
+        params_file.parse(content)
 
 
 def test_numbers_as_dvc_writes_them(tmp_path):
     text = FILE.read_text().replace("learning_rate: 5.0e-4", "learning_rate: 3e-05")
     (tmp_path / "params.yaml").write_text(text)
-    assert params.load(tmp_path / "params.yaml").embedder.learning_rate == 3e-05
+    assert params_file.load(tmp_path / "params.yaml").embedder.learning_rate == 3e-05
 
 
 def test_the_profile_decides():
-    assert params.parse(changed("profile", "gpu")).base.model == "Qwen/Qwen3-VL-Embedding-2B"
-    assert params.load(FILE).base.model == "nano/models/embedder"
+    assert params_file.parse(changed("profile", "gpu")).base.model == "Qwen/Qwen3-VL-Embedding-2B"
+    assert params_file.load(FILE).base.model == "nano/models/embedder"
 
 
 def test_params_never_change():
     with pytest.raises(ValueError, match="frozen"):
-        params.load(FILE).seed = 2
+        params_file.load(FILE).seed = 2
 
 
 def test_no_file_and_no_yaml(tmp_path):
     with pytest.raises(InputError, match="is missing: run from the project's root"):
-        params.load(tmp_path / "params.yaml")
+        params_file.load(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_text("a: [")
     with pytest.raises(InputError, match="is not YAML"):
-        params.load(tmp_path / "params.yaml")
+        params_file.load(tmp_path / "params.yaml")
 
 
 def test_a_dimension_larger_than_a_local_models_is_named_before_it_is_loaded(tmp_path):
@@ -89,7 +89,7 @@ def test_a_dimension_larger_than_a_local_models_is_named_before_it_is_loaded(tmp
     (model / "config.json").write_text('{"text_config": {"hidden_size": 64}}')
     (tmp_path / "params.yaml").write_text(FILE.read_text())
     with pytest.raises(InputError, match=r"asks for dimension 192, nano/models/embedder has 64"):
-        params.load(tmp_path / "params.yaml")
+        params_file.load(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_local_model_that_no_stage_depends_on_is_named(tmp_path, path, section
     def write(model, **others):
         content = changed(path, model) | others
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-        return params.load(tmp_path / "params.yaml")
+        return params_file.load(tmp_path / "params.yaml")
 
     write("elsewhere/model")  # of the Hub, for all that is known here
     (tmp_path / "elsewhere/model").mkdir(parents=True)
@@ -115,15 +115,18 @@ def test_a_local_model_that_no_stage_depends_on_is_named(tmp_path, path, section
 
 
 def test_a_local_model_to_compare_with_is_a_dependency_too(tmp_path):
-    content = params.read(FILE) | {"compare": ["a"], "compare_models": {"a": {"model": "there"}}}
+    content = params_file.read(FILE) | {
+        "compare": ["a"],
+        "compare_models": {"a": {"model": "there"}},
+    }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     (tmp_path / "there").mkdir()
     with pytest.raises(InputError, match=r"compare_models.a.model is 'there'"):
-        params.load(tmp_path / "params.yaml")
+        params_file.load(tmp_path / "params.yaml")
 
 
 def test_a_reranker_may_start_from_the_tuned_embedder(tmp_path):
     (tmp_path / "models/embedder").mkdir(parents=True)
     content = changed("profiles.cpu.reranker.model", "models/embedder")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-    assert params.load(tmp_path / "params.yaml").reranker.model == "models/embedder"
+    assert params_file.load(tmp_path / "params.yaml").reranker.model == "models/embedder"

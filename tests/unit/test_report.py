@@ -14,7 +14,7 @@ import pytest
 import report_inputs
 from report_inputs import ROOT, settings
 
-from pagefinder import params as params_module
+from pagefinder import params_file
 from pagefinder.reporting import gallery, plots, spread
 from pagefinder.reporting.format import change, flat, interval, metric_label, score, verdict
 from pagefinder.reporting.inputs import read_inputs
@@ -258,13 +258,13 @@ def test_thumbnails_shrink_until_they_fit(full, monkeypatch) -> None:
 
 
 def test_published_scores_stand_only_beside_their_own_data(tmp_path) -> None:
-    content = params_module.read(ROOT / "params.yaml")
+    content = params_file.read(ROOT / "params.yaml")
     published = json.loads(rivals.PUBLISHED.read_text())
     hub = content["profiles"]["cpu"]["data"]
     hub["source"], hub["hub"]["path"] = "hub", published["dataset"]
     hub["hub"]["revision"] = "main"
     root = report_inputs.write(tmp_path)
-    inputs = read_inputs(params_module.parse(content), root)
+    inputs = read_inputs(params_file.parse(content), root)
     section = rivals.section(inputs)
     assert any("vdr-2b-multi-v1" in row for table in section.tables for row in table.rows)
     assert any(published["source"] in sentence for sentence in section.answer)
@@ -355,7 +355,7 @@ def test_a_metric_or_precision_that_comes_later_has_a_label_and_a_marker() -> No
 
 
 def test_changed_params_are_named_with_both_values(tmp_path, monkeypatch) -> None:
-    content = params_module.read(ROOT / "params.yaml")
+    content = params_file.read(ROOT / "params.yaml")
     monkeypatch.setattr(provenance, "DEFAULTS", tmp_path / "defaults.json")
     provenance.DEFAULTS.write_text(json.dumps(content | {"seed": 13, "compare": []}))
     assert provenance.differences(settings(seed=13, compare=[])) == []
@@ -368,7 +368,7 @@ def test_changed_params_are_named_with_both_values(tmp_path, monkeypatch) -> Non
 
 def test_the_committed_params_know_every_knob() -> None:
     """A new knob needs `make readme`, or every report calls it a difference."""
-    ours = flat(params_module.read(ROOT / "params.yaml"))
+    ours = flat(params_file.read(ROOT / "params.yaml"))
     assert list(flat(json.loads(provenance.DEFAULTS.read_text()))) == list(ours)
 
 

@@ -8,7 +8,7 @@ from killing import MOMENTS, embedder_bytes, kill_at
 from tiny import FILE, write_root
 
 import stages
-from pagefinder import params
+from pagefinder import params_file
 from pagefinder.runtime import outputs
 from pagefinder.training import checkpoints
 from stages import train_embedder
@@ -21,7 +21,7 @@ def test_a_kill_while_a_checkpoint_is_written_changes_no_bit(tmp_path, caplog):
     (folder,) = (root / ".work").glob("train_embedder-*")
     assert (folder / "checkpoint-6/model.safetensors").exists()
     assert checkpoints.newest_checkpoint(folder).name == "checkpoint-3"
-    knobs = params.load(root / "params.yaml")
+    knobs = params_file.load(root / "params.yaml")
     with caplog.at_level(logging.INFO):
         train_embedder.main(knobs, root)
     assert "checkpoint-6 is torn" in caplog.text

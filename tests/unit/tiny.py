@@ -9,7 +9,7 @@ import yaml
 from corpora import write_corpus
 from PIL import Image
 
-from pagefinder import params
+from pagefinder import params_file
 from pagefinder.data import pixels
 from pagefinder.data.corpus import Corpus
 from pagefinder.params import Params
@@ -22,7 +22,7 @@ SPLITS = ["train"] * 24 + ["dev"] * 8 + ["eval"] * 8
 
 def tiny_content(**sections: dict) -> dict:
     """The committed params.yaml, made small; `sections` overrides knobs of the cpu profile."""
-    content = params.read(FILE)
+    content = params_file.read(FILE)
     cpu = content["profiles"]["cpu"]
     content["evaluate"]["bootstrap"] = 50
     content["checkpoints"] = "models/vlm"
@@ -48,7 +48,7 @@ def tiny_content(**sections: dict) -> dict:
 
 def tiny_params(**sections: dict) -> Params:
     """The same, checked."""
-    return params.parse(tiny_content(**sections))
+    return params_file.parse(tiny_content(**sections))
 
 
 def write_root(root: Path, **sections: dict) -> Path:
