@@ -41,13 +41,13 @@ def main(params: Params, root: Path = Path()) -> None:
         runs[f"{TUNED_AT}{dimension}"] = deep_search(task, tuned, dimension=dimension)
     runs |= baseline_runs(task, knobs.text_baseline, knobs.text_embedder, seed, device)
     if knobs.distractors == "all":
-        far = task_of(corpus, "eval", distractors=True)
-        runs |= {f"{name}{DISTRACTORS}": deep_search(far, models[name]) for name in (BASE, TUNED)}
+        all_pages = task_of(corpus, "eval", distractors=True)
+        for name in (BASE, TUNED):
+            runs[name + DISTRACTORS] = deep_search(all_pages, models[name])
     scored = {name: metrics_per_query(run, task.qrels) for name, run in runs.items()}
 
     queries = embedder.query_table(task)
-    documents = queries["document_id"].tolist()
-    claims = embedder.comparisons(scored, documents, knobs.bootstrap, seed)
+    claims = embedder.comparisons(scored, queries["document_id"].tolist(), knobs.bootstrap, seed)
     slices = embedder.slices(scored, queries, knobs.bootstrap, seed)
     sizes = embedder.model_sizes(scored, folders)
     metrics = embedder.embedder_metrics(scored, list(params.compare), claims)

@@ -1,4 +1,4 @@
-"""Matryoshka dimensions and precisions: what each scores, what it costs, which to take."""
+"""Matryoshka dimensions and precisions: the score and cost of each, and which one to take."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from pagefinder.systems import BASE, TUNED
 
 log = logging.getLogger(__name__)
 
-CUT = 10  # pages per query that the table of dimensions needs: its metrics look no deeper
+CUT = 10  # pages per query: the metrics look no deeper
 
 
 def score_grid(
@@ -37,7 +37,7 @@ def score_grid(
 
     Returns:
         dimension, model, precision, ndcg@10, recall@10, bytes_per_page; `pareto` is 1 where no
-        cheaper or equally dear row of the same model scores higher, else 0.
+        other row of the same model scores higher at the same cost or less, else 0.
     """
     train = len(task.corpus.page_rows("train"))
     left_out = [p.name for p in PRECISIONS.values() if p.needs_train_pages and not train]

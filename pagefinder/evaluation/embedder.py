@@ -1,4 +1,4 @@
-"""What the report says of an embedder: how much better, how surely, and on which queries."""
+"""How much better the tuned embedder is, how surely, and on which queries."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ SLICES = ("origin", "kind", "document_id")
 def query_table(task: Task) -> pd.DataFrame:
     """One row per query (index query_id): text, origin, and document_id and kind of its page.
 
-    Its page is its first relevant one in the qrels; `documents_of` says which document counts.
+    Its page is its first relevant one in the qrels. `document_id` is of `documents_of`.
     """
     corpus = task.corpus
     page_rows = [corpus.page_row[page_id] for page_id in first_relevant(task.qrels)]
@@ -57,11 +57,13 @@ def embedder_metrics(
     line = f"before == '{BASE}' and after == '{TUNED}' and metric == 'ndcg@10'"
     claim = claims.query(line).iloc[0]
     claim = claim[["difference", "low", "high", "p_value", "documents"]].dropna()
-    far = {name: name + DISTRACTORS for name in (BASE, TUNED)}
+    all_pages = {name: name + DISTRACTORS for name in (BASE, TUNED)}
     optional = {
         "text": {name: ndcg(name) for name in TEXT_BASELINES if name in scored},
         "compare": {name: ndcg(name) for name in compared},
-        "distractors": {name: ndcg(system) for name, system in far.items() if system in scored},
+        "distractors": {
+            name: ndcg(system) for name, system in all_pages.items() if system in scored
+        },
     }
     return {
         BASE: ndcg(BASE),
@@ -77,8 +79,8 @@ def comparisons(
     """Every claim of the form "AFTER is better than BEFORE", with its interval.
 
     The tuned embedder is compared with the base by every metric, with the others by NDCG@10. Cut to
-    fewer dimensions (tuned@D), it is compared with base and tuned at all of them. Two systems that
-    search among all pages are compared with each other alone.
+    D dimensions (tuned@D), it is compared with base and tuned at full size. Systems that search
+    among all pages are compared with each other only.
 
     Args:
         scored: By system, its metrics per query.
@@ -147,8 +149,8 @@ def model_sizes(scored: Mapping[str, pd.DataFrame], folders: Mapping[str, Path])
     """
     rows = []
     for name, folder in folders.items():
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        rows.append([name, about["parameters"], scored[name]["ndcg@10"].mean()])
+        model = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        rows.append([name, model["parameters"], scored[name]["ndcg@10"].mean()])
     return pd.DataFrame(rows, columns=["model", "parameters", "ndcg@10"])
 
 

@@ -22,8 +22,8 @@ def encode(
 ) -> np.ndarray:
     """Encode a task's pages at another budget with the model in `saved`, float32 [pages, d].
 
-    Pages are stored at the pipeline's own budget and resized once more from there, so the smaller
-    ones are a little softer than pages that were resized once.
+    Pages are stored at the pipeline's budget and resized once more from there, so the smaller ones
+    are a little softer than pages that were resized once.
     """
     # Imported here: it takes seconds, and without extra budgets nothing is encoded.
     from pagefinder.models import encoding
@@ -45,7 +45,7 @@ def encode(
 
 
 def measure(task: Task, pixels: Pixels, queries: np.ndarray, pages: np.ndarray) -> dict[str, float]:
-    """What a budget costs and scores.
+    """The cost and the score of a budget.
 
     Args:
         task: Queries, and pages to search.

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 # Gives the logits of candidates, float32 [candidates], in their order.
 Scorer = Callable[[pd.DataFrame], np.ndarray]
-# Weights of the reranker's logit beside the first stage's cosine, tried on dev; both are
-# standardised, so that 0.5 weighs them alike.
+# Weights of the reranker's logit against the first stage's cosine, tried on dev. Both are
+# standardised, so that 0.5 gives them equal weight.
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -54,8 +54,8 @@ def reranked(candidates: pd.DataFrame, scores: np.ndarray, depth: int) -> Run:
 def fused(candidates: pd.DataFrame, logits: np.ndarray, weight: float, depth: int) -> np.ndarray:
     """Weighted sum of logit and first-stage score, both standardised within each query.
 
-    Only the first `depth` candidates count, and only they get a score, the others nan: what lies
-    deeper, and is not even reranked, would change the balance of the two.
+    Only the first `depth` candidates count and get a score, the others nan: those below are not
+    reranked, and would change the balance of the two.
     """
     inside = (candidates["rank"] <= depth).to_numpy()
     rows = candidates[inside]

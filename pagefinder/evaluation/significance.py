@@ -1,6 +1,6 @@
-"""Is one ranking better than another, or lucky? Intervals and p-values that respect documents.
+"""Whether one system is better than another or only lucky: intervals and p-values by document.
 
-Questions about one document stand or fall together, so documents are resampled and flipped, never
+Queries about one document are not independent. So whole documents are resampled and flipped, never
 single queries: an interval over queries would be too narrow.
 """
 
@@ -27,7 +27,7 @@ def gain(
     seed: int,
     metric: str = "ndcg@10",
 ) -> dict[str, float]:
-    """What `after` adds to `before` on the same queries, and how sure that is.
+    """The mean difference of two systems on the same queries, with interval and p-value.
 
     Args:
         before: [queries] the metric of each query in the first system.

@@ -20,8 +20,7 @@ SHEET_SCHEMA = pa.schema(
         pa.field("query_id", pa.string(), nullable=False),
         pa.field("page_id", pa.string(), nullable=False),
         pa.field("role", pa.string(), nullable=False),  # positive | kept | dropped
-        # That dropped the page; the origin of one that is positive or kept.
-        pa.field("rule", pa.string(), nullable=False),
+        pa.field("rule", pa.string(), nullable=False),  # or the origin of a page not dropped
         pa.field("score", pa.float32(), nullable=False),
         pa.field("rank", pa.int32()),  # among all train pages, from 1; null: not looked at
     ]
@@ -33,7 +32,7 @@ QUANTILES = {"p05": 0.05, "p50": 0.5, "p95": 0.95}
 
 
 def with_positives(pairs: pd.DataFrame, vectors: Vectors, qrels: pd.DataFrame) -> pd.DataFrame:
-    """The pairs with every positive once, also those that the search never met (rank 0)."""
+    """The pairs with every positive once; one that the search did not reach has rank 0."""
     qrels = qrels[qrels["query"].isin(pairs["query"])]
     positives = scored_positives(qrels, pairs, vectors).assign(rule="positive")
     return pd.concat([positives, pairs[pairs["rule"] != "positive"]], ignore_index=True)
@@ -44,13 +43,13 @@ def summary(
 ) -> dict[str, object]:
     """metrics/mining.json: counts in pairs of query and page, and quantiles of their scores.
 
-    `range_max` counts the pages beyond the window, at which nobody looked. Without pairs that the
-    source gives, what was kept, spare and dropped adds up to every query with every train page.
+    `range_max` counts the pages beyond the window, which were not looked at. Without pairs that the
+    source gives, the numbers of kept, spare and dropped pairs add up to queries times train pages.
 
     Args:
         pairs: Of `mine`, completed by `with_positives`.
         negatives_per_query: Number of negatives by query row.
-        corpus: Whose pages were searched.
+        corpus: That was searched.
     """
     kept = pairs[pairs["rule"] == KEPT]
     kept_per_query = kept["query"].value_counts().reindex(negatives_per_query.index, fill_value=0)
@@ -77,7 +76,7 @@ def summary(
 
 
 def _dropped(pairs: pd.DataFrame, searched: int) -> dict[str, object]:
-    """Number of pairs that each rule dropped, out of `searched` pairs; those given apart."""
+    """Number of pairs that each rule dropped of `searched` pairs, and of the given ones."""
     given = pairs["origin"] == "given"
     ranked = pairs[~given & (pairs["rank"] > 0)]
     counts: dict[str, object] = {
@@ -95,10 +94,10 @@ def hidden_positives(
 ) -> dict[str, object] | None:
     """How many false negatives each rule lets through, measured on positives that were hidden.
 
-    Mined pages that no qrel names may be relevant or not: nobody knows. So for every query with
-    several relevant train pages all but a random one are hidden, and the queries are mined again.
-    After every rule, the share of hidden positives among the pairs still left is taken. It is the
-    rate of false negatives in a corpus with one judged page per query.
+    A mined page that no qrel names may be relevant: nobody knows. So for every query with several
+    relevant train pages all but a random one are hidden, and the queries are mined again. The share
+    of hidden positives among the pairs that remain after a rule is the rate of false negatives in a
+    corpus with one judged page per query.
 
     Args:
         mining: As it was mined; its seed chooses the positives that stay.
@@ -123,7 +122,7 @@ def hidden_positives(
     pairs = mine(mining, vectors, negatives_per_query[several["query"].unique()])
     pairs = pairs[pairs["rule"] != "positive"].merge(hidden, on=["query", "page"], how="left")
     rate = _rates(pairs, pairs["hidden"].notna())
-    del rate["after_positive"]  # as before: the positives that stay are left out
+    del rate["after_positive"]  # the same as `before`: the shown positives are left out
     return {"queries": len(shown), "hidden": len(hidden), "rate": rate}
 
 
@@ -136,18 +135,18 @@ def false_negatives(pairs: pd.DataFrame) -> dict[str, float]:
         pairs: Of `mine`.
 
     Returns:
-        Share of relevant pages among the pairs still left: before, after each rule, kept.
+        Share of relevant pages among the pairs that remain: before, after each rule, kept.
     """
     mined = pairs[pairs["origin"] == "mined"]
     return _rates(mined, mined["rule"] == "positive")
 
 
 def _rates(pairs: pd.DataFrame, relevant: pd.Series) -> dict[str, float]:
-    """Share of relevant pairs among those still left: before, after each rule, kept."""
+    """Share of relevant pairs among those that remain: before, after each rule, kept."""
     remaining = pd.Series(True, index=pairs.index)
     rate = {"before": float(relevant.mean())}
     for rule in RULES:
-        if rule in ("given", "veto"):  # the veto is asked about few pairs: see kept
+        if rule in ("given", "veto"):  # the veto sees few pairs: `kept` shows its effect
             continue
         remaining &= pairs["rule"] != rule
         if remaining.any():

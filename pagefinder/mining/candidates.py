@@ -35,8 +35,8 @@ def train_candidates(
 ) -> pd.DataFrame:
     """Every train query's positives and the negatives that mining finds with either embedder.
 
-    Both embedders' nearest pages go through the same rules. A pair that the base embedder would
-    keep is out where the tuned one looked at it and dropped it: the tuned one is the better judge.
+    Both embedders' nearest pages go through the same rules. A pair that passes them by the base
+    embedder is dropped if it fails them by the tuned one, which is the better judge.
 
     Args:
         mining: Of the train queries; the window's width is `depth` instead of range_max.
@@ -78,8 +78,8 @@ def _union(base: pd.DataFrame, tuned: pd.DataFrame, vectors: Vectors) -> pd.Data
     key = ["query", "page"]
     given = tuned[(tuned["origin"] == "given") & (tuned["rule"] == "")]
     mined = tuned[tuned["origin"] == "mined"]
-    kept_by_base = base.loc[(base["origin"] == "mined") & (base["rule"] == ""), key]
-    pairs = mined.merge(kept_by_base.assign(base=True), on=key, how="outer")
+    passed_by_base = base.loc[(base["origin"] == "mined") & (base["rule"] == ""), key]
+    pairs = mined.merge(passed_by_base.assign(base=True), on=key, how="outer")
     # A missing rule means that the tuned embedder never looked at the pair.
     pairs = pairs[(pairs["rule"] == "") | pairs["rule"].isna()]
     by_tuned, by_base = pairs["rule"].notna(), pairs["base"].notna()
@@ -96,8 +96,8 @@ def held_out_candidates(
 ) -> pd.DataFrame:
     """The tuned embedder's nearest pages of every query of dev or eval, among that split's pages.
 
-    Nothing is filtered and no positive is added: this is what a reranker gets to see in use. Ties
-    are ordered as trec_eval does.
+    Nothing is filtered and no positive is added, as where a reranker is in use. Ties are ordered as
+    trec_eval orders them.
 
     Returns:
         The columns of `train_candidates`, origin tuned, by query and rank (from 1).
@@ -122,13 +122,13 @@ def held_out_candidates(
 def rank_histogram(tables: dict[str, pd.DataFrame], corpus: Corpus, depth: int) -> pd.DataFrame:
     """How high the tuned embedder puts the best positive, by split.
 
-    It has been trained on the train queries, so their positives rank higher than any new query's:
-    the histogram says by how much. The splits differ in size, which `pages` records.
+    It was trained on the train queries, so their positives rank higher than those of new queries:
+    the histogram says by how much. The splits differ in size: see `pages`.
 
     Args:
         tables: Candidates by split, of which train and dev count.
-        corpus: That they come from.
-        depth: Ranks that all splits looked at; what lies beyond counts as rank 0.
+        corpus: Of the candidates.
+        depth: The deepest rank that both splits have; a positive below it counts as rank 0.
 
     Returns:
         split, pages (searched), rank, queries, share (of the split's queries with a positive).

@@ -1,9 +1,9 @@
 """Hard negatives from stored vectors: exact candidates, rules in a fixed order, every drop counted.
 
 All work happens on tables of pairs whose `query` and `page` columns are row numbers of the corpus.
-`mine` gives every pair that it considered with the name of the rule that dropped it, or KEPT, or
-SPARE for a pair that passed every rule and was not needed. The same code serves the embedder's
-negatives and the reranker's candidates.
+`mine` looks at pairs and writes down for each the rule that dropped it. A pair that passes every
+rule is KEPT as a negative, or SPARE where its query needs no more. The same code serves the
+embedder's negatives and the reranker's candidates.
 """
 
 from dataclasses import dataclass
@@ -65,17 +65,17 @@ def required_negatives(qrels: pd.DataFrame, per_query: int, per_positive: int = 
 
 
 def mine(mining: Mining, vectors: Vectors, negatives_per_query: pd.Series) -> pd.DataFrame:
-    """Assess the pages of every query of `negatives_per_query`, and choose among them."""
+    """Assess the pages of every query of `negatives_per_query`, and choose its negatives."""
     pairs = assess(mining, vectors, negatives_per_query.index)
     return choose(pairs, mining.rules, negatives_per_query, mining.seed, mining.veto)
 
 
 def assess(mining: Mining, vectors: Vectors, query_rows: pd.Index) -> pd.DataFrame:
-    """Consider the source's negatives and the nearest train pages of every query, apply the rules.
+    """Apply the rules to the source's negatives and to the nearest train pages of every query.
 
     The margin is NV-Retriever's TopK-PercPos (Moreira et al., 2024, arXiv 2407.15831): a negative
-    scores at most positive - margin * |positive|, where several positives count by the lowest.
-    The source's own negatives are checked against the split and the positives, not by score.
+    scores at most positive - margin * |positive|. Of several positives the lowest counts. The
+    negatives that the source gives are checked against the split and the positives, not by score.
 
     Args:
         mining: Corpus, rules and qrels.
@@ -105,7 +105,7 @@ def assess(mining: Mining, vectors: Vectors, query_rows: pd.Index) -> pd.DataFra
 def _assess_given(
     corpus: Corpus, vectors: Vectors, given: pd.DataFrame, excluded: pd.DataFrame
 ) -> pd.DataFrame:
-    """The source's negatives with score, origin and rule, in their order."""
+    """The negatives that the source gives with score, origin and rule, in their order."""
     excluded = excluded[excluded["rule"].isin(GIVEN_RULES)]
     given = given.merge(excluded, on=["query", "page"], how="left")
     outside = ~given["page"].isin(corpus.page_rows("train"))
@@ -118,14 +118,16 @@ def _considered(
 ) -> pd.DataFrame:
     """Every query's nearest train pages to the window's end, with the rules that need no score.
 
-    The window counts the pages that are left by then, so that a query with many positives sees as
+    The window counts the pages that are not excluded, so that a query with many positives sees as
     many others as a query with one. Queries with a similar number of excluded pages are searched
-    together: one whose answer is a blank page, with thousands of twins, widens no other's search.
+    together: a query whose answer is a blank page, with thousands of near-duplicates, widens no
+    other's search.
     """
     page_rows = mining.corpus.page_rows("train")
     counts = excluded.loc[excluded["page"].isin(page_rows), "query"].value_counts()
     counts = counts.reindex(query_rows, fill_value=0)
-    # All alike up to a window's width, for each search reads every page; beyond that by octaves.
+    # Each search reads every page. So one group holds all counts up to the window's width, and
+    # above it there is one per octave.
     octaves = np.ceil(np.log2((counts / mining.rules.range_max).clip(lower=1)))
     parts = []
     for _, group in counts.groupby(octaves):
@@ -146,9 +148,8 @@ def _window(pairs: pd.DataFrame, rules: Mine, excluded: pd.DataFrame) -> pd.Data
     pairs = pairs.assign(origin="mined").merge(excluded, on=["query", "page"], how="left")
     remaining = pairs["rule"].isna().astype(int)
     before = remaining.groupby(pairs["query"]).cumsum() - remaining
-    pairs["rule"] = (
-        pairs["rule"].fillna("").mask((remaining > 0) & (before < rules.range_min), "range_min")
-    )
+    skipped = (remaining == 1) & (before < rules.range_min)
+    pairs["rule"] = pairs["rule"].fillna("").mask(skipped, "range_min")
     return pairs[before < rules.range_max]
 
 
@@ -176,15 +177,15 @@ def choose(
     """Mark pairs that no rule dropped as KEPT until every query has its number, the rest as SPARE.
 
     Negatives that the source gives come first and in the source's order, whatever the sampling of
-    the others. A query that runs out of pages keeps what it has. The veto is a cross-encoder, the
-    dearest rule by far: it sees a pair only when its turn comes, and never the source's negatives.
+    the others. A query that runs out of pages keeps what it has. The veto costs more than all other
+    rules: it sees a pair only when its turn comes, and never a negative that the source gives.
 
     Args:
         pairs: Of `assess`.
-        rules: The sampling, the use of given negatives, the veto's limit.
+        rules: Sampling, use of given negatives, limit of the veto.
         negatives_per_query: Number of negatives by query row.
         seed: Of the sampling.
-        veto: Its rule drops pairs whose probability is above `veto.max_score`.
+        veto: Gives the probabilities; the rule drops a pair above `veto.max_score`.
 
     Returns:
         The pairs, in their order, each with a rule.

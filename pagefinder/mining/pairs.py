@@ -11,8 +11,8 @@ from pagefinder.retrieval.vectors import Vectors
 def qrel_rows(corpus: Corpus, split: str) -> pd.DataFrame:
     """The qrels of a split's queries as pairs: query, page, relevance.
 
-    They stand by query, relevant pages first. Pages of one relevance keep the order of the qrels,
-    which is the source's: its first negative may be its best.
+    They are ordered by query, relevant pages first. Pages of one relevance keep the order of the
+    qrels, which is the source's: its first negative may be its best.
     """
     rows = pd.DataFrame(
         {
@@ -28,7 +28,7 @@ def qrel_rows(corpus: Corpus, split: str) -> pd.DataFrame:
 
 
 def ranked_pairs(query_rows: np.ndarray, scores: np.ndarray, page_rows: np.ndarray) -> pd.DataFrame:
-    """What `nearest` found as pairs: query, page, rank (from 1), score.
+    """The result of `nearest` as pairs: query, page, rank (from 1), score.
 
     Args:
         query_rows: int64 [q].
@@ -57,9 +57,8 @@ def scored_positives(qrels: pd.DataFrame, assessed: pd.DataFrame, vectors: Vecto
 
     Args:
         qrels: Of `qrel_rows`.
-        assessed: Pairs that the rules were applied to: the positives among them have a rank, the
-            others rank 0.
-        vectors: That score the positives.
+        assessed: Pairs with their rules. A positive among them has its rank, any other rank 0.
+        vectors: To score the positives.
     """
     positives = qrels.loc[qrels["relevance"] > 0, ["query", "page"]]
     positives = positives.assign(score=cosines(positives, vectors), origin="qrels")

@@ -9,19 +9,19 @@ from pagefinder.data.corpus import Corpus
 from pagefinder.params import Mine
 from pagefinder.sources.kinds import source_kind
 
-# In the order in which they apply. Pages outside the split come first and are never even searched.
+# In the order in which they apply. Pages of another split are not even searched.
 RULES = (
     "positive",
     "near_duplicate",
-    "given",  # a negative that the source gives: it is a negative already
+    "given",  # the source gives the page as a negative: it needs no mining
     "same_document",
     "range_min",
     "relative_margin",
     "max_score",
     "veto",
 )
-# What drops a negative that the source gives: its page is of another split, or a rule. No rule that
-# only suspects a page is among them: the source says that its negatives are no answers.
+# What drops a negative that the source gives: a page of another split, or a rule. A rule that only
+# suspects a page is not among them, for the source says that the page is no answer.
 GIVEN_RULES = ("split", "near_duplicate")
 
 

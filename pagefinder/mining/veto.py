@@ -1,4 +1,4 @@
-"""The cross-encoder that mining may ask whether a page answers a question after all."""
+"""The cross-encoder that says which mined pages answer a question after all."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -22,8 +22,7 @@ def bm25_nearest(
     """Find the k pages with the highest BM25 score for every query.
 
     The score is Lucene's variant (bm25s), with k1 1.5 and b 0.75. Words are lower-cased and
-    otherwise taken as they are, with no stop words and no stemming, so that no language is
-    favoured.
+    otherwise stay as they are, without stop words and stemming, so that no language is favoured.
 
     Args:
         queries: Their texts.

@@ -18,7 +18,7 @@ def pack(vectors: np.ndarray) -> np.ndarray:
 
 
 def unpack(codes: np.ndarray, dimension: int) -> np.ndarray:
-    """What packed signs stand for: +1 for a set bit, else -1, float32 [n, dimension]."""
+    """Signs of packed codes: +1 for a set bit, else -1, float32 [n, dimension]."""
     bits = np.unpackbits(codes.view(np.uint8), axis=1, count=dimension)
     return bits.astype(np.float32) * 2 - 1
 
@@ -86,8 +86,8 @@ def rescored(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Order each query's shortlist by the dot product of the float query with a page's signs.
 
-    Pages on any shortlist are unpacked once, and summed in float64 like those of `nearest`: equal
-    pages tie wherever they stand.
+    A page on several shortlists is unpacked once. Sums are float64 as in `nearest`, so that equal
+    pages have equal scores.
 
     Args:
         queries: float32 [q, d].
@@ -99,12 +99,12 @@ def rescored(
     Returns:
         Scores, float32 [q, min(k, s)], descending, and rows, int64.
     """
-    listed, place = np.unique(rows, return_inverse=True)
-    place = place.reshape(rows.shape)
+    listed, places = np.unique(rows, return_inverse=True)
+    places = places.reshape(rows.shape)
     scores = np.empty(rows.shape, np.float32)
     for start in range(0, len(listed), BLOCK):
         signs = unpack(pages[listed[start : start + BLOCK]], queries.shape[1])
         products = queries.astype(np.float64) @ signs.T.astype(np.float64)
-        inside = (place >= start) & (place < start + BLOCK)
-        scores[inside] = products[inside.nonzero()[0], place[inside] - start]
+        inside = (places >= start) & (places < start + BLOCK)
+        scores[inside] = products[inside.nonzero()[0], places[inside] - start]
     return best_rows(scores, rows, k, tie_break)

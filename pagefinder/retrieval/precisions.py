@@ -1,6 +1,6 @@
-"""The precisions at which an index may keep vectors, one object each: PRECISIONS.
+"""The precisions of an index, one object each: PRECISIONS.
 
-Everything reads memory-mapped vectors block by block, so memory stays flat.
+Memory-mapped vectors are read block by block, so memory stays flat.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,12 @@ from pagefinder.retrieval.vectors import cut, cut_blocks
 
 @dataclass(frozen=True)
 class Search:
-    """What a precision searches, and how.
+    """What is searched: the same for every precision.
 
     Attributes:
-        task: Which queries, among which pages.
+        task: Queries, and pages to search.
         queries: float32 [queries, dimension], cut.
-        pages: float32 [all pages, width], as stored; a search cuts them to the same dimension.
+        pages: float32 [all pages, width], as stored: the search cuts them to the same dimension.
         k: Pages per query.
         shortlist: Pages per query that a second pass orders again, where there is one.
         device: Of a float search, as torch names it.
@@ -62,7 +62,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class ScalarCodec:
-    """Codes of one integer per number: 2^bits - 1 equal steps over each dimension's own range.
+    """Codes of one integer per number: 2^bits - 1 equal steps over the range of each dimension.
 
     Attributes:
         low: [d] what the lowest code stands for.
@@ -100,13 +100,13 @@ class ScalarCodec:
         return cls(low, step, bits)
 
     def encode(self, vectors: np.ndarray) -> np.ndarray:
-        """int8 codes; what lies outside the ranges is clipped, where a cast would wrap around."""
+        """Codes, int8; a number outside the range is clipped, where a cast would wrap around."""
         half = 2 ** (self.bits - 1)
         codes = np.rint((vectors - self.low) / self.step) - half
         return cast(np.ndarray, np.clip(codes, -half, half - 1).astype(np.int8))
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """What codes stand for, float32."""
+        """The numbers that codes stand for, float32."""
         half = 2 ** (self.bits - 1)
         return cast(np.ndarray, self.low + (codes.astype(np.float32) + half) * self.step)
 
@@ -117,7 +117,7 @@ def search_floats(search: Search) -> Run:
 
 
 def search_scalar_codes(search: Search, bits: int) -> Run:
-    """Search by the dot product of the float query with what a page's codes stand for."""
+    """Search by the dot product of the float query with the decoded page."""
     dimension, train_rows = search.queries.shape[1], search.task.corpus.page_rows("train")
     codec = ScalarCodec.measure(search.pages, dimension, train_rows, bits)
     return _search_decoded(search, lambda pages: codec.decode(codec.encode(cut(pages, dimension))))

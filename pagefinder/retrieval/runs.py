@@ -21,7 +21,7 @@ from pagefinder.runtime import outputs
 
 Qrels = Mapping[str, Mapping[str, int]]
 
-# The metrics of a run, by trec_eval's names of them.
+# Each metric of a run, and what trec_eval calls it.
 METRICS = {
     "ndcg@10": "ndcg_cut_10",
     "ndcg@5": "ndcg_cut_5",
@@ -34,7 +34,7 @@ DEPTH = 100  # pages per query in a written run
 
 @dataclass(frozen=True)
 class Run:
-    """What one system answers.
+    """The answers of one system.
 
     Attributes:
         query_ids: [queries]
@@ -58,10 +58,10 @@ class Run:
 
 def _sorted(pages: Sequence[str], scores: Sequence[float]) -> list[tuple[str, float]]:
     """(page, score) pairs in trec_eval's order."""
-    singles = np.asarray(scores, np.float32)
-    if not np.isfinite(singles).all():
+    rounded = np.asarray(scores, np.float32)
+    if not np.isfinite(rounded).all():
         raise ValueError("a score is not a finite number: the model that gave it is broken")
-    pairs = sorted(zip(singles.tolist(), pages, strict=True), reverse=True)
+    pairs = sorted(zip(rounded.tolist(), pages, strict=True), reverse=True)
     return [(page, score) for score, page in pairs]
 
 
@@ -119,7 +119,7 @@ def mean_metrics(run: Run, qrels: Qrels) -> dict[str, float]:
 def write_runs(
     runs: Mapping[str, Run], folder: Path, root: Path, qrels: Qrels | None = None
 ) -> None:
-    """Write a folder of runs, NAME.trec each, and of the qrels, qrels.trec: whole or not at all."""
+    """Write each run as NAME.trec and the qrels as qrels.trec: a whole folder, or none."""
     with outputs.output(folder, root) as scratch:
         scratch.mkdir(parents=True)
         for name, run in runs.items():
@@ -172,7 +172,7 @@ def first_relevant(qrels: Qrels) -> list[str]:
 
 
 def documents_of(corpus: Corpus, qrels: Qrels) -> list[str]:
-    """The document of each query's first relevant page, or that page's id where it has none.
+    """The document of each query's first relevant page; a page without one stands for itself.
 
     Queries about one page are no more independent than those about one document.
     """

@@ -1,4 +1,4 @@
-"""A search task: the queries of a split, the pages to search, the qrels."""
+"""A search task, which every system answers with a run."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +12,12 @@ from pagefinder.retrieval.runs import Qrels, Run, qrels_of
 
 @dataclass(frozen=True)
 class Task:
-    """What every system has to answer.
+    """Queries, the pages to search for them, and the relevant ones among these.
 
     Attributes:
         corpus: Of the queries and pages.
         page_rows: int64, rows of the pages to search.
-        qrels: Of every query.
+        qrels: Of every query; they say which the queries are.
     """
 
     corpus: Corpus

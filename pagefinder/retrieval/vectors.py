@@ -48,6 +48,6 @@ def cut(vectors: np.ndarray, dimension: int) -> np.ndarray:
 
 
 def cut_blocks(pages: np.ndarray, dimension: int, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Pages of the rows, cut, float32 [at most BLOCK, dimension] at a time."""
+    """The pages of some rows, cut, float32 [at most BLOCK, dimension] at a time."""
     for start in range(0, len(rows), BLOCK):
         yield cut(np.asarray(pages[rows[start : start + BLOCK]]), dimension)
