@@ -18,14 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from benchmarks.costs import added_mib, seconds
 from pagefinder import params_file
-from pagefinder.data import corpus as tables
-from pagefinder.data.corpus import Corpus
-from pagefinder.data.files import write_table
+from pagefinder.data.corpus import Corpus, write_corpus
 from pagefinder.mining.negatives import Mining, mine, required_negatives
 from pagefinder.mining.pairs import qrel_rows
 from pagefinder.mining.rules import resolve_rules
@@ -49,23 +46,14 @@ def make(folder: Path, queries: int, pages: int, width: int) -> None:
     relevant = random.choice(pages, queries, replace=False)
     noise = random.standard_normal((queries, width), dtype=np.float32) / np.sqrt(width)
     np.save(folder / "queries.npy", unit(stored[relevant] + noise).astype(np.float32))
-    rows = [
-        {name: None for name in tables.PAGE_SCHEMA.names}
-        | {"page_id": f"p{row:06}", "split": "train"}
-        for row in range(pages)
-    ]
-    with pa.OSFile(str(folder / tables.PAGES), "wb") as sink:
-        with pa.ipc.new_stream(sink, tables.PAGE_SCHEMA) as writer:
-            writer.write_table(pa.Table.from_pylist(rows, schema=tables.PAGE_SCHEMA))
+    page_ids = [f"p{row:06}" for row in range(pages)]
     query_ids = [f"q{row:05}" for row in range(queries)]
-    rows = [{"query_id": name, "text": "?", "split": "train", "origin": ""} for name in query_ids]
-    write_table(rows, tables.QUERY_SCHEMA, folder / tables.QUERIES)
-    qrels = [
-        {"query_id": name, "page_id": f"p{page:06}", "relevance": 1}
-        for name, page in zip(query_ids, relevant, strict=True)
-    ]
-    write_table(qrels, tables.QREL_SCHEMA, folder / tables.QRELS)
-    write_table([], tables.NEAR_DUPLICATE_SCHEMA, folder / tables.NEAR_DUPLICATES)
+    write_corpus(
+        folder,
+        ({"page_id": page_id, "split": "train"} for page_id in page_ids),
+        ({"query_id": query_id, "text": "?", "split": "train"} for query_id in query_ids),
+        ((query_id, page_ids[row], 1) for query_id, row in zip(query_ids, relevant, strict=True)),
+    )
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

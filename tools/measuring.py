@@ -13,13 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
-from transformers import (
-    PrinterCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import PrinterCallback, TrainerCallback
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.models import encoding, scoring
@@ -65,22 +59,10 @@ class _Stopwatch(TrainerCallback):  # type: ignore[misc]
         self.waits: list[float] = []
         self.steps: list[float] = []
 
-    def on_step_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **keywords: object,
-    ) -> None:
+    def on_step_begin(self, *_: object, **__: object) -> None:
         self.waits.append(time.perf_counter() - self.ended)
 
-    def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **keywords: object,
-    ) -> None:
+    def on_step_end(self, *_: object, **__: object) -> None:
         if self.device.startswith("cuda"):
             torch.cuda.synchronize(self.device)
         now = time.perf_counter()

@@ -1,15 +1,13 @@
 """Synthetic pages and training rows of the real shape: enough to time a step, no quality."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from PIL import Image
 
-from pagefinder.data import corpus as tables
-from pagefinder.data.corpus import Corpus
-from pagefinder.data.files import write_table
+from pagefinder.data.corpus import Corpus, write_corpus
 from pagefinder.data.pixels import budget_size, encode_png
 from pagefinder.params import Pixels
 from pagefinder.training.batches import row_columns
@@ -32,41 +30,33 @@ def synthetic_corpus(
         negatives: Of each row.
         dev: Dev queries, with one page each.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     trained = rows * (1 + negatives)
-    _write_pages(folder / tables.PAGES, pixels, ["train"] * trained + ["dev"] * dev)
     answers = [(number, "train", number) for number in range(rows)]
     answers += [(rows + number, "dev", trained + number) for number in range(dev)]
-    table = pd.DataFrame(
-        [
-            (f"q{query}", f"What does page {query} say about growth?", split, f"p{page}")
-            for query, split, page in answers
-        ],
-        columns=["query_id", "text", "split", "page_id"],
-    ).assign(origin=None, relevance=1)
-    write_table(table, tables.QUERY_SCHEMA, folder / tables.QUERIES)
-    write_table(table, tables.QREL_SCHEMA, folder / tables.QRELS)
-    write_table([], tables.NEAR_DUPLICATE_SCHEMA, folder / tables.NEAR_DUPLICATES)
-    return Corpus(folder)
+    queries = [
+        {
+            "query_id": f"q{query}",
+            "text": f"What does page {page} say about growth?",
+            "split": split,
+        }
+        for query, split, page in answers
+    ]
+    qrels = [(f"q{query}", f"p{page}", 1) for query, _, page in answers]
+    return write_corpus(folder, _pages(pixels, ["train"] * trained + ["dev"] * dev), queries, qrels)
 
 
-def _write_pages(path: Path, pixels: Pixels, splits: list[str]) -> None:
-    """Write a page for each split of the list, p0, p1 ..., as large a file as a page of print."""
+def _pages(pixels: Pixels, splits: list[str]) -> Iterator[dict[str, object]]:
+    """A page for each split of the list, p0, p1 ..., as large a file as a page of print."""
     random = np.random.default_rng(0)
     width, height = budget_size(*PAGE, pixels)
     drawings = []
     for _ in range(DRAWINGS):
         small = random.integers(0, 256, (height // 4, width // 4), dtype=np.uint8)
         drawings.append(encode_png(Image.fromarray(small).convert("RGB").resize((width, height))))
-    page = dict.fromkeys(tables.PAGE_SCHEMA.names) | {"width": width, "height": height}
-    with (
-        pa.OSFile(str(path), "wb") as sink,
-        pa.ipc.new_stream(sink, tables.PAGE_SCHEMA) as writer,
-    ):
-        for number, split in enumerate(splits):  # one by one, as pages take much memory
-            image = {"bytes": drawings[number % DRAWINGS], "path": None}
-            row = page | {"page_id": f"p{number}", "split": split, "image": image}
-            writer.write_table(pa.Table.from_pylist([row], schema=tables.PAGE_SCHEMA))
+    for number, split in enumerate(splits):
+        image = {"bytes": drawings[number % DRAWINGS], "path": None}
+        page = {"page_id": f"p{number}", "split": split, "image": image}
+        yield page | {"width": width, "height": height}
 
 
 def synthetic_rows(rows: int, negatives: int) -> pd.DataFrame:

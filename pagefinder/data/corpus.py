@@ -6,7 +6,8 @@ away. The small tables are Parquet.
 """
 
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +17,13 @@ import pandas as pd
 import pyarrow as pa
 from PIL import Image
 
+from pagefinder.data.files import write_table
 from pagefinder.errors import InputError
 
 PAGES, QUERIES, QRELS = "pages.arrow", "queries.parquet", "qrels.parquet"
 NEAR_DUPLICATES = "near_duplicates.parquet"
 SPLITS = ("train", "dev", "eval")
+WRITTEN_PAGES = 128  # written at a time: few enough to keep memory flat
 
 PAGE_SCHEMA = pa.schema(
     [
@@ -157,3 +160,33 @@ class Corpus:
 
     def __getstate__(self) -> dict[str, Path]:
         return {"folder": self.folder}
+
+
+def write_corpus(
+    folder: Path,
+    pages: Iterable[Mapping[str, object]],
+    queries: Iterable[Mapping[str, object]],
+    qrels: Iterable[tuple[str, str, int]],
+    near_duplicates: Iterable[tuple[str, str]] = (),
+) -> Corpus:
+    """Write a corpus whose rows are at hand; what a row of a page lacks is null.
+
+    Args:
+        folder: To write the tables to.
+        pages: Rows of PAGE_SCHEMA.
+        queries: Rows of QUERY_SCHEMA.
+        qrels: query_id, page_id, relevance.
+        near_duplicates: Pairs of page ids, each in one order.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with pa.ipc.new_stream(str(folder / PAGES), PAGE_SCHEMA) as writer:
+        rows = (dict.fromkeys(PAGE_SCHEMA.names) | dict(page) for page in pages)
+        while batch := list(itertools.islice(rows, WRITTEN_PAGES)):
+            writer.write_table(pa.Table.from_pylist(batch, schema=PAGE_SCHEMA))
+    write_table([dict(query) for query in queries], QUERY_SCHEMA, folder / QUERIES)
+    both = [pair for one, other in near_duplicates for pair in ((one, other), (other, one))]
+    tables = ((qrels, QREL_SCHEMA, QRELS), (both, NEAR_DUPLICATE_SCHEMA, NEAR_DUPLICATES))
+    for pairs, schema, name in tables:
+        records = [dict(zip(schema.names, pair, strict=True)) for pair in pairs]
+        write_table(records, schema, folder / name)
+    return Corpus(folder)

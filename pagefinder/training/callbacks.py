@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -23,9 +22,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self,
         args: TrainingArguments,
         state: TrainerState,
-        control: TrainerControl,
+        control: object,
         logs: dict[str, float],
-        **keywords: Any,  # noqa: ANN401
+        **_: object,
     ) -> None:
         """Log loss and dev NDCG@10."""
         for key, name in (("loss", "loss"), (args.metric_for_best_model, "dev NDCG@10")):
@@ -35,17 +34,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                 )
 
     def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **keywords: Any,  # noqa: ANN401
-    ) -> TrainerControl:
+        self, args: object, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
         """Score and save the last step."""
         if state.global_step >= state.max_steps:
-            control.should_evaluate = True
-            control.should_save = True
-        return control
+            control.should_evaluate = control.should_save = True
 
 
 class Interruption(TrainerCallback):  # type: ignore[misc]
@@ -61,11 +54,7 @@ class Interruption(TrainerCallback):  # type: ignore[misc]
         self.interrupted = False
 
     def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **keywords: Any,  # noqa: ANN401
+        self, args: object, state: object, control: TrainerControl, **_: object
     ) -> None:
         """Save and stop if Ctrl-C was pressed during the step."""
         if self.interrupted:

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from pagefinder.data import corpus
-from pagefinder.data.files import write_table
 
 TOPICS = ("profit", "staff", "energy", "travel")
 SPLITS = {"train": 60, "dev": 24, "eval": 40}
@@ -44,19 +42,13 @@ def write(folder: Path, *, text: bool = True, documents: bool = True, rng_seed: 
                     "origin": "hand" if i % 2 else "template",
                 }
             )
-            qrels.append({"query_id": f"q-{page_id}", "page_id": page_id, "relevance": 2})
+            qrels.append((f"q-{page_id}", page_id, 2))
             if i % 5 == 4:
                 near, far = pages[-2]["page_id"], pages[-3]["page_id"]
-                qrels.append({"query_id": f"q-{page_id}", "page_id": near, "relevance": 1})
-                qrels.append({"query_id": f"q-{page_id}", "page_id": far, "relevance": 0})
+                qrels.append((f"q-{page_id}", near, 1))
+                qrels.append((f"q-{page_id}", far, 0))
     order = rng.permutation(len(pages))  # splits interleave, as in a real table
-    folder.mkdir(parents=True)
-    table = pa.Table.from_pylist([pages[i] for i in order], schema=corpus.PAGE_SCHEMA)
-    with pa.OSFile(str(folder / corpus.PAGES), "wb") as sink:
-        with pa.ipc.new_stream(sink, corpus.PAGE_SCHEMA) as writer:
-            writer.write_table(table)
-    write_table(queries, corpus.QUERY_SCHEMA, folder / corpus.QUERIES)
-    write_table(qrels, corpus.QREL_SCHEMA, folder / corpus.QRELS)
+    corpus.write_corpus(folder, [pages[i] for i in order], queries, qrels)
 
 
 def encode(corpus_folder: Path, folder: Path, noise: float, width: int = 32) -> None:
