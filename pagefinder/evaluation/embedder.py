@@ -38,9 +38,7 @@ def query_table(task: Task) -> pd.DataFrame:
 
 
 def embedder_metrics(
-    scored: Mapping[str, pd.DataFrame],
-    compared: Sequence[str],
-    claims: pd.DataFrame,
+    scored: Mapping[str, pd.DataFrame], compared: Sequence[str], claims: pd.DataFrame
 ) -> dict[str, object]:
     """The numbers of metrics/embedder.json.
 
@@ -82,12 +80,6 @@ def comparisons(
     D dimensions (tuned@D), it is compared with base and tuned at full size. Systems that search
     among all pages are compared with each other only.
 
-    Args:
-        scored: By system, its metrics per query.
-        documents: [queries] the document of each query.
-        resamples: See `gain`.
-        seed: See `gain`.
-
     Returns:
         before, after, metric, queries, documents, difference, low, high, p_value (the last three
         empty where documents are too few).
@@ -117,12 +109,6 @@ def slices(
     """Where tuning helps: NDCG@10 of base and tuned by origin, page kind and document.
 
     A document that has only one query is no slice.
-
-    Args:
-        scored: By system, its metrics per query.
-        queries: Of `query_table`.
-        resamples: See `gain`.
-        seed: See `gain`.
 
     Returns:
         by, value, queries, base, tuned, difference, low, high, p_value, documents.

@@ -186,9 +186,6 @@ def choose(
         negatives_per_query: Number of negatives by query row.
         seed: Of the sampling.
         veto: Gives the probabilities; the rule drops a pair above `veto.max_score`.
-
-    Returns:
-        The pairs, in their order, each with a rule.
     """
     mined = pairs["origin"] != "given"
     order = np.where(mined, _order(pairs, rules.sampling, seed), np.arange(len(pairs)))

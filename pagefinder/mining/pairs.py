@@ -28,13 +28,7 @@ def qrel_rows(corpus: Corpus, split: str) -> pd.DataFrame:
 
 
 def ranked_pairs(query_rows: np.ndarray, scores: np.ndarray, page_rows: np.ndarray) -> pd.DataFrame:
-    """The result of `nearest` as pairs: query, page, rank (from 1), score.
-
-    Args:
-        query_rows: int64 [q].
-        scores: float32 [q, k], descending.
-        page_rows: int64 [q, k].
-    """
+    """The result of `nearest`, [q, k] for [q] queries, as pairs: query, page, rank from 1, score."""
     queries, k = page_rows.shape
     return pd.DataFrame(
         {
@@ -53,12 +47,9 @@ def cosines(pairs: pd.DataFrame, vectors: Vectors) -> np.ndarray:
 
 
 def scored_positives(qrels: pd.DataFrame, assessed: pd.DataFrame, vectors: Vectors) -> pd.DataFrame:
-    """Every positive once: query, page, score, rank, origin (qrels).
+    """Every positive of the qrels once: query, page, score, rank, origin (qrels).
 
-    Args:
-        qrels: Of `qrel_rows`.
-        assessed: Pairs with their rules. A positive among them has its rank, any other rank 0.
-        vectors: To score the positives.
+    A positive among the assessed pairs has the rank that it has there, any other rank 0.
     """
     positives = qrels.loc[qrels["relevance"] > 0, ["query", "page"]]
     positives = positives.assign(score=cosines(positives, vectors), origin="qrels")

@@ -34,13 +34,7 @@ def resolve_rules(rules: Mine, source: str) -> Mine:
 
 
 def exclusions(corpus: Corpus, rules: Mine, positives: pd.DataFrame) -> pd.DataFrame:
-    """The excluded pages of each query: query, page and the first rule that excludes the page.
-
-    Args:
-        corpus: With its near-duplicates and page numbers.
-        rules: Of `resolve_rules`.
-        positives: query, page.
-    """
+    """The excluded pages of each query: query, page and the first rule that excludes the page."""
     tables = [positives[["query", "page"]].assign(rule="positive")]
     if rules.near_duplicates:
         tables.append(_near_duplicates(corpus, positives))

@@ -38,8 +38,7 @@ def hamming_nearest(
         queries: uint64 [q, words], from `pack`.
         pages: uint64 [n, words].
         k: Pages per query; above n all n come back.
-        tie_break: int64 [n], distinct and below 2^TIE_BITS; at equal distance the lower comes
-            first.
+        tie_break: int64 [n], distinct, below 2^TIE_BITS; at equal distance the lower comes first.
         block: Pages, and queries, compared at once.
 
     Returns:

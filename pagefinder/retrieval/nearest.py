@@ -90,13 +90,9 @@ def nearest(
 def best_rows(
     scores: np.ndarray, rows: np.ndarray, k: int, tie_break: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k highest scores over the last axis and their rows, best first.
+    """The k highest of the scores [..., n], best first, and their rows.
 
-    Args:
-        scores: [..., n].
-        rows: int64, same shape.
-        k: How many; above n all n come back.
-        tie_break: By row; of equal scores the lower value comes first.
+    Of equal scores the one whose row has the lower `tie_break` comes first.
     """
     order = np.lexsort((tie_break[rows], -scores))[..., :k]
     return np.take_along_axis(scores, order, axis=-1), np.take_along_axis(rows, order, axis=-1)
@@ -123,14 +119,7 @@ def trec_order(page_ids: Sequence[str]) -> np.ndarray:
 def _first_pass(
     queries: np.ndarray, pages: np.ndarray, rows: np.ndarray, k: int, decode: Decode, device: str
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Find the top k by float32 matmul.
-
-    Returns:
-        Scores and places in `rows`, both [q, k], and by how much any of the scores may err.
-
-    Raises:
-        InputError: a vector is not finite.
-    """
+    """Top k by float32 matmul: scores, places in `rows`, and by how much a score may err."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     scores = torch.full((len(queries), k), -math.inf)
