@@ -28,7 +28,7 @@ def qrel_rows(corpus: Corpus, split: str) -> pd.DataFrame:
 
 
 def ranked_pairs(query_rows: np.ndarray, scores: np.ndarray, page_rows: np.ndarray) -> pd.DataFrame:
-    """The result of `nearest`, [q, k] for [q] queries, as pairs: query, page, rank from 1, score."""
+    """The result of `nearest` as pairs: query, page, rank (from 1), score."""
     queries, k = page_rows.shape
     return pd.DataFrame(
         {

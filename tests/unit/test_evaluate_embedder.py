@@ -89,7 +89,7 @@ def test_the_files_are_as_promised(root) -> None:
 def test_figures_equal_ir_measures_on_the_files(root) -> None:
     runs = root / "data/runs/embedder"
     qrels = list(ir_measures.read_trec_qrels(str(runs / "qrels.trec")))
-    found = metrics(root, "embedder")
+    embedder = metrics(root, "embedder")
 
     def theirs(name: str) -> dict:
         run = ir_measures.read_trec_run(str(runs / f"{name}.trec"))
@@ -98,23 +98,23 @@ def test_figures_equal_ir_measures_on_the_files(root) -> None:
     tuned = theirs("tuned")
     names = {"ndcg@10": nDCG @ 10, "ndcg@5": nDCG @ 5, "recall@1": R @ 1, "recall@10": R @ 10}
     for name, measure in names.items():
-        assert found["tuned"][name] == pytest.approx(tuned[measure], abs=1e-6), name
+        assert embedder["tuned"][name] == pytest.approx(tuned[measure], abs=1e-6), name
     singles = {
-        "base": found["base"],
-        "bm25": found["text"]["bm25"],
-        "random": found["random"],
-        "other": found["compare"]["other"],
-        "tuned+distractors": found["distractors"]["tuned"],
+        "base": embedder["base"],
+        "bm25": embedder["text"]["bm25"],
+        "random": embedder["random"],
+        "other": embedder["compare"]["other"],
+        "tuned+distractors": embedder["distractors"]["tuned"],
     }
     for name, value in singles.items():
         assert value["ndcg@10"] == pytest.approx(theirs(name)[nDCG @ 10], abs=1e-6), name
-    assert found["distractors"]["tuned"]["ndcg@10"] < found["tuned"]["ndcg@10"]
+    assert embedder["distractors"]["tuned"]["ndcg@10"] < embedder["tuned"]["ndcg@10"]
 
 
 def test_gain_is_the_difference_and_lies_in_its_interval(root) -> None:
-    found = metrics(root, "embedder")
-    gain = found["gain"]
-    difference = found["tuned"]["ndcg@10"] - found["base"]["ndcg@10"]
+    embedder = metrics(root, "embedder")
+    gain = embedder["gain"]
+    difference = embedder["tuned"]["ndcg@10"] - embedder["base"]["ndcg@10"]
     assert gain["ndcg@10"] == pytest.approx(difference, abs=2e-6)
     assert 0 < gain["low"] < gain["ndcg@10"] < gain["high"]
     assert gain["p_value"] < 0.05
@@ -124,9 +124,9 @@ def test_gain_is_the_difference_and_lies_in_its_interval(root) -> None:
 def test_every_model_has_its_size_beside_its_score(root) -> None:
     table = pd.read_csv(root / "data/per_query/embedder_models.csv").set_index("model")
     assert table["parameters"].to_dict() == {"base": 32022, "tuned": 32009, "other": 32026}
-    found = metrics(root, "embedder")
-    expected = {name: found[name]["ndcg@10"] for name in ("base", "tuned")}
-    expected["other"] = found["compare"]["other"]["ndcg@10"]
+    embedder = metrics(root, "embedder")
+    expected = {name: embedder[name]["ndcg@10"] for name in ("base", "tuned")}
+    expected["other"] = embedder["compare"]["other"]["ndcg@10"]
     assert table["ndcg@10"].to_dict() == expected
 
 
@@ -141,21 +141,20 @@ def test_few_numbers_and_only_numbers(root) -> None:
 
 
 def test_dimensions(root) -> None:
-    found = metrics(root, "dimensions")
+    dimensions = metrics(root, "dimensions")
+    ndcg = {d: at["tuned"]["ndcg@10"] for d, at in dimensions["dims"].items()}
     table = pd.read_csv(root / "metrics/plots/dimensions.csv")
     assert len(table) == 2 * 3 * 4 + 4
-    assert found["dims"]["32"]["tuned"]["ndcg@10"] == metrics(root, "embedder")["tuned"]["ndcg@10"]
-    assert found["dims"]["8"]["tuned"]["ndcg@10"] < found["dims"]["32"]["tuned"]["ndcg@10"]
-    assert found["precision"]["int8"]["16"]["bytes_per_page"] == 16
-    assert found["precision"]["int8"]["32"]["ndcg@10"] == pytest.approx(
-        found["dims"]["32"]["tuned"]["ndcg@10"], abs=0.02
-    )
-    choice, full = found["recommended"]["dimension"], found["dims"]["32"]["tuned"]["ndcg@10"]
-    lost = 1 - found["dims"][str(choice)]["tuned"]["ndcg@10"] / full
-    assert found["recommended"]["loss"] == pytest.approx(lost, abs=2e-6)
-    base = found["dims"]["32"]["base"]["ndcg@10"]
-    ahead = [d for d in (32, 16, 8) if found["dims"][str(d)]["tuned"]["ndcg@10"] > base]
-    assert found["beats_base"]["dimension"] == min(ahead)
+    assert ndcg["32"] == metrics(root, "embedder")["tuned"]["ndcg@10"]
+    assert ndcg["8"] < ndcg["32"]
+    assert dimensions["precision"]["int8"]["16"]["bytes_per_page"] == 16
+    assert dimensions["precision"]["int8"]["32"]["ndcg@10"] == pytest.approx(ndcg["32"], abs=0.02)
+    choice, full = dimensions["recommended"]["dimension"], ndcg["32"]
+    lost = 1 - ndcg[str(choice)] / full
+    assert dimensions["recommended"]["loss"] == pytest.approx(lost, abs=2e-6)
+    base = dimensions["dims"]["32"]["base"]["ndcg@10"]
+    ahead = [d for d in (32, 16, 8) if ndcg[str(d)] > base]
+    assert dimensions["beats_base"]["dimension"] == min(ahead)
     front = table[(table["model"] == "tuned") & (table["pareto"] == 1)].sort_values(
         "bytes_per_page"
     )
@@ -168,10 +167,10 @@ def test_a_new_precision_is_measured_with_the_others(tmp_path, monkeypatch) -> N
     int4 = precisions.Precision("int4", 4, search_int4, needs_train_pages=True)
     monkeypatch.setitem(precisions.PRECISIONS, "int4", int4)
     evaluate_embedder.main(settings(), build(tmp_path))
-    found = metrics(tmp_path, "dimensions")["precision"]
-    assert list(found) == ["float32", "int8", "binary", "binary_rescored", "int4"]
-    assert found["int4"]["16"]["bytes_per_page"] == 8
-    assert 0 < found["int4"]["32"]["ndcg@10"] <= 1
+    scores = metrics(tmp_path, "dimensions")["precision"]
+    assert list(scores) == ["float32", "int8", "binary", "binary_rescored", "int4"]
+    assert scores["int4"]["16"]["bytes_per_page"] == 8
+    assert 0 < scores["int4"]["32"]["ndcg@10"] <= 1
 
 
 def test_a_compared_model_may_have_a_dimension_of_its_own(tmp_path) -> None:
@@ -210,12 +209,12 @@ def test_per_query_table_and_slices(root) -> None:
 def test_every_claim_has_an_interval(root) -> None:
     claims = pd.read_csv(root / "data/per_query/embedder_comparisons.csv")
     assert set(claims["before"]) >= {"base", "bm25", "other", "base+distractors"}
-    found = metrics(root, "dimensions")
-    full = {name: found["dims"]["32"][name]["ndcg@10"] for name in ("base", "tuned")}
+    dimensions = metrics(root, "dimensions")
+    full = {name: dimensions["dims"]["32"][name]["ndcg@10"] for name in ("base", "tuned")}
     pairs = claims[claims["metric"] == "ndcg@10"].set_index(["before", "after"])["difference"]
     for name in ("recommended", "beats_base"):
-        dimension = found[name]["dimension"]
-        cut = found["dims"][str(dimension)]["tuned"]["ndcg@10"]
+        dimension = dimensions[name]["dimension"]
+        cut = dimensions["dims"][str(dimension)]["tuned"]["ndcg@10"]
         for before, score in full.items():
             assert pairs[before, f"tuned@{dimension}"] == pytest.approx(cut - score, abs=2e-6)
     assert claims.notna().all().all()
@@ -246,10 +245,10 @@ def test_same_bytes_whatever_the_hash_seed(root, tmp_path) -> None:
 def test_no_text_and_no_documents(tmp_path) -> None:
     build(tmp_path, text=False, documents=False)
     evaluate_embedder.main(settings(), tmp_path)
-    found = metrics(tmp_path, "embedder")
-    assert "text" not in found
-    assert "distractors" not in found
-    assert found["gain"]["documents"] == 40  # each page counts as a document of its own
+    embedder = metrics(tmp_path, "embedder")
+    assert "text" not in embedder
+    assert "distractors" not in embedder
+    assert embedder["gain"]["documents"] == 40  # each page counts as a document of its own
     slices = pd.read_csv(tmp_path / "data/per_query/embedder_slices.csv")
     assert set(slices["by"]) == {"origin", "kind"}
 
@@ -270,9 +269,9 @@ def test_vectors_of_another_corpus(tmp_path) -> None:
 
 def test_bm25_finds_the_words(root) -> None:
     """A question names the topic and document of its page, which only few pages share."""
-    found = metrics(root, "embedder")
-    assert found["text"]["bm25"]["ndcg@10"] > 0.9
-    assert found["random"]["ndcg@10"] < 0.3
+    embedder = metrics(root, "embedder")
+    assert embedder["text"]["bm25"]["ndcg@10"] > 0.9
+    assert embedder["random"]["ndcg@10"] < 0.3
 
 
 def test_text_embedder_that_is_not_installed(tmp_path, monkeypatch) -> None:

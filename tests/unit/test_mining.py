@@ -18,7 +18,7 @@ from pagefinder.layout import (
     NEGATIVES,
     TUNED_VECTORS,
 )
-from pagefinder.mining import audit, candidates
+from pagefinder.mining import audit, candidates, negatives
 from pagefinder.mining.negatives import KEPT, SPARE, Mining, choose, mine, required_negatives
 from pagefinder.mining.pairs import qrel_rows, with_ids
 from pagefinder.mining.rules import resolve_rules
@@ -47,7 +47,7 @@ def rules(**changed):
 
 # One query along the first axis; page i has this cosine with it.
 COSINES = [0.8, 0.95, 0.79, 0.77, 0.76, 0.75, 0.6, 0.5, 0.9, -0.1]
-#          right twin  near  far  over  just below  plain   dev  against
+#        answer  twin  near  far  over  just below  plain   dev  against
 
 
 def scored(cosines) -> np.ndarray:
@@ -87,12 +87,12 @@ def rule_by_page(corpus, vectors, settings, veto=None) -> dict[str, str]:
 
 def test_each_rule_drops_what_it_names_and_the_first_one_counts(tmp_path) -> None:
     corpus, vectors = hand_made(tmp_path)
-    found = rule_by_page(
+    by_page = rule_by_page(
         corpus,
         vectors,
         rules(same_document_pages=2, relative_margin=0.05, max_score=0.55, range_max=6),
     )
-    assert found == {
+    assert by_page == {
         "p1": "near_duplicate",  # 0.95, and above the margin too, but the first rule counts
         "p0": "positive",
         "p2": "same_document",  # two pages on; p3 is three pages on, p4 in another document
@@ -107,8 +107,8 @@ def test_each_rule_drops_what_it_names_and_the_first_one_counts(tmp_path) -> Non
 
 def test_the_window_counts_the_pages_that_are_left(tmp_path) -> None:
     corpus, vectors = hand_made(tmp_path)
-    found = rule_by_page(corpus, vectors, rules(range_min=1, range_max=3, negatives=1))
-    assert found == {
+    by_page = rule_by_page(corpus, vectors, rules(range_min=1, range_max=3, negatives=1))
+    assert by_page == {
         "p1": "near_duplicate",
         "p0": "positive",
         "p2": "range_min",
@@ -119,15 +119,15 @@ def test_the_window_counts_the_pages_that_are_left(tmp_path) -> None:
 
 def test_several_positives_count_by_the_lowest(tmp_path) -> None:
     corpus, vectors = hand_made(tmp_path, [("q", "p0", 1), ("q", "p6", 2)], [])
-    found = rule_by_page(corpus, vectors, rules(relative_margin=0.05))
-    assert found["p5"] == "relative_margin"  # 0.75 > 0.95 * 0.6
-    assert found["p7"] == KEPT
+    by_page = rule_by_page(corpus, vectors, rules(relative_margin=0.05))
+    assert by_page["p5"] == "relative_margin"  # 0.75 > 0.95 * 0.6
+    assert by_page["p7"] == KEPT
 
 
 def test_a_negative_positive_score_makes_the_margin_stricter(tmp_path) -> None:
     corpus, vectors = hand_made(tmp_path, [("q", "p9", 1)], [])
-    found = rule_by_page(corpus, vectors, rules(relative_margin=0.05))
-    assert KEPT not in found.values()  # all score above -0.105
+    by_page = rule_by_page(corpus, vectors, rules(relative_margin=0.05))
+    assert KEPT not in by_page.values()  # all score above -0.105
 
 
 def test_a_query_without_survivors_stays_and_is_counted(tmp_path) -> None:
@@ -175,53 +175,53 @@ def test_given_negatives_keep_the_order_of_their_source(tmp_path, sampling) -> N
     assert kept(4, "mix")[:3] == ["p7", "p5", "p6"]
 
 
-def test_a_page_with_many_twins_widens_only_its_own_querys_search(tmp_path, monkeypatch) -> None:
-    from pagefinder.mining import negatives as negatives_
-
+def test_a_page_with_many_near_duplicates_widens_only_its_querys_search(
+    tmp_path, monkeypatch
+) -> None:
     random = np.random.default_rng(3)
     pages = [{"page_id": f"p{row:03}", "split": "train"} for row in range(300)]
-    asked = [{"query_id": f"q{row}"} for row in range(6)]
-    # The third query's answer has 200 twins, the fifth's 9, and the fourth has seven answers.
+    queries = [{"query_id": f"q{row}"} for row in range(6)]
+    # The third query's answer has 200 near-duplicates, the fifth's 9. The fourth has seven answers.
     qrels = [(f"q{row}", f"p{row:03}", 1) for row in range(6)]
     qrels += [("q3", f"p{row:03}", 1) for row in range(280, 286)]
-    twins = [("p002", f"p{row:03}") for row in range(60, 260)]
-    twins += [("p004", f"p{row:03}") for row in range(261, 270)]
-    corpus = write_corpus(tmp_path / "corpus", pages, asked, qrels, twins)
+    near_duplicates = [("p002", f"p{row:03}") for row in range(60, 260)]
+    near_duplicates += [("p004", f"p{row:03}") for row in range(261, 270)]
+    corpus = write_corpus(tmp_path / "corpus", pages, queries, qrels, near_duplicates)
     unit = random.standard_normal((306, 8))
     unit = (unit / np.linalg.norm(unit, axis=1, keepdims=True)).astype(np.float32)
     vectors = Vectors(unit[300:], unit[:300])
     settings = rules(range_max=5, sampling="weighted")
-    searched, original = [], negatives_.nearest
+    searches, original = [], negatives.nearest
 
     def counted(queries, pages, k, **keywords):
-        searched.append((len(queries), k))
+        searches.append((len(queries), k))
         return original(queries, pages, k, **keywords)
 
-    monkeypatch.setattr(negatives_, "nearest", counted)
+    monkeypatch.setattr(negatives, "nearest", counted)
     pairs = mined(corpus, vectors, settings)
-    assert searched == [(3, 6), (2, 15), (1, 206)]
+    assert searches == [(3, 6), (2, 15), (1, 206)]
     assert pairs["query"].is_monotonic_increasing
 
     def wide(queries, pages, k, **keywords):
         return original(queries, pages, 300, **keywords)
 
-    monkeypatch.setattr(negatives_, "nearest", wide)
+    monkeypatch.setattr(negatives, "nearest", wide)
     expected = mined(corpus, vectors, settings)
     pd.testing.assert_frame_equal(pairs, expected)
 
 
 def test_the_veto_is_asked_only_until_there_are_enough(tmp_path) -> None:
     corpus, vectors = hand_made(tmp_path)
-    asked = []
+    seen = []
 
     def veto(pairs: pd.DataFrame) -> np.ndarray:
-        asked.append(pairs["page"].tolist())
+        seen.append(pairs["page"].tolist())
         return np.where(pairs["page"] == 3, 0.9, 0.5)
 
-    found = rule_by_page(corpus, vectors, rules(), veto=veto)
-    assert asked == [[2, 3], [4]]
-    assert found["p3"] == "veto"
-    assert [page for page, rule in found.items() if rule == KEPT] == ["p2", "p4"]
+    by_page = rule_by_page(corpus, vectors, rules(), veto=veto)
+    assert seen == [[2, 3], [4]]
+    assert by_page["p3"] == "veto"
+    assert [page for page, rule in by_page.items() if rule == KEPT] == ["p2", "p4"]
 
 
 def test_sampling_follows_the_seed_and_the_weights() -> None:
@@ -236,10 +236,10 @@ def test_sampling_follows_the_seed_and_the_weights() -> None:
             "rule": "",
         }
     )
-    wanted = pd.Series(1, index=range(count))
+    negatives_per_query = pd.Series(1, index=range(count))
 
     def share(sampling: str, seed: int) -> tuple[float, list[int]]:
-        chosen = choose(pairs, rules(sampling=sampling), wanted, seed)
+        chosen = choose(pairs, rules(sampling=sampling), negatives_per_query, seed)
         kept = chosen.loc[chosen["rule"] == KEPT, "page"]
         assert len(kept) == count
         return float((kept == 0).mean()), kept.tolist()
@@ -266,22 +266,22 @@ def test_a_window_too_narrow_is_refused() -> None:
 
 
 def random_corpus(folder: Path, queries: int = 40, pages: int = 120, width: int = 16):
-    """Pages of three splits; train queries have one or two right pages, some given wrong ones."""
+    """Pages of three splits, and queries with one or two relevant pages."""
     random = np.random.default_rng(5)
     splits = ["train"] * (pages - 40) + ["dev"] * 20 + ["eval"] * 20
     table = [{"page_id": f"p{row:03}", "split": split} for row, split in enumerate(splits)]
     rows = {split: [i for i, s in enumerate(splits) if s == split] for split in set(splits)}
-    asked, qrels = [], []
+    query_table, qrels = [], []
     vectors = random.standard_normal((pages, width))
-    asking = np.zeros((queries, width))
+    query_vectors = np.zeros((queries, width))
     for number in range(queries):
         split = "train" if number < queries - 10 else ("dev" if number % 2 else "eval")
-        right = random.choice(rows[split], 2 if number % 3 == 0 else 1, replace=False)
-        asked.append({"query_id": f"q{number:02}", "split": split})
-        qrels += [(f"q{number:02}", f"p{page:03}", 1) for page in right]
-        asking[number] = vectors[right].sum(axis=0) + 0.7 * random.standard_normal(width)
-    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (asking, vectors)]
-    corpus = write_corpus(folder, table, asked, qrels)
+        relevant = random.choice(rows[split], 2 if number % 3 == 0 else 1, replace=False)
+        query_table.append({"query_id": f"q{number:02}", "split": split})
+        qrels += [(f"q{number:02}", f"p{page:03}", 1) for page in relevant]
+        query_vectors[number] = vectors[relevant].sum(axis=0) + 0.7 * random.standard_normal(width)
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (query_vectors, vectors)]
+    corpus = write_corpus(folder, table, query_table, qrels)
     return corpus, Vectors(*(v.astype(np.float32) for v in unit))
 
 
@@ -328,7 +328,7 @@ def test_same_negatives_as_sentence_transformers(tmp_path, settings) -> None:
     ours = rules(**settings)
     pairs = mined(corpus, vectors, ours)
     named = with_ids(pairs[pairs["rule"] == KEPT], corpus)
-    found = named.groupby("query_id")["page_id"].agg(list).to_dict()
+    ours_by_query = named.groupby("query_id")["page_id"].agg(list).to_dict()
 
     positives = [
         (query_id, page_id)
@@ -356,8 +356,8 @@ def test_same_negatives_as_sentence_transformers(tmp_path, settings) -> None:
     for row in theirs:
         if row["label"] == 0:
             expected.setdefault(row["query"], []).append(row["page"])
-    assert found == expected
-    assert sum(map(len, found.values())) > 20
+    assert ours_by_query == expected
+    assert sum(map(len, ours_by_query.values())) > 20
 
 
 def default_params(**changed):
@@ -433,8 +433,8 @@ def open_positives(root: Path, split: str) -> dict[str, dict[str, int]]:
 def test_hidden_positives_are_counted_after_every_rule(tmp_path) -> None:
     pages = [{"page_id": f"p{row}", "split": "train"} for row in range(4)]
     qrels = [("q", "p0", 1), ("q", "p1", 1), ("q2", "p0", 1)]
-    asked = [{"query_id": "q"}, {"query_id": "q2"}]
-    corpus = write_corpus(tmp_path / "corpus", pages, asked, qrels)
+    queries = [{"query_id": "q"}, {"query_id": "q2"}]
+    corpus = write_corpus(tmp_path / "corpus", pages, queries, qrels)
     vectors = Vectors(scored([1, 1]), scored([0.8, 0.79, 0.7, 0.6]))
     qrels = qrel_rows(corpus, "train")
 
@@ -444,10 +444,11 @@ def test_hidden_positives_are_counted_after_every_rule(tmp_path) -> None:
         )
 
     # One of p0 and p1 is hidden among three pages; both lie within 5% of one another.
-    found = rates()
-    assert (found["queries"], found["hidden"]) == (1, 1)
-    assert found["rate"]["before"] == found["rate"]["after_max_score"] == pytest.approx(1 / 3)
-    assert found["rate"]["kept"] == 1 / 2
+    unfiltered = rates()
+    assert (unfiltered["queries"], unfiltered["hidden"]) == (1, 1)
+    rate = unfiltered["rate"]
+    assert rate["before"] == rate["after_max_score"] == pytest.approx(1 / 3)
+    assert rate["kept"] == 1 / 2
     filtered = rates(relative_margin=0.05)["rate"]
     assert filtered["after_range_min"] == pytest.approx(1 / 3)
     assert filtered["after_relative_margin"] == filtered["kept"] == 0
@@ -459,19 +460,19 @@ def test_hidden_positives_are_counted_after_every_rule(tmp_path) -> None:
 def test_candidates(tmp_path) -> None:
     root = project(tmp_path / "one")
     make_candidates(default_params(), root)
-    found = pd.read_parquet(root / CANDIDATES)
-    assert not found.duplicated(["query_id", "page_id"]).any()
-    train = found[found["split"] == "train"]
-    right = train[train["label"] == 1]
+    rows = pd.read_parquet(root / CANDIDATES)
+    assert not rows.duplicated(["query_id", "page_id"]).any()
+    train = rows[rows["split"] == "train"]
+    relevant = train[train["label"] == 1]
     positives = open_positives(root, "train")
-    assert set(zip(right["query_id"], right["page_id"], strict=True)) == {
+    assert set(zip(relevant["query_id"], relevant["page_id"], strict=True)) == {
         (query, page) for query, pages in positives.items() for page in pages
     }
     negatives = train[train["label"] == 0].groupby("query_id").size()
     assert all(negatives[query] <= 2 * len(pages) for query, pages in positives.items())
     assert {"both", "tuned"} <= set(train["origin"]) <= {"qrels", "base", "tuned", "both"}
     for split in ("dev", "eval"):
-        part = found[found["split"] == split]
+        part = rows[rows["split"] == split]
         assert set(part["page_id"]) <= set(open_pages(root, split))
         assert (
             part.groupby("query_id")["rank"].agg(list).map(lambda r: r == [*range(1, 21)])
@@ -490,21 +491,21 @@ def test_the_tuned_embedder_overrules_the_base(tmp_path) -> None:
     corpus, base = hand_made(tmp_path, near_duplicates=[])
     tuned = Vectors(base.queries, scored([0.9, 0.1, 0.89, 0.5, 0.4, 0.3, 0.2, 0.1, 0, 0]))
     settings = rules(relative_margin=0.05)
-    found = candidates.train_candidates(mining(corpus, settings), base, tuned, 5, 9)
+    rows = candidates.train_candidates(mining(corpus, settings), base, tuned, 5, 9)
     # Base keeps p4 to p6 of its nearest five (p1, p2 and p3 are above its margin). Tuned keeps p3
     # to p6 of its own, and drops p2.
-    named = dict(zip(found["page"], found["origin"], strict=True))
+    named = dict(zip(rows["page"], rows["origin"], strict=True))
     assert named == {0: "qrels", 3: "tuned", 4: "both", 5: "both", 6: "tuned"}
-    assert found["label"].tolist() == [1, 0, 0, 0, 0]
-    assert found["score"].tolist() == pytest.approx([0.9, 0.5, 0.4, 0.3, 0.2])
-    assert found["rank"].tolist() == [1, 3, 4, 5, 6]
+    assert rows["label"].tolist() == [1, 0, 0, 0, 0]
+    assert rows["score"].tolist() == pytest.approx([0.9, 0.5, 0.4, 0.3, 0.2])
+    assert rows["rank"].tolist() == [1, 3, 4, 5, 6]
 
 
 def test_a_query_without_candidates_is_no_error(tmp_path) -> None:
     corpus, base = hand_made(tmp_path)
     settings = rules(max_score=-0.9)
-    found = candidates.train_candidates(mining(corpus, settings), base, base, 5, 2)
-    assert found["label"].tolist() == [1]
+    rows = candidates.train_candidates(mining(corpus, settings), base, base, 5, 2)
+    assert rows["label"].tolist() == [1]
 
 
 def test_vectors_of_another_corpus_are_refused(tmp_path) -> None:
@@ -512,8 +513,8 @@ def test_vectors_of_another_corpus_are_refused(tmp_path) -> None:
 
     root = project(tmp_path)
     np.save(root / BASE_VECTORS / "pages.npy", np.zeros((3, 16), np.float32))
-    told = r"holds 3 vectors for 120 pages: .*-s STAGE`, the stage .* writes .*/embeddings/base"
-    with pytest.raises(InputError, match=told):
+    message = r"holds 3 vectors for 120 pages: .*-s STAGE`, the stage .* writes .*/embeddings/base"
+    with pytest.raises(InputError, match=message):
         make_negatives(default_params(), root)
     assert not (root / NEGATIVES).exists()
 
@@ -566,10 +567,10 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
     assert probabilities(pairs) == pytest.approx(pairs["query"] + pairs["page"] / 1000, abs=1e-6)
 
 
-@pytest.mark.parametrize(("highest", "told"), [(1.0, False), (-0.9, True)])
+@pytest.mark.parametrize(("highest", "warned"), [(1.0, False), (-0.9, True)])
 def test_a_base_that_leaves_most_queries_without_negatives_is_told(
-    tmp_path, caplog, highest, told
+    tmp_path, caplog, highest, warned
 ) -> None:
     settings = default_params(relative_margin=0.0, max_score=highest, given="ignore")
     make_negatives(settings, project(tmp_path))
-    assert ("most queries keep no negative" in caplog.text) is told
+    assert ("most queries keep no negative" in caplog.text) is warned

@@ -91,9 +91,9 @@ def test_only_the_wanted_rows_are_searched_and_a_memory_map_will_do(tmp_path, se
     pages = np.load(tmp_path / "pages.npy", mmap_mode="r")
     queries = unit(rng, 4, 8)
     rows = np.array([2, 3, 4, 20, 41, 59])
-    scores, found = nearest(queries, pages, 3, rows=rows)
+    scores, nearest_rows = nearest(queries, pages, 3, rows=rows)
     expected_scores, expected = slow(queries, np.array(pages[rows]), 3)
-    assert np.array_equal(found, rows[expected])
+    assert np.array_equal(nearest_rows, rows[expected])
     assert np.array_equal(scores, expected_scores)
 
 

@@ -41,8 +41,8 @@ def gain_at(rank: int, relevance: int = 1) -> float:
 
 
 def test_hand_computed(run: Run) -> None:
-    found = metrics_per_query(run, QRELS)
-    assert found.index.tolist() == list(QRELS)
+    scored = metrics_per_query(run, QRELS)
+    assert scored.index.tolist() == list(QRELS)
     expected = {
         "one": [gain_at(3), gain_at(3), 0, 1, 1 / 3, 3],
         # a at 1, d at 4, x not found; the best order has all three first
@@ -52,30 +52,30 @@ def test_hand_computed(run: Run) -> None:
         "unanswered": [0, 0, 0, 0, 0, 0],
     }
     for query, values in expected.items():
-        assert found.loc[query, [*METRICS, "rank"]].tolist() == pytest.approx(values), query
+        assert scored.loc[query, [*METRICS, "rank"]].tolist() == pytest.approx(values), query
 
 
 def test_a_new_metric_is_one_line(run: Run, monkeypatch) -> None:
     monkeypatch.setitem(METRICS, "ndcg@3", "ndcg_cut_3")
-    found = metrics_per_query(run, QRELS)
-    assert found.loc["graded", "ndcg@3"] == pytest.approx(gain_at(2, 3) / (3 + gain_at(2)))
-    assert mean_metrics(run, QRELS)["ndcg@3"] == pytest.approx(found["ndcg@3"].mean())
+    scored = metrics_per_query(run, QRELS)
+    assert scored.loc["graded", "ndcg@3"] == pytest.approx(gain_at(2, 3) / (3 + gain_at(2)))
+    assert mean_metrics(run, QRELS)["ndcg@3"] == pytest.approx(scored["ndcg@3"].mean())
 
 
 def test_cutoffs() -> None:
     """A right page at rank 6 counts in @10, at rank 11 in none of them but has a rank."""
     pages = [f"p{i:02d}" for i in range(20)]
     run = Run(["six", "eleven"], [pages, pages], [np.arange(20, 0, -1)] * 2)
-    found = metrics_per_query(run, {"six": {"p05": 1}, "eleven": {"p10": 1}})
-    assert found.loc["six"].tolist() == pytest.approx([gain_at(6), 0, 0, 1, 1 / 6, 6])
-    assert found.loc["eleven"].tolist() == [0, 0, 0, 0, 0, 11]
+    scored = metrics_per_query(run, {"six": {"p05": 1}, "eleven": {"p10": 1}})
+    assert scored.loc["six"].tolist() == pytest.approx([gain_at(6), 0, 0, 1, 1 / 6, 6])
+    assert scored.loc["eleven"].tolist() == [0, 0, 0, 0, 0, 11]
 
 
 def test_ties_go_to_the_page_id_that_sorts_last(run: Run) -> None:
     tied = Run(["q"], [["a", "c", "b"]], [[0.5, 0.5, 0.5]])
     assert list(tied.as_dict()["q"]) == ["c", "b", "a"]
-    found = metrics_per_query(tied, {"q": {"b": 1}})
-    assert found.loc["q", "rank"] == 2
+    scored = metrics_per_query(tied, {"q": {"b": 1}})
+    assert scored.loc["q", "rank"] == 2
 
 
 def test_scores_closer_than_float32_are_ties() -> None:

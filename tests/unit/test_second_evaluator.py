@@ -30,15 +30,15 @@ def test_equals_information_retrieval_evaluator(tmp_path, dimension: int) -> Non
     corpus = Corpus(tmp_path / "corpus")
     vectors = open_vectors(tmp_path / "vectors", corpus)
     test = task_of(corpus, "eval")
-    # The evaluator knows right and wrong only.
-    right = {
+    # The evaluator knows no grades of relevance.
+    binary_qrels = {
         query: {page: int(relevance > 0) for page, relevance in judged.items()}
         for query, judged in test.qrels.items()
     }
     evaluator = Stored(
         queries=dict.fromkeys(test.query_ids, ""),
         corpus=dict.fromkeys(test.page_ids[test.page_rows], ""),
-        relevant_docs={query: {p for p in pages if pages[p]} for query, pages in right.items()},
+        relevant_docs={q: {p for p in pages if pages[p]} for q, pages in binary_qrels.items()},
         ndcg_at_k=[5, 10],
         mrr_at_k=[10],
         accuracy_at_k=[1],
@@ -49,7 +49,7 @@ def test_equals_information_retrieval_evaluator(tmp_path, dimension: int) -> Non
     evaluator.vectors = torch.tensor(vectors.queries[test.query_rows, :dimension])
     pages = torch.tensor(vectors.pages[test.page_rows, :dimension])
     theirs = evaluator.compute_all_metrics(None, corpus_embeddings=pages)["cosine"]
-    ours = mean_metrics(search(test, vectors, 100, dimension=dimension), right)
+    ours = mean_metrics(search(test, vectors, 100, dimension=dimension), binary_qrels)
     assert 0.2 < ours["ndcg@10"] < 0.95
     for name, value in ours.items():
         kind, k = name.split("@")

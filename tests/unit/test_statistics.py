@@ -28,8 +28,8 @@ def test_interval_equals_that_of_all_resamples() -> None:
     differences, names = clustered(40, 5)
     resamples = itertools.product(sorted(set(names)), repeat=5)
     means = [mean_of(documents, differences, names) for documents in resamples]
-    found = paired_bootstrap(differences, names, resamples=50_000, seed=5)
-    assert found == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.003)
+    interval = paired_bootstrap(differences, names, resamples=50_000, seed=5)
+    assert interval == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.003)
 
 
 def test_documents_widen_the_interval() -> None:
@@ -50,26 +50,26 @@ def p_value_of_all_flips(differences: np.ndarray, names: list[str]) -> float:
 
 def test_p_value_is_exact_where_all_flips_are_tried() -> None:
     differences, names = clustered(60, 10)
-    found = sign_flip_p_value(differences, names, resamples=1024, seed=0)
-    assert found == pytest.approx(p_value_of_all_flips(differences, names), abs=1e-12)
+    p_value = sign_flip_p_value(differences, names, resamples=1024, seed=0)
+    assert p_value == pytest.approx(p_value_of_all_flips(differences, names), abs=1e-12)
 
 
 def test_equal_sums_count_whatever_the_order_of_their_terms() -> None:
     """Differences of 0.1 to 0.3 have many flips of equal sums, which floats tell apart."""
     differences = np.array([0.1, 0.2, 0.3, -0.1, -0.2, 0.1, 0.7, -0.6])
     names = list("abcdefgh")
-    found = sign_flip_p_value(differences, names, resamples=256, seed=0)
-    assert found == pytest.approx(p_value_of_all_flips(differences, names), abs=1e-12)
+    p_value = sign_flip_p_value(differences, names, resamples=256, seed=0)
+    assert p_value == pytest.approx(p_value_of_all_flips(differences, names), abs=1e-12)
 
 
 def test_p_value_is_near_the_exact_one_where_flips_are_sampled() -> None:
     differences, names = clustered(120, 16)
     differences += 0.1
     exact = p_value_of_all_flips(differences, names)
-    found = sign_flip_p_value(differences, names, resamples=50_000, seed=0)
-    assert 0.001 < found < 0.5
-    assert found == pytest.approx(exact, abs=0.01)
-    assert found != exact
+    p_value = sign_flip_p_value(differences, names, resamples=50_000, seed=0)
+    assert 0.001 < p_value < 0.5
+    assert p_value == pytest.approx(exact, abs=0.01)
+    assert p_value != exact
 
 
 def test_p_value_is_never_zero() -> None:

@@ -73,9 +73,9 @@ def test_float32_is_the_cosine_of_the_slices(corpus, vectors, test, dimension: i
 def test_binary_counts_differing_signs(corpus, vectors, test, dimension: int) -> None:
     q, p = (np.asarray(a)[:, :dimension] > 0 for a in (vectors.queries, vectors.pages))
     expected = slow_search(corpus, lambda i, j: -np.count_nonzero(q[i] != p[j]))
-    found = search(test, vectors, 40, dimension=dimension, precision=PRECISIONS["binary"])
-    assert ids(found) == expected
-    assert np.all(found.scores == np.rint(found.scores))
+    run = search(test, vectors, 40, dimension=dimension, precision=PRECISIONS["binary"])
+    assert ids(run) == expected
+    assert np.all(run.scores == np.rint(run.scores))
 
 
 def test_binary_rescored_orders_the_shortlist_again(corpus, vectors, test, monkeypatch) -> None:
@@ -85,8 +85,8 @@ def test_binary_rescored_orders_the_shortlist_again(corpus, vectors, test, monke
     signs = np.where(vectors.pages > 0, 1.0, -1.0)
     order = slow_search(corpus, lambda i, j: np.float32(unit(q[i]) @ signs[j]))
     short = ids(search(test, vectors, 8, precision=PRECISIONS["binary"]))
-    found = ids(search(test, vectors, 40, precision=PRECISIONS["binary_rescored"], rescore=2))
-    for query, pages in found.items():
+    ranked = ids(search(test, vectors, 40, precision=PRECISIONS["binary_rescored"], rescore=2))
+    for query, pages in ranked.items():
         assert pages == [page for page in order[query] if page in short[query]]
 
 
@@ -101,9 +101,9 @@ def test_int8_ranks_by_what_its_codes_give_back(corpus, vectors, test) -> None:
     p = np.array([decoded(page) for page in np.asarray(vectors.pages)])
     q = np.array([unit(query) for query in vectors.queries])
     expected = slow_search(corpus, lambda i, j: float(q[i] @ p[j]))
-    found = ids(search(test, vectors, 40, precision=PRECISIONS["int8"]))
-    same = sum(found[query] == expected[query] for query in found)
-    assert same >= 0.95 * len(found)  # rounding at a step's edge may go the other way in float32
+    ranked = ids(search(test, vectors, 40, precision=PRECISIONS["int8"]))
+    same = sum(ranked[query] == expected[query] for query in ranked)
+    assert same >= 0.95 * len(ranked)  # rounding at a step's edge may go the other way in float32
 
 
 def test_int8_ranges_come_from_train_pages_alone(vectors, corpus) -> None:
@@ -143,10 +143,10 @@ def test_int8_without_train_pages_is_an_error(vectors) -> None:
 
 
 def test_only_eval_pages_are_searched(corpus, vectors, test) -> None:
-    own = set(corpus.pages.loc[corpus.pages["split"] == "eval", "page_id"])
+    eval_pages = set(corpus.pages.loc[corpus.pages["split"] == "eval", "page_id"])
     for precision in PRECISIONS.values():
         run = search(test, vectors, 200, precision=precision)
-        assert all(set(pages) == own for pages in ids(run).values()), precision
+        assert all(set(pages) == eval_pages for pages in ids(run).values()), precision
     far = search(task_of(corpus, "eval", distractors=True), vectors, 200)
     assert all(len(pages) == len(corpus.pages) for pages in ids(far).values())
 
@@ -155,17 +155,17 @@ def test_ties_between_equal_pages_are_trec_evals(corpus, test, vectors) -> None:
     same = Vectors(vectors.queries, np.repeat(vectors.pages[:1], len(corpus.pages), axis=0))
     pages = sorted(corpus.pages.loc[corpus.pages["split"] == "eval", "page_id"], reverse=True)
     for precision in PRECISIONS.values():
-        found = search(test, same, 10, precision=precision)
-        assert all(list(row) == pages[:10] for row in found.page_ids), precision
+        run = search(test, same, 10, precision=precision)
+        assert all(list(row) == pages[:10] for row in run.page_ids), precision
 
 
 def test_swapped_rows_lower_the_score(corpus, test, vectors) -> None:
     """Vectors in another order than the table: the figures must fall, not stay."""
-    right = metrics_per_query(search(test, vectors, 100), test.qrels)["ndcg@10"].mean()
+    in_order = metrics_per_query(search(test, vectors, 100), test.qrels)["ndcg@10"].mean()
     swapped = Vectors(vectors.queries, np.roll(vectors.pages, 1, axis=0))
-    wrong = metrics_per_query(search(test, swapped, 100), test.qrels)["ndcg@10"].mean()
-    assert right > 0.6
-    assert wrong < 0.3
+    swapped_score = metrics_per_query(search(test, swapped, 100), test.qrels)["ndcg@10"].mean()
+    assert in_order > 0.6
+    assert swapped_score < 0.3
 
 
 def test_cut_brings_to_unit_length() -> None:
@@ -189,15 +189,15 @@ def test_dimension_beyond_the_vectors(test, vectors) -> None:
 @pytest.mark.parametrize("block", [1, 3, 1000])
 def test_hamming_at_any_block(block: int) -> None:
     rng = np.random.default_rng(0)
-    left, right = rng.standard_normal((4, 70)), rng.standard_normal((90, 70))
-    right[10:50] = right[3]
+    queries, pages = rng.standard_normal((4, 70)), rng.standard_normal((90, 70))
+    pages[10:50] = pages[3]
     ties = rng.permutation(90)
-    found, rows = hamming_nearest(pack(left), pack(right), 30, ties, block)
+    distances, rows = hamming_nearest(pack(queries), pack(pages), 30, ties, block)
     for i in range(4):
-        exact = ((left[i] > 0) != (right > 0)).sum(axis=1)
+        exact = ((queries[i] > 0) != (pages > 0)).sum(axis=1)
         best = sorted(range(90), key=lambda j: (exact[j], ties[j]))[:30]
         assert rows[i].tolist() == best
-        assert found[i].tolist() == exact[best].tolist()
+        assert distances[i].tolist() == exact[best].tolist()
 
 
 def test_bytes_per_page() -> None:

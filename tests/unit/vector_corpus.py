@@ -52,12 +52,12 @@ def write(folder: Path, *, text: bool = True, documents: bool = True, rng_seed: 
 
 
 def encode(corpus_folder: Path, folder: Path, noise: float, width: int = 32) -> None:
-    """Vectors of a model that knows the right page but for `noise`."""
+    """Vectors of a model whose query vectors are those of the relevant page, plus `noise`."""
     opened = corpus.Corpus(corpus_folder)
     rng = np.random.default_rng(7)
     pages = _unit(rng.standard_normal((len(opened.pages), width)))
-    right = pd.Series(opened.pages.index, index=opened.pages["page_id"])
-    rows = right[opened.queries["query_id"].str.removeprefix("q-")].to_numpy()
+    page_rows = pd.Series(opened.pages.index, index=opened.pages["page_id"])
+    rows = page_rows[opened.queries["query_id"].str.removeprefix("q-")].to_numpy()
     queries = _unit(pages[rows] + noise * _unit(rng.standard_normal((len(rows), width))))
     folder.mkdir(parents=True)
     np.save(folder / "pages.npy", pages.astype(np.float32))
