@@ -19,7 +19,11 @@ log = logging.getLogger("pagefinder.search")  # also where it runs as __main__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Search as the command line says, and print rank, score and label of each page."""
+    """Search as the command line says, and print rank, score and label of each page.
+
+    Returns:
+        The exit status: 1 after a user's mistake, which the log names.
+    """
     parser = argparse.ArgumentParser(prog="python -m pagefinder.search", description=__doc__)
     parser.add_argument("query", help="the question")
     parser.add_argument("--pages", type=Path, help="folder of images and PDFs; default: last run's")

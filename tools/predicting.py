@@ -27,13 +27,15 @@ class Costs(NamedTuple):
 def measure_costs(
     model: SentenceTransformer, run: TrainingRun, opening: float, speed: Speed, batch: int
 ) -> Costs:
-    """Time what a training stage does besides its steps.
+    """Seconds of each part of a training stage, to predict its length.
+
+    Encoding is timed here, the rest comes from `opening` and `speed`.
 
     Args:
         model: That was trained.
         run: The training; its corpus' first pages and queries stand for those of dev.
         opening: Seconds that opening the model took.
-        speed: As `measure_training` returns it, with a checkpoint.
+        speed: As `measure_training` returns it when it also timed a checkpoint.
         batch: Training rows of a step.
     """
     corpus, at_once = run.corpus, run.compute.encode_batch
@@ -42,7 +44,7 @@ def measure_costs(
     start = time.perf_counter()
     corpus.images(pages)  # the evaluator holds those of dev, decoded, from the start
     decoded = time.perf_counter()
-    # Dev is encoded as training computes.
+    # In training precision, as the evaluator encodes dev during training.
     encode_pages(model, corpus, pages, run.device_settings, at_once)
     encoded = time.perf_counter()
     encode_queries(model, texts, run.device_settings, at_once)

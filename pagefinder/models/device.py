@@ -17,17 +17,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DeviceSettings:
-    """What `choose_device` makes of `compute` on this machine."""
+    """What a model runs on, as `choose_device` decides it from `compute` and this machine."""
 
     device: str
     autocast: torch.dtype | None  # None: float32 throughout
     attention: str
-    # Of encoding and scoring; none on a CPU, which is busy itself.
+    # They prepare the batches of encoding and scoring; 0 on a CPU, which the model keeps busy.
     loader_processes: int = 0
 
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:
-        """Autocast over float32 weights within the block, or change nothing."""
+        """Autocast to `self.autocast` within the block; without it change nothing."""
         if self.autocast is None:
             yield
         else:
@@ -39,8 +39,9 @@ def choose_device(compute: Compute, *, scoring: bool = False) -> DeviceSettings:
     """Choose device, precision and attention, log the choice, and fix what makes results repeat.
 
     Args:
-        compute: The params.
-        scoring: Take the precision of encoding and reranking, not that of training.
+        compute: The section of that name in params.yaml.
+        scoring: Take `compute.scoring`, of encoding and reranking, instead of `compute.precision`,
+            of training.
 
     Raises:
         InputError: the machine lacks what `compute` names.
@@ -55,7 +56,7 @@ def choose_device(compute: Compute, *, scoring: bool = False) -> DeviceSettings:
         torch.cuda.set_device(device)
     torch.use_deterministic_algorithms(device == "cpu")
     if device == "cpu":
-        # Nothing here reads memory it has not written, and filling it costs a tenth of a step.
+        # No code reads memory before writing it, and filling it costs a tenth of a training step.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if compute.threads:
         torch.set_num_threads(compute.threads)
@@ -78,12 +79,14 @@ def choose_device(compute: Compute, *, scoring: bool = False) -> DeviceSettings:
 
 
 def _has_bf16(device: str) -> bool:
+    """Whether the device computes in bfloat16 itself, rather than emulating it."""
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def _choose_attention(attention: str, device: str) -> str:
+    """The attention implementation for transformers; `attention` is `compute.attention`."""
     # Without this check transformers would fetch a kernel from the Hub, or fail on import.
     flash = device.startswith("cuda") and is_flash_attn_2_available()
     if attention == "auto":

@@ -36,9 +36,9 @@ def encode_corpus(
 ) -> None:
     """Encode pages and queries chunk by chunk into files of the folder `chunks`.
 
-    A chunk that is there is not encoded again, so an interrupted run loses one chunk at most. The
-    borders of chunks are fixed, so that the vectors are the same bits. Of n processes each encodes
-    every n-th chunk, and all wait for the last one.
+    A chunk whose file exists is not encoded again, so an interrupted run loses one chunk at most.
+    The borders of chunks are fixed, so that a resumed run writes the same bits. Of n processes each
+    encodes one chunk in n, and all wait for the last one.
     """
     chunks.mkdir(parents=True, exist_ok=True)
     texts = corpus.queries["text"].tolist()
@@ -62,7 +62,7 @@ def encode_corpus(
 
 
 def _missing_chunks(chunks: Path, kind: str, rows: int) -> dict[Path, range]:
-    """Files and rows of the chunks that this process has still to encode."""
+    """The chunks that this process still has to encode: rows of the table by the chunk's file."""
     share = list(enumerate(_chunks(kind, rows)))[processes.rank() :: processes.count()]
     files = {_chunk_file(chunks, kind, number): chunk for number, chunk in share}
     missing = {file: chunk for file, chunk in files.items() if not file.exists()}
@@ -86,6 +86,7 @@ def merge(chunks: Path, corpus: Corpus, folder: Path) -> None:
 
 
 def _chunks(kind: str, rows: int) -> list[range]:
+    """The row numbers of each chunk, for a table of `rows` rows."""
     return [range(start, min(start + CHUNK[kind], rows)) for start in range(0, rows, CHUNK[kind])]
 
 
@@ -96,9 +97,9 @@ def _chunk_file(chunks: Path, kind: str, number: int) -> Path:
 def write_vectors(
     model: SentenceTransformer, corpus: Corpus, chunks: Path, target: Path, root: Path
 ) -> None:
-    """Write what `encode_corpus` left in `chunks` into the folder `target`, and remove the chunks.
+    """Join the vectors that `encode_corpus` wrote to `chunks` in `target`, and remove the chunks.
 
-    about.json holds what a table of models needs to know of this one: its number of parameters.
+    about.json holds the model's number of parameters, for the table of models in the report.
     """
     if not processes.is_first():
         return
@@ -137,7 +138,10 @@ def encode_parts(
     device_settings: DeviceSettings,
     batch: int,
 ) -> Iterator[np.ndarray]:
-    """Vectors of each part in turn; loader processes do not stop between them."""
+    """Yield the vectors of each part, as `encode_pages` returns them.
+
+    Loader processes go on to the next part while one is encoded.
+    """
     if device_settings.loader_processes:
         return _encode_ahead(model, corpus, parts, device_settings, batch)
     return (encode_pages(model, corpus, part, device_settings, batch) for part in parts)
@@ -150,7 +154,10 @@ def _encode_ahead(
     device_settings: DeviceSettings,
     batch: int,
 ) -> Iterator[np.ndarray]:
-    """What `encode_document` computes, while loader processes prepare the next batches."""
+    """Yield the vectors of each part, while loader processes prepare the next batches.
+
+    The vectors are those of `encode_document`, float32 [len(part), dimension].
+    """
     batches = [[part[at : at + batch] for at in range(0, len(part), batch)] for part in parts]
     prepared = prefetching.prepared(
         [rows for part in batches for rows in part],
@@ -170,7 +177,7 @@ def _encode_ahead(
 def preprocess_pages(
     model: SentenceTransformer, corpus: Corpus, rows: range | np.ndarray
 ) -> dict[str, Any]:
-    """What the model takes in for the pages in `rows`, with the page prompt."""
+    """The model's inputs for the pages in `rows` and the page prompt, by name."""
     features: dict[str, Any] = model.preprocess(
         corpus.images(rows), prompt=model.prompts["document"], task="document"
     )

@@ -21,7 +21,12 @@ log = logging.getLogger(__name__)
 def compared_embedder(
     compare: dict[str, CompareModel], name: str, stored: Pixels
 ) -> tuple[Base, Pixels]:
-    """Knobs and pixel budget of a model of `compare`; `stored` is the budget of the stored pages.
+    """The params and pixel budget of the model `name` of `compare`.
+
+    Args:
+        compare: The section of that name in params.yaml.
+        name: A key of it.
+        stored: Pixel budget of the corpus's pages; it holds where the model names none.
 
     Raises:
         InputError: no such model.
@@ -55,7 +60,7 @@ def open_embedder(
         device_settings: What it runs on.
         root: The folder that local models' paths are relative to.
         saved: A fine-tuned model's folder; `base` then gives only the prompts.
-        section: Of params.yaml; errors name it.
+        section: The section of params.yaml that names the model, for error messages.
 
     Raises:
         InputError: no such model, no pooling for a fresh checkpoint, or a model without images.
@@ -142,6 +147,7 @@ def _locate(model: str, revision: str, section: str, root: Path) -> str:
 
 
 def _has_modules(name: str, revision: str) -> bool:
+    """Whether a local folder or a model of the Hub holds modules.json."""
     if Path(name).is_dir():
         return (Path(name) / "modules.json").is_file()
     from huggingface_hub import file_exists
@@ -177,9 +183,10 @@ def _keywords(
 
 
 def _counts_pixels(name: str, revision: str) -> bool:
-    """Whether a model's processor takes a number of pixels, as those that merge patches do.
+    """Whether the setting `size` of a model's processor is a number of pixels.
 
-    For others, such as CLIP's, the same setting is the length of a side.
+    It is for processors that merge patches, such as Qwen's. For CLIP's and the like it is the
+    length of a side.
     """
     try:
         config = AutoConfig.from_pretrained(name, revision=revision or None)
@@ -189,13 +196,16 @@ def _counts_pixels(name: str, revision: str) -> bool:
 
 
 def _modalities(base: Base) -> dict[str, Any]:
-    """How to feed a fresh checkpoint, where Sentence Transformers cannot tell by itself."""
+    """Arguments of Transformer from `base.modality_config`; {} where the params leave it out.
+
+    They say how to feed a checkpoint for which Sentence Transformers cannot tell by itself.
+    """
     config = base.modality_config
     return {"modality_config": config, "module_output_name": "token_embeddings"} if config else {}
 
 
 def _transformer_keywords(keywords: dict[str, Any]) -> dict[str, Any]:
-    """The same arguments for a bare Transformer module, whose parts each take the revision."""
+    """What `_keywords` returns, as arguments of Transformer: its parts each take the revision."""
     revision = {"revision": keywords["revision"]} if "revision" in keywords else {}
     return {
         "model_kwargs": keywords["model_kwargs"] | revision,
@@ -221,8 +231,9 @@ def _check_images(model: SentenceTransformer | CrossEncoder, name: str, section:
 def _set_attention(
     model: SentenceTransformer | CrossEncoder, device_settings: DeviceSettings
 ) -> None:
-    """Pad texts where flash attention would concatenate them; elsewhere attend to pages jointly.
+    """Have flash attention pad texts, not concatenate them; let other kernels join pages.
 
+    See `vision.join_pages`.
     Whether Qwen-VL gives text and image tokens the same positions when concatenated is not proved.
     """
     if device_settings.attention == "flash_attention_2":

@@ -24,8 +24,8 @@ def prepared(
     """Yield `prepare(batch)` of each batch in their order, its tensors on the device.
 
     Args:
-        batches: What `prepare` takes; each loader process holds one prepared batch at most.
-        prepare: Runs in a fork, and must not touch the device.
+        batches: Arguments of `prepare`; each loader process holds one prepared batch at most.
+        prepare: Makes a model's inputs; runs in a fork, and must not touch the device.
         device_settings: The device, and how many processes prepare ahead: at least one.
 
     Raises:
@@ -35,7 +35,7 @@ def prepared(
     def features_or_error(batch: Any) -> dict[str, Any] | InputError:  # noqa: ANN401
         try:
             return prepare(batch)
-        except InputError as error:  # raised there, the loader would bury it in a traceback
+        except InputError as error:  # raised in its process, it would end in a long traceback
             return error
 
     loader: DataLoader[Any] = DataLoader(

@@ -22,7 +22,10 @@ def save_model(model: SentenceTransformer | CrossEncoder, folder: Path) -> None:
 
 
 def _merge_adapters(network: Any) -> None:  # noqa: ANN401  # a PreTrainedModel with adapters
-    """Fold LoRA weights into the layers they sit on: a saved adapter names an absolute path."""
+    """Merge the LoRA weights into the layers and remove the adapters.
+
+    Saved as an adapter, the model would name its base by an absolute path and not open elsewhere.
+    """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, layer in list(network.named_modules()):
@@ -30,19 +33,20 @@ def _merge_adapters(network: Any) -> None:  # noqa: ANN401  # a PreTrainedModel 
             layer.merge()
             parent, _, leaf = name.rpartition(".")
             setattr(network.get_submodule(parent), leaf, layer.get_base_layer())
+    # So that transformers saves a plain model.
     del network.peft_config
     network._hf_peft_config_loaded = False
 
 
 def _write_video_settings(processor: Any, folder: Path) -> None:  # noqa: ANN401
-    """Let a model that is saved without torchvision open where torchvision is installed.
+    """Write the video settings that the processor needs where torchvision is installed.
 
-    There the processor needs video settings, which it cannot save here. Nothing shows it a video,
-    so the image settings do.
+    Without torchvision it does not save them itself. The model never sees a video, so the image
+    settings are copied.
     """
     parameters = inspect.signature(type(processor).__init__).parameters
     if "video_processor" not in parameters or hasattr(processor, "video_processor"):
-        return
+        return  # takes no videos, or has saved its own settings
     image = processor.image_processor.to_dict()
     keys = ("patch_size", "merge_size", "temporal_patch_size", "size", "image_mean", "image_std")
     name = type(processor).__name__.removesuffix("Processor") + "VideoProcessor"

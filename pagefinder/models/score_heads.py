@@ -24,8 +24,8 @@ def fresh_reranker(
     Args:
         name: Folder or Hub id.
         head: logit or dense, see `opening.open_reranker`.
-        keywords: Of the Transformer module.
-        section: Of params.yaml that names the model.
+        keywords: Arguments of the Transformer module.
+        section: The section of params.yaml that names the model, for error messages.
 
     Raises:
         InputError: the head does not fit the checkpoint.
@@ -46,7 +46,16 @@ def fresh_reranker(
 def dense_reranker(
     model: CrossEncoder, name: str, keywords: dict[str, Any]
 ) -> list[torch.nn.Module]:
-    """The modules of a saved reranker with a dense head that starts equal to its LogitScore."""
+    """The modules of a saved reranker with a dense head that starts equal to its LogitScore.
+
+    Args:
+        model: The reranker as it opened.
+        name: Its folder or Hub id.
+        keywords: Arguments of the Transformer module.
+
+    Raises:
+        InputError: it does not end in a LogitScore of two tokens.
+    """
     scoring = model[-1]
     if not isinstance(scoring, LogitScore) or scoring.false_token_id is None:
         raise InputError(
@@ -63,7 +72,7 @@ def dense_reranker(
 
 
 def _dense_head(transformer: Transformer, start: torch.Tensor) -> list[torch.nn.Module]:
-    """The last token's hidden state through a linear layer whose weights are `start`."""
+    """The modules that score by the last token's hidden state times `start`, [dimension]."""
     dense = Dense(
         len(start),
         1,
@@ -76,6 +85,7 @@ def _dense_head(transformer: Transformer, start: torch.Tensor) -> list[torch.nn.
 
 
 def _single_token(transformer: Transformer, word: str) -> int:
+    """The token id of a word; an InputError where the tokenizer splits it."""
     ids = transformer.tokenizer(word, add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
         raise InputError(f"the reranker's tokenizer has no single token for {word!r}: {ids}")

@@ -34,7 +34,7 @@ def score_pairs(
     device_settings: DeviceSettings,
     batch: int,
 ) -> np.ndarray:
-    """Logits of query-page pairs, float32 [len(candidates)], in their order.
+    """Logits of query-page pairs, float32 [len(candidates)], in the order of `candidates`.
 
     Pairs are scored in the order of their pages, so that a page is decoded and preprocessed once
     however many queries it is paired with, or twice where its pairs stand in two chunks.
@@ -74,9 +74,9 @@ def _score_chunks(
     device_settings: DeviceSettings,
     batch: int,
 ) -> Iterator[np.ndarray]:
-    """Logits of each chunk in turn, float32 [pairs], in this process alone."""
+    """Yield the logits of each chunk of pairs, float32 [pairs], without loader processes."""
     for start in range(0, len(pairs), CHUNK):
-        with device_settings.precision(), preprocessed_once(model):
+        with device_settings.precision(), cached_preprocessing(model):
             logits = model.predict(
                 _with_images(corpus, pairs[start : start + CHUNK]),
                 batch_size=batch,
@@ -94,7 +94,7 @@ def score_ahead(
     device_settings: DeviceSettings,
     batch: int,
 ) -> Iterator[np.ndarray]:
-    """Logits of each batch in turn, float32 [pairs]; loader processes prepare the next batches.
+    """Yield the logits of each batch, float32 [pairs]; loader processes prepare the next batches.
 
     A page is preprocessed once for all pairs of a batch.
     """
@@ -108,19 +108,20 @@ def score_ahead(
 
 
 def preprocess_pairs(model: CrossEncoder, corpus: Corpus, pairs: Sequence[Pair]) -> dict[str, Any]:
-    """What the model takes in for the pairs, with its instruction."""
+    """The model's inputs for the pairs and its instruction, by name."""
     prompt = model.prompts.get(model.default_prompt_name)
-    with preprocessed_once(model):
+    with cached_preprocessing(model):
         features: dict[str, Any] = model.preprocess(_with_images(corpus, pairs), prompt=prompt)
     return features
 
 
 @contextlib.contextmanager
-def preprocessed_once(model: CrossEncoder) -> Iterator[None]:
+def cached_preprocessing(model: CrossEncoder) -> Iterator[None]:
     """Preprocess each image (the same object) once within the block, however often it occurs.
 
-    `predict` preprocesses pair by pair, and images take most of that time. A processor that makes
-    anything but patches and a grid of an image is left as it is.
+    `predict` preprocesses pair by pair, and images take most of that time. Only for processors that
+    return patches and their grid alone; another works as before. Within the block the other
+    arguments must stay the same: they are no part of the cache's key.
     """
     processor: Any = getattr(model[0].processor, "image_processor", None)
     if processor is None:

@@ -5,7 +5,7 @@ although nothing here shows a video. torchvision has no build for every torch (a
 of all), so where it is missing the video processor is left out of the processor's attributes;
 where it is present nothing is touched.
 
-The patch waits for `transformers.processing_utils` to be imported by somebody else, so that
+The patch waits until another module imports `transformers.processing_utils`, so that
 `import pagefinder` costs milliseconds and stages that need no model never import torch.
 """
 
@@ -20,7 +20,10 @@ TARGET = "transformers.processing_utils"
 
 
 def install() -> None:
-    """Leave video processors out of every processor, now or as soon as transformers is imported."""
+    """Leave video processors out of all processors of transformers where torchvision is missing.
+
+    This happens at once, or as soon as transformers is imported.
+    """
     if importlib.util.find_spec("torchvision") is not None:
         return
     if TARGET in sys.modules:
@@ -30,6 +33,7 @@ def install() -> None:
 
 
 def _patch(module: ModuleType) -> None:
+    """Drop "video_processor" from the attributes of processors; `module` is TARGET."""
     mixin = module.ProcessorMixin
     original: Callable[[type], list[str]] = mixin.get_attributes.__func__
 
@@ -40,7 +44,7 @@ def _patch(module: ModuleType) -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds TARGET as the ordinary path finder would, and patches it once it has run."""
+    """Finds TARGET as the ordinary path finder does, and patches the module after it has run."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -56,7 +56,7 @@ def _attend(
         key: See query.
         value: See query.
         cu_seq_lens_q: [pages + 1], where each page starts, and the end.
-        scaling: Of the products; None for one over the root of a head's size.
+        scaling: Factor of query times key; None: one over the square root of a head's size.
 
     Returns:
         [1, patches of all pages, heads, size of a head], and no weights.

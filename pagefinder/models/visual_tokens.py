@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def visual_tokens(model: SentenceTransformer | CrossEncoder, image: Image.Image) -> int | None:
-    """How many visual tokens the model really makes of a page; None for a model without a grid."""
+    """The number of visual tokens that the model makes of a page; None if it has no grid."""
     features = model.preprocess(
         [image] if isinstance(model, SentenceTransformer) else [("", image)]
     )
@@ -25,10 +25,10 @@ def visual_tokens(model: SentenceTransformer | CrossEncoder, image: Image.Image)
 
 
 def on_own_grid(model: SentenceTransformer | CrossEncoder, pixels: Pixels) -> Pixels:
-    """The budget on the grid of the model's processor, if it has one: patch x merge size.
+    """The pixel budget with the grid (patch size x merge size) of the model's own processor.
 
     Pages are stored on the base model's grid. A model of another family, such as Qwen2.5-VL beside
-    Qwen3-VL, resizes them once more.
+    Qwen3-VL, resizes them once more. A processor without a grid leaves the budget as it is.
     """
     processor: Any = getattr(getattr(model[0], "processor", None), "image_processor", None)
     patch, merge = (getattr(processor, name, None) for name in ("patch_size", "merge_size"))
@@ -46,7 +46,7 @@ def check_budget(
     A processor can show one budget and apply another, so attributes prove nothing.
 
     Raises:
-        InputError: the number is not that of the budget.
+        InputError: the pixel budget means another number.
     """
     tokens = visual_tokens(model, image)
     if tokens is None:

@@ -10,10 +10,10 @@ def model_card(model: str, base: str, revision: str, **content: Any) -> str:  # 
     """The card of the `embedder` or the `reranker`: what it is, how to use it, what it scored.
 
     Args:
-        model: The name of its template, without `_card.md`.
+        model: embedder or reranker, the template's name.
         base: Model that the training started from.
-        revision: Its revision on the Hub; "" for a local model. The card's metadata then leave the
-            base out: the Hub refuses one that it does not have.
+        revision: Of the base on the Hub; empty for a local base, which the metadata then omit, as
+            the Hub refuses a base that it does not have.
         content: What else the template shows, such as the content of a file in metrics/.
     """
     environment = jinja2.Environment(

@@ -74,13 +74,17 @@ def _cell(name: str, figure: Any) -> str:  # noqa: ANN401  # a number, or a gain
 
 
 def show(section: Section, inputs: Inputs) -> None:
-    """Add the spread over seeds to a section, where this run is one of those that were measured."""
+    """Add the spread of the gain over seeds to `section`.
+
+    Without a measurement that includes this very run, add a sentence on how to make one.
+    """
     seeds, params = inputs.seeds, inputs.params
     metrics = inputs.embedder, inputs.dimensions, inputs.reranker
     this_run = figures(*metrics, params.reranker.compared_depth)
     if len(seeds) < 2 or seeds.get(str(params.seed)) != this_run:
         section.answer.append(
-            "One seed was run: `python -m tools.experiments seeds` measures the spread over more."
+            "No spread over seeds was measured for this run: `python -m tools.experiments seeds` "
+            "measures it."
         )
         return
     gains = [run["gain"]["value"] for run in seeds.values()]

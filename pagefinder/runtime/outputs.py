@@ -14,8 +14,8 @@ WORK = Path(".work")
 def output(path: Path, root: Path) -> Iterator[Path]:
     """Yield a scratch path that becomes `path` (file or folder) when the block succeeds.
 
-    On failure nothing appears at `path` and the scratch is removed; what a killed process leaves
-    lies under .work, where the next run of the same output removes it.
+    On failure `path` stays as it was and the scratch is removed. A killed process leaves its
+    scratch under .work/making, where the next run that writes the same output removes it.
     """
     scratch = root / WORK / "making" / "+".join(path.relative_to(root).parts)
     remove(scratch)
@@ -31,9 +31,9 @@ def output(path: Path, root: Path) -> Iterator[Path]:
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether an error, or one behind it, says that the disk is full.
+    """Whether an error, or one that caused it, says that the disk is full.
 
-    Libraries say it in their own words: safetensors passes on the system's, torch only reports that
+    Libraries word it differently: safetensors repeats the system's message, torch only reports that
     a write failed.
     """
     while error is not None:

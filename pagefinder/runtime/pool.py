@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 # Below this many tasks the start of processes costs more than it saves.
 FEWEST = 4
-# Tasks handed out ahead of the one whose result is due: bounds the results that wait in memory.
+# Tasks per worker that are submitted at a time: bounds the results that wait in memory.
 AHEAD = 4
 
 
@@ -25,7 +25,8 @@ def run(
     """Yield `function(task)` in the order of the tasks, or `crashed(task)` where its process died.
 
     Args:
-        function: Importable by name; runs in fresh processes, as forks of threads may hang.
+        function: Importable by name; runs in new processes, as a fork of a process with threads may
+            hang.
         tasks: Picklable.
         crashed: Makes the result of a task that killed its process twice.
         isolate: Use processes even for few tasks: the function runs native code on foreign files.
@@ -48,20 +49,27 @@ def run(
 def _pooled(
     function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
 ) -> Iterator[Result]:
+    """Yield the results in order, with at most workers * AHEAD tasks submitted or waiting.
+
+    What waits has not been read yet: the bound keeps finished results from filling the memory.
+    """
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         window = [pool.submit(function, task) for task in tasks[: workers * AHEAD]]
         for number in range(len(tasks)):
-            following = number + workers * AHEAD
+            next_task = number + workers * AHEAD
             result = window.pop(0).result()
-            if following < len(tasks):
-                window.append(pool.submit(function, tasks[following]))
+            if next_task < len(tasks):
+                window.append(pool.submit(function, tasks[next_task]))
             yield result
 
 
 def _alone(
     function: Callable[[Task], Result], task: Task, crashed: Callable[[Task], Result]
 ) -> Result:
-    """Another process may have broken the pool: the task gets a second chance on its own."""
+    """The result of one task in a pool of its own, or `crashed(task)` where its process dies again.
+
+    Another task may have broken the pool before.
+    """
     try:
         return next(_pooled(function, [task], 1))
     except BrokenProcessPool:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 log = logging.getLogger(__name__)
 
-# A process may wait for another run of its stage, or for a slower shard, as long as that takes.
+# A process may wait for another run of its stage, or for a slower process, as long as that takes.
 PATIENCE = datetime.timedelta(days=14)
 
 
@@ -34,12 +34,15 @@ def is_first() -> bool:
 
 
 def local_device(device: str) -> str:
-    """This process's own card, where `device` says just cuda."""
+    """The device of this process: its own card where `device` is cuda and processes are several."""
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and count() > 1 else device
 
 
 def relaunch(module: str, wanted: int) -> None:
-    """Replace this process by torchrun with `wanted` processes of `module`, unless it is in one."""
+    """Replace this process by torchrun with `wanted` processes of `module`.
+
+    Nothing happens where torchrun started this process, or `wanted` is 1.
+    """
     if wanted == 1 or "WORLD_SIZE" in os.environ:
         return
     log.info("starting %d processes of %s under torchrun", wanted, module)
@@ -51,10 +54,10 @@ def relaunch(module: str, wanted: int) -> None:
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
-    """Connect the processes that torchrun started; a process alone has nothing to connect.
+    """Connect the processes that torchrun started within the block; one alone needs nothing.
 
     The connection is opened here rather than by the trainer, because waiting for a lock and for
-    other shards needs more patience than the default of minutes.
+    slower processes needs a longer timeout than the default of minutes.
     """
     if count() == 1:
         yield
@@ -73,12 +76,12 @@ def joined() -> Iterator[None]:
 
 
 def wait() -> None:
-    """Go on when every process has come here."""
+    """Return when all processes have called this function."""
     if count() > 1:
         import torch
         import torch.distributed as dist
 
-        # On the CPU in any case: a card's own barrier would occupy it.
+        # Always on the CPU: a barrier on the card would occupy it.
         dist.all_reduce(torch.zeros(1))
 
 

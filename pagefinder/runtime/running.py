@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def configure_logging() -> None:
-    """Log to stderr with the time, and keep the libraries' chatter to warnings."""
+    """Log to stderr with the time; of talkative libraries only warnings."""
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(name)s: %(message)s",
@@ -40,9 +40,11 @@ def configure_logging() -> None:
 def stage(name: str, root: Path) -> Iterator[None]:
     """Hold the stage's lock and append its seconds and peak memory to .work/timings/NAME.jsonl.
 
-    A second run of the same stage waits for the first and names its process. The lock is the
-    kernel's, so a dead process holds none, and the process's own: a loader process that outlives a
-    kill by seconds does not inherit it.
+    A second run of the same stage waits for the first, and logs the id of the process that it waits
+    for. A failed stage writes no timing.
+
+    The lock goes with its process, even a killed one. Child processes do not inherit it, so a
+    loader process that lives on for seconds does not block the next run.
     """
     with _locked(root / WORK / "locks" / name, name):
         started = time.time()
@@ -70,6 +72,7 @@ def stage(name: str, root: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(path: Path, name: str) -> Iterator[None]:
+    """Hold the lock file `path` of the stage `name` within the block; it holds the process id."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         try:

@@ -1,4 +1,4 @@
-"""Folders under .work in which an interrupted stage finds what it had done."""
+"""Folders under .work in which a stage keeps unfinished work, to go on after an interruption."""
 
 import hashlib
 import logging
@@ -11,11 +11,11 @@ log = logging.getLogger(__name__)
 
 
 def folder(name: str, knobs: object, inputs: Iterable[Path], root: Path) -> Path:
-    """The folder where a stage may go on from: .work/NAME-DIGEST, outside DVC.
+    """The folder .work/NAME-DIGEST below `root` for a stage's unfinished work, outside DVC.
 
-    The digest covers the knobs, the content of every input (data, code, requirements.lock), so that
-    another variant never picks up a stale checkpoint. Inputs may lie anywhere: files go by their
-    names inside the input.
+    The digest covers the knobs and the content of all inputs (data, code, requirements.lock), so
+    that a changed stage never goes on from a stale checkpoint. An input is a file or a folder,
+    wherever it lies: files count by their names inside the input.
     """
     digest = hashlib.blake2b(repr(knobs).encode(), digest_size=8)
     for path in inputs:
@@ -29,13 +29,16 @@ def folder(name: str, knobs: object, inputs: Iterable[Path], root: Path) -> Path
 
 
 def file_states(files: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Path, size and time of change of every file: reading gigabytes to hash them would be slow."""
+    """Absolute path, size in bytes and time of change in ns of each file.
+
+    To hash gigabytes would be slow.
+    """
     stats = [(str(path.resolve()), path.stat()) for path in files]
     return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
 def discard(folder: Path) -> None:
-    """Remove a stage's checkpoints once its output is written, and say what they took."""
+    """Remove the folder of a stage's checkpoints, and log its size."""
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     if folder.exists():
         log.info("removing %s: %.0f MiB of checkpoints", folder.name, size / 2**20)

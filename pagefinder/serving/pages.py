@@ -1,4 +1,4 @@
-"""Pages to search: those of a folder of images and PDFs, or those of the last run's corpus."""
+"""Pages to search: from a folder of images and PDFs, or from the last run's corpus."""
 
 import logging
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Pages:
     Attributes:
         labels: What each page is called.
         open: The image of the page in a row; raises pixels.BadImageError where it is broken.
-        state: Changes when a page does.
+        state: Paths, sizes and times of change of the pages' files: differs when a page changed.
     """
 
     labels: list[str]
@@ -37,7 +37,7 @@ class Pages:
 
 
 def list_folder(folder: Path) -> list[tuple[str, int | None]]:
-    """Every image and every page of every PDF below a folder, sorted by path.
+    """The images and the pages of PDFs below a folder, sorted by path.
 
     Returns:
         Path relative to the folder, and the index of the page in a PDF, None for an image.
@@ -87,7 +87,7 @@ def corpus_pages(folder: Path) -> Pages:
     """The pages of a corpus.
 
     Raises:
-        InputError: there is none.
+        InputError: `folder` holds no corpus.
     """
     if not (folder / PAGES).is_file():
         raise InputError(f"{folder} holds no corpus: run `make repro`, or name a folder by --pages")

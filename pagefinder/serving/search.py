@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 CHUNK = 64  # pages decoded at a time
 SHORTLIST = 20  # pages reranked, where the caller asks for fewer
-# For models whose processor names no budget: it resizes as it likes, we only keep memory flat.
+# For models whose processor names no budget and resizes by itself: it only bounds memory.
 ANY_SIZE = Pixels(min=1, max=1_000_000, multiple=1)
 
 
@@ -45,8 +45,8 @@ def search(
         models: Folder with `embedder` and `reranker`, as `export` writes it.
         folder: Images and PDFs to search; None: the corpus of the last run.
         top: Number of pages to return.
-        rerank: Order the first pages by the reranker, and return its scores.
-        root: Of the project.
+        rerank: Let the reranker reorder the SHORTLIST best; the scores are then the reranker's.
+        root: The project's folder.
 
     Raises:
         InputError: models or pages are not there.
@@ -54,7 +54,7 @@ def search(
     for name in ("embedder", "reranker") if rerank else ("embedder",):
         if not (models / name).is_dir():
             raise InputError(f"{models / name} is not there: run `make repro`, or name --models")
-    # Before the models are opened, which takes seconds.
+    # List the folder first: a wrong path fails before the slow opening of the models.
     listing = list_folder(folder) if folder else []
     embedder, reranker = _open_models(models, rerank)
     if folder:
@@ -69,6 +69,7 @@ def search(
     best = np.argsort(-scores, kind="stable")[: max(top, SHORTLIST) if rerank else top]
     if reranker is None:
         return [(float(scores[place]), pages.labels[rows[place]]) for place in best]
+    # corpus_id is the position in the list given to rank.
     ranking = reranker.rank(query, [pages.open(rows[place]) for place in best], top_k=top)
     return [(float(at["score"]), pages.labels[rows[best[at["corpus_id"]]]]) for at in ranking]
 
@@ -87,7 +88,7 @@ def _open_models(models: Path, rerank: bool) -> "tuple[SentenceTransformer, Cros
 
 
 def pixel_budget(model: "SentenceTransformer") -> Pixels:
-    """The pixel budget that the model's own processor applies."""
+    """The pixel budget that the model's own processor applies; ANY_SIZE where it names none."""
     processor: Any = getattr(getattr(model[0], "processor", None), "image_processor", None)
     try:
         size, multiple = processor.size, processor.patch_size * processor.merge_size
@@ -99,9 +100,9 @@ def pixel_budget(model: "SentenceTransformer") -> Pixels:
 def vectors_of_run(
     model: "SentenceTransformer", pages: Pages, path: Path
 ) -> tuple[np.ndarray, list[int]] | None:
-    """The vectors in `path` that the pipeline made of its corpus; None where another model did.
+    """The last run's vectors in `path`; None where the file is missing or of another model.
 
-    Whose they are is tested on the first, the middle and the last page.
+    Whether `model` made them is tested on the first, the middle and the last page.
 
     Returns:
         float32 [n, dimension], unit length, and the row in `pages` of each.
@@ -120,9 +121,11 @@ def vectors_of_run(
 
 
 def indexed_vectors(
-    model: "SentenceTransformer", files: Path, pages: Pages, root: Path
+    model: "SentenceTransformer", model_folder: Path, pages: Pages, root: Path
 ) -> tuple[np.ndarray, list[int]]:
-    """Vectors of all readable pages, encoded once per state of the model's files and the pages.
+    """Vectors of all readable pages, kept on disk.
+
+    They are encoded again only when the model's files or the pages change.
 
     Returns:
         float32 [n, dimension], unit length, and the row in `pages` of each.
@@ -130,7 +133,7 @@ def indexed_vectors(
     Raises:
         InputError: no page can be read.
     """
-    model_state = file_states(sorted(path for path in files.rglob("*") if path.is_file()))
+    model_state = file_states(sorted(path for path in model_folder.rglob("*") if path.is_file()))
     key = hashlib.blake2b(repr((model_state, pages.state)).encode(), digest_size=10).hexdigest()
     folder = root / outputs.WORK / "index" / key
     if not folder.is_dir():
@@ -144,7 +147,7 @@ def indexed_vectors(
 
 
 def _encode_all(model: "SentenceTransformer", pages: Pages) -> tuple[np.ndarray, list[int]]:
-    """Vectors and rows of the pages that can be read; the log names the others."""
+    """Vectors and row numbers of the pages that can be read; a warning names each other page."""
     parts, rows = [], []
     with tqdm(total=len(pages.labels), desc="indexing", unit="page", disable=None) as progress:
         for start in range(0, len(pages.labels), CHUNK):

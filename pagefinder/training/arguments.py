@@ -1,4 +1,4 @@
-"""What both trainings share: what one training runs on, its schedule, the trainer's arguments."""
+"""What the trainings of embedder and reranker share: corpus and device, schedule, arguments."""
 
 import logging
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ class TrainingRun:
 
     Attributes:
         corpus: Pages and queries that the training rows name.
-        compute: The params of the machine.
-        device_settings: What `choose_device` makes of them.
-        seed: Of every random draw.
+        compute: The section of that name in params.yaml.
+        device_settings: What `choose_device` returns for it.
+        seed: Seed of all random draws.
         checkpoints: Folder that checkpoints are written to, and resumed from.
     """
 
@@ -36,7 +36,7 @@ class TrainingRun:
 
 
 def schedule(knobs: Training, rows: int) -> tuple[int, int]:
-    """Steps of a training on so many rows, and after how many steps each it is scored on dev."""
+    """Number of steps of a training on `rows` rows, and of steps from one dev score to the next."""
     steps = max(1, round(knobs.epochs * max(1, rows // knobs.batch)))
     return steps, max(1, steps // knobs.evaluations)
 
@@ -48,7 +48,9 @@ def training_arguments(
     rows: int,
     **others: Any,  # noqa: ANN401
 ) -> TrainingArguments:
-    """The trainer's arguments for a training on so many rows; `others` win over the shared ones.
+    """The trainer's arguments for a training on `rows` rows.
+
+    `others` are arguments of one training alone, and replace shared ones of the same name.
 
     Raises:
         InputError: the processes cannot share the batch.
@@ -61,7 +63,7 @@ def training_arguments(
         "output_dir": str(run.checkpoints),
         "max_steps": steps,
         "per_device_train_batch_size": knobs.batch,
-        # Each process takes its part of one batch of the sampler: no page twice in all of it.
+        # Processes divide one batch of the sampler among them, so that no page is in it twice.
         "accelerator_config": {"split_batches": processes.count() > 1},
         "ddp_find_unused_parameters": False,
         "learning_rate": knobs.learning_rate,
@@ -86,9 +88,9 @@ def training_arguments(
         "disable_tqdm": True,
     }
     arguments = kind(**shared | others)
-    # The trainer would silently spread batches over all cards it sees (DataParallel). That
-    # multiplies the batch and leaves the negatives of the other cards out. compute.processes is the
-    # way to several cards.
+    # The trainer would silently spread batches over all cards that it sees (DataParallel). That
+    # multiplies the batch, and a card would not see the negatives of other cards. compute.processes
+    # is the way to several cards.
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1
     return arguments

@@ -24,15 +24,15 @@ def embedder_rows(
 ) -> pd.DataFrame:
     """One row per train query and positive: query_id, image_id, negative_0_id, negative_1_id...
 
-    Every row has as many negatives as the query with the most. Where a query has fewer, pages of
-    the train split drawn at random take their place, as in-batch negatives are random pages anyway.
+    All rows have as many negatives as the query with the most. A query that has fewer gets random
+    pages of the train split besides, as in-batch negatives are random pages anyway.
 
     Args:
         corpus: Queries, pages and qrels.
         negatives: Mined pairs of query_id and page_id.
-        seed: Of the random pages.
-        excluded: Pairs that are never drawn, row numbers query and page, as `rules.exclusions`
-            returns them; nor is a positive.
+        seed: Seed of the random pages.
+        excluded: Pairs of row numbers, query and page, as `rules.exclusions` returns them. No
+            random page is one of them, or a positive.
 
     Raises:
         InputError: the train split has too few pages.
@@ -70,7 +70,10 @@ def _with_random_pages(
     negatives_per_row: int,
     seed: int,
 ) -> dict[str, list[str]]:
-    """Negatives of each query of `forbidden`: the mined ones, then random pages it allows."""
+    """Page ids of `negatives_per_row` negatives by query: mined ones, then random train pages.
+
+    A random page is none of the query's pages in `forbidden`, whose keys are all queries.
+    """
     train_pages = corpus.pages.loc[corpus.pages["split"] == "train", "page_id"].to_numpy()
     distinct = set(train_pages)
     random = np.random.default_rng(seed)
@@ -133,8 +136,8 @@ def no_duplicates(
 ) -> NoDuplicatesBatchSampler:
     """A sampler of batches in which no query or page occurs twice.
 
-    Nor does a page that also answers the query of another row. Sentence Transformers' sampler
-    decides by the names of `_names_in_conflict` instead of comparing pixels.
+    No row of a batch holds a page that answers the query of another. Sentence Transformers' sampler
+    compares the names of `_names_in_conflict` instead of pixels.
     """
     names = _names_in_conflict(corpus, dataset.with_format(None).to_pandas())
     return NoDuplicatesBatchSampler(Dataset.from_pandas(names, preserve_index=False), **keywords)
@@ -143,8 +146,15 @@ def no_duplicates(
 def _names_in_conflict(corpus: Corpus, rows: pd.DataFrame) -> pd.DataFrame:
     """Names of what each row holds: two rows with a name in common must not share a batch.
 
-    Near-duplicates bear one name, that of the first of them. Where a query has several positives,
-    every row that holds one of them also bears the query's name.
+    Near-duplicates share one name, the id of the first of them. Where a query has several
+    positives, all rows that hold one of them also have the query's id as a name.
+
+    Args:
+        corpus: Qrels and near-duplicates.
+        rows: As `embedder_rows` returns them.
+
+    Returns:
+        A row of names per row, in columns whose names do not matter.
     """
     first_duplicate = _first_duplicate(corpus)
     queries_of_page: dict[str, list[str]] = {}
@@ -161,7 +171,7 @@ def _names_in_conflict(corpus: Corpus, rows: pd.DataFrame) -> pd.DataFrame:
     ]
     table["query_id"] = rows["query_id"]
     for number in range(max(map(len, answered), default=0)):
-        # A row that answers fewer queries repeats the query it is about.
+        # A row whose pages answer fewer queries repeats its own query.
         table[f"answers_{number}"] = [
             query_ids[number] if number < len(query_ids) else query_id
             for query_ids, query_id in zip(answered, rows["query_id"], strict=True)
@@ -170,7 +180,10 @@ def _names_in_conflict(corpus: Corpus, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _first_duplicate(corpus: Corpus) -> dict[str, str]:
-    """For every page with near-duplicates: the first page that it is connected with by them."""
+    """For each page id with near-duplicates: the id of the first page of its group.
+
+    A group holds all pages that are connected by near-duplicate pairs.
+    """
     pairs = corpus.near_duplicates
     one, other = (pairs[column].map(corpus.page_row).to_numpy(int) for column in pairs)
     count = len(corpus.pages)

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
-    """Logs progress, and scores the last step too, whatever the interval: it can be the best."""
+    """Logs progress, and has the last step scored too: it can be the best checkpoint."""
 
     def on_log(
         self,
@@ -36,17 +36,17 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_step_end(
         self, args: object, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Score and save the last step."""
+        """Have the trainer score and save the last step."""
         if state.global_step >= state.max_steps:
             control.should_evaluate = control.should_save = True
 
 
 class Interruption(TrainerCallback):  # type: ignore[misc]
-    """Lets Ctrl-C end training with a checkpoint after the current step, a second one at once.
+    """Ends training after the current step, with a checkpoint, when Ctrl-C is pressed.
 
-    Ended in the middle of fetching a batch, training would leave the traceback of the loader's
-    process, and in a destructor Python would swallow the interruption. Several processes end
-    together: there torchrun decides.
+    A second Ctrl-C ends it at once. Interrupted while it fetches a batch, training would print the
+    traceback of a loader process; inside a destructor Python would swallow the interruption. With
+    several processes torchrun ends them all, and this does nothing.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Interruption(TrainerCallback):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def between_steps(self) -> Iterator[None]:
-        """Hold Ctrl-C back while training runs, and raise KeyboardInterrupt at the end."""
+        """Hold Ctrl-C back within the block, and raise KeyboardInterrupt after it."""
         handler = signal.getsignal(signal.SIGINT)
         main = threading.current_thread() is threading.main_thread()
         if processes.count() > 1 or not main or handler is not signal.default_int_handler:

@@ -17,7 +17,8 @@ def _newest_first(folder: Path) -> list[Path]:
 def _is_whole(checkpoint: Path) -> bool:
     """Whether a checkpoint was written to its end.
 
-    The trainer writes trainer_state.json last, when only other processes' random states can miss.
+    The trainer writes trainer_state.json last. Then only random states of other processes can be
+    missing.
     """
     try:
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
@@ -27,9 +28,9 @@ def _is_whole(checkpoint: Path) -> bool:
 
 
 def remove_torn(folder: Path) -> None:
-    """Remove what a kill or a full disk left of a checkpoint.
+    """Remove checkpoints that a kill or a full disk left unfinished.
 
-    The trainer keeps two, and would count it as one of them.
+    The trainer keeps two, and would count an unfinished one among them.
     """
     for path in _newest_first(folder):
         if not _is_whole(path):
@@ -38,5 +39,5 @@ def remove_torn(folder: Path) -> None:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint, or None."""
+    """The newest checkpoint that was written to its end; None without one."""
     return next(filter(_is_whole, _newest_first(folder)), None)

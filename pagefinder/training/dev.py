@@ -17,14 +17,17 @@ from pagefinder.models import encoding
 from pagefinder.models.device import DeviceSettings
 from pagefinder.params import Embedder, Reranker
 
-# Under these names the trainers report NDCG@10 of the two evaluators.
+# The names under which the trainers report the evaluators' NDCG@10.
 RETRIEVAL_METRIC, RERANKING_METRIC = "eval_dev_cosine_ndcg@10", "eval_dev_ndcg@10"
 
 
 def dev_retrieval(
     corpus: Corpus, knobs: Embedder, batch: int, seed: int
 ) -> InformationRetrievalEvaluator:
-    """NDCG@10 of dev queries over dev pages, both sampled down to `dev_pages` with the seed."""
+    """An evaluator of NDCG@10: dev queries searched among dev pages.
+
+    The seed samples both down to `dev_pages`. A page that answers a sampled query is always there.
+    """
     positives = corpus.positives("dev")
     qrels: dict[str, dict[str, int]] = {}
     page_ids: dict[str, None] = {}
@@ -35,7 +38,7 @@ def dev_retrieval(
         qrels[str(query_id)] = positives[query_id]
         page_ids.update(dict.fromkeys(positives[query_id]))
     dev_pages = corpus.pages.loc[corpus.pages["split"] == "dev", "page_id"].to_numpy(str)
-    # The table is in the order of documents: no order to choose some of its pages by.
+    # The table is in the order of documents: its first pages would be of few documents.
     for page_id in random.permutation(dev_pages) if len(dev_pages) > knobs.dev_pages else dev_pages:
         if len(page_ids) >= knobs.dev_pages:
             break
@@ -84,9 +87,17 @@ def encode_ahead(
 def dev_reranking(
     corpus: Corpus, candidates: pd.DataFrame, knobs: Reranker, batch: int, seed: int
 ) -> CrossEncoderRerankingEvaluator:
-    """NDCG@10 of `dev_queries` dev queries, each with its first `compared_depth` candidates.
+    """An evaluator of NDCG@10 for rerankers: dev queries with their first candidates.
 
-    The seed chooses among the queries that have both positives and negatives there.
+    The seed chooses `dev_queries` queries that have positives and negatives among their first
+    `compared_depth` candidates.
+
+    Args:
+        corpus: Pages, queries and qrels.
+        candidates: query_id, page_id, split, rank.
+        knobs: Params of the reranker.
+        batch: Pairs scored at a time.
+        seed: Seed of the sample.
 
     Raises:
         InputError: no dev query has both.

@@ -17,7 +17,7 @@ from pagefinder.training.callbacks import Watch
 from pagefinder.training.dev import RETRIEVAL_METRIC, dev_retrieval, encode_ahead
 from pagefinder.training.losses import embedder_loss
 from pagefinder.training.mini_batch import probe
-from pagefinder.training.trainers import CURVE_COLUMNS, EmbedderTrainer, choose_weights, fit
+from pagefinder.training.trainers import CURVE_COLUMNS, EmbedderTrainer, fit, set_up_parameters
 
 
 def train_embedder(
@@ -31,7 +31,7 @@ def train_embedder(
     """Fine-tune `model` in place and return its curves: step, metric, value.
 
     The model ends as the checkpoint with the best NDCG@10 on dev. Without epochs it stays as it is,
-    and there are no curves. `negatives` and `excluded` are those of `batches.embedder_rows`.
+    and there are no curves. See `batches.embedder_rows` for `negatives` and `excluded`.
 
     Raises:
         InputError: params name a dimension or a part that the model lacks, or rows cannot be made.
@@ -59,9 +59,9 @@ def embedder_trainer(
     run: TrainingRun,
     evaluator: InformationRetrievalEvaluator | None = None,
 ) -> EmbedderTrainer:
-    """Set up the trainer for rows of ids as `batches.embedder_rows` returns them.
+    """A trainer of `model` on rows of ids as `batches.embedder_rows` returns them.
 
-    Without an evaluator nothing is scored or saved: that is for measuring speed.
+    Without an evaluator it scores and saves nothing, which is for measuring speed.
     """
     automatic = knobs.mini_batch == "auto"
     if automatic and not run.device_settings.device.startswith("cuda"):
@@ -83,7 +83,7 @@ def embedder_trainer(
         metric_for_best_model=RETRIEVAL_METRIC,
         **{} if evaluator else unscored,
     )
-    choose_weights(model, knobs, run.seed)
+    set_up_parameters(model, knobs, run.seed)
     make_loss = functools.partial(embedder_loss, model, knobs.dims, loss)
     trainer = EmbedderTrainer(
         model=model,
@@ -113,5 +113,5 @@ def fitting_mini_batch(
     order = largest.max(axis=1).sort_values(ascending=False, kind="stable").index
     size = batch // processes.count()
     examples = [trainer.train_dataset[int(order[i % len(order)])] for i in range(size)]
-    # Processes may try different sizes, so none may wait for the pages of the others.
+    # Processes may try different sizes at a time, so none may wait for the pages of another.
     return probe(trainer, examples, functools.partial(make_loss, gather=False), run.device_settings)

@@ -68,9 +68,15 @@ def probe(
 ) -> int:
     """The largest mini-batch with which a training step on `examples` fits into memory.
 
-    0 stands for all examples, uncached. Weights, random states and gradients are as before
-    afterwards. The optimiser's state does not exist yet, so its bytes are set aside meanwhile.
-    Several processes agree on the smallest size.
+    0 stands for all examples, uncached. Weights and random states stay as they were; gradients are
+    cleared. The optimiser's state does not exist yet, so its bytes are set aside meanwhile. Several
+    processes agree on the smallest size.
+
+    Args:
+        trainer: Has the model, and makes its inputs from examples.
+        examples: One process's rows of a batch, with texts and images.
+        make_loss: Returns the loss for a mini-batch size.
+        device_settings: What the model runs on.
     """
     model = trainer.model
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -94,14 +100,16 @@ def probe(
 
 @contextlib.contextmanager
 def as_in_training(model: SentenceTransformer, device_settings: DeviceSettings) -> Iterator[None]:
-    """Let `model` compute as it does under the trainer, before the trainer has prepared it.
+    """Within the block, run `model` in train mode and in the trainer's precision.
 
-    Accelerate autocasts each call of the model, not the step: the cached loss calls it again in its
-    backward pass, outside of whatever the first pass stood in. One autocast around both would also
-    keep the casts of weights made without gradients (pytorch#112583).
+    This is for measurements made before the trainer has wrapped the model. Autocast goes into
+    `forward`, as Accelerate does, not around the whole step. The cached loss calls the model again
+    during backward, when an autocast around the first pass alone has ended. With one autocast
+    around the step, casts of weights made in its first pass, without gradients, would be used again
+    in the second, which needs gradients (pytorch#112583).
     """
     was_training, plain_forward = model.training, model.forward
-    replaced = model.__dict__.get("forward")
+    earlier_override = model.__dict__.get("forward")
 
     def forward(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401
         with device_settings.precision():
@@ -114,16 +122,16 @@ def as_in_training(model: SentenceTransformer, device_settings: DeviceSettings) 
     try:
         yield
     finally:
-        if replaced is None:
+        if earlier_override is None:
             model.__dict__.pop("forward", None)
         else:
-            model.forward = replaced
+            model.forward = earlier_override
         model.train(was_training)
 
 
 @contextlib.contextmanager
 def _same_random(device: str) -> Iterator[None]:
-    """Leave Python's random state and torch's, the card's included, as they were."""
+    """Restore the random states of Python, torch and the card after the block."""
     python_state = random.getstate()
     cards = [torch.cuda.current_device()] if device.startswith("cuda") else []
     try:
@@ -135,7 +143,10 @@ def _same_random(device: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _room(device: str, reserved: int) -> Iterator[None]:
-    """Let a probe use SHARE of the card beside `reserved` bytes, and leave none of it occupied."""
+    """Within the block, limit memory to SHARE of the card less `reserved` bytes; then free it.
+
+    Without CUDA it does nothing.
+    """
     if not device.startswith("cuda"):
         yield
         return

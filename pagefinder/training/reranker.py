@@ -9,7 +9,7 @@ from pagefinder.training.batches import with_content
 from pagefinder.training.callbacks import Watch
 from pagefinder.training.dev import RERANKING_METRIC, dev_reranking
 from pagefinder.training.losses import reranker_loss
-from pagefinder.training.trainers import CURVE_COLUMNS, RerankerTrainer, choose_weights, fit
+from pagefinder.training.trainers import CURVE_COLUMNS, RerankerTrainer, fit, set_up_parameters
 
 
 def train_reranker(
@@ -35,7 +35,7 @@ def train_reranker(
         prompts=knobs.instruction,
         metric_for_best_model=RERANKING_METRIC,
     )
-    choose_weights(model, knobs, run.seed)
+    set_up_parameters(model, knobs, run.seed)
     trainer = RerankerTrainer(
         model=model,
         args=arguments,

@@ -18,10 +18,10 @@ def write_results(
     checkpoints: Path,
     root: Path,
 ) -> None:
-    """Write a trained model to the folder `target` of `root`, and its curves; drop checkpoints.
+    """Write a trained model to the folder `target` of `root` and its curves; remove checkpoints.
 
-    The curves go to metrics/plots/NAME_training.csv, where NAME is that of the folder. Of several
-    processes the first one writes.
+    The curves go to metrics/plots/NAME_training.csv, where NAME is the last part of `target`. Of
+    several processes only the first one writes.
     """
     if not processes.is_first():
         return

@@ -27,8 +27,12 @@ log = logging.getLogger(__name__)
 CURVE_COLUMNS = ["step", "metric", "value"]
 
 
-def choose_weights(model: SentenceTransformer | CrossEncoder, knobs: Training, seed: int) -> None:
+def set_up_parameters(
+    model: SentenceTransformer | CrossEncoder, knobs: Training, seed: int
+) -> None:
     """Add LoRA adapters, freeze parts and turn on gradient checkpointing, as the params say.
+
+    A part is any text that occurs in a parameter's name.
 
     Raises:
         InputError: `freeze` or `learning_rates` names a part that the model does not have.
@@ -41,7 +45,7 @@ def choose_weights(model: SentenceTransformer | CrossEncoder, knobs: Training, s
         _add_adapters(model, knobs.lora_rank, seed)
     if knobs.gradient_checkpointing:
         backbone = model[0].model
-        # transformers before 5.20 has only the former name, which later ones warn of.
+        # transformers 5.20 renamed gradient_checkpointing_enable, and warns of the old name.
         enable = getattr(backbone, "activation_checkpointing_enable", None)
         (enable or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
     for name, parameter in model.named_parameters():
@@ -53,6 +57,7 @@ def choose_weights(model: SentenceTransformer | CrossEncoder, knobs: Training, s
 
 
 def _add_adapters(model: SentenceTransformer | CrossEncoder, rank: int, seed: int) -> None:
+    """Add LoRA adapters of a rank to all linear layers, with random weights from `seed`."""
     from peft import LoraConfig  # takes a second, which a training without adapters can save
 
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
@@ -75,10 +80,10 @@ class _Checkpoints:
         self.model.save_pretrained = functools.partial(save, create_model_card=False)
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:
-        """Take what is trained from a checkpoint, in float32.
+        """Load the trained parameters of a checkpoint in float32.
 
-        Where there are adapters, Sentence Transformers opens the base once more, in the precision
-        that it is stored in, rounds the adapters to it, and overwrites the base's weights.
+        For a model with adapters, Sentence Transformers' own method would open the base once more
+        in its stored precision, round the adapters to it, and overwrite the base's weights.
         """
         if not getattr(self.model[0].model, "peft_config", None):
             super()._load_from_checkpoint(checkpoint_path)  # type: ignore[misc]
@@ -100,8 +105,8 @@ class RerankerTrainer(_Checkpoints, CrossEncoderTrainer):  # type: ignore[misc]
 def fit(trainer: EmbedderTrainer | RerankerTrainer) -> pd.DataFrame:
     """Train to the end, keep the weights with the best score on dev, and return the curves.
 
-    A training that was interrupted goes on from its newest whole checkpoint. Another starts by
-    scoring the base.
+    An interrupted training goes on from its newest whole checkpoint. A new one starts by scoring
+    the base.
 
     Returns:
         Columns step, metric (loss or dev_ndcg@10) and value.

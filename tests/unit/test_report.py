@@ -396,7 +396,9 @@ def test_the_spread_over_seeds_stands_only_beside_a_run_that_is_among_them(tmp_p
     assert [row[0] for row in shown.tables[0].rows] == ["13", "14", "mean", "deviation"]
     for other in ({}, {"13": seeds["13"]}, seeds | {"13": seed_figures(tmp_path, move=0.01)}):
         shown = spread_section(tmp_path, other)
-        assert shown.answer[0].startswith("One seed was run: `python -m tools.experiments seeds`")
+        assert shown.answer[0].startswith(
+            "No spread over seeds was measured for this run: `python -m tools.experiments seeds`"
+        )
         assert not shown.tables
 
 

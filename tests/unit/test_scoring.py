@@ -73,7 +73,7 @@ def test_other_processors_are_left_as_they_are(model, monkeypatch):
     processor = model[0].processor.image_processor
     monkeypatch.setattr(type(processor), "preprocess", lambda self, images: {"pixels": images})
     images = [blank(), blank(64, 96)]
-    with scoring.preprocessed_once(model):
+    with scoring.cached_preprocessing(model):
         assert processor.preprocess(images) == {"pixels": images}
 
 

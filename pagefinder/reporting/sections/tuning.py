@@ -22,7 +22,7 @@ def section(inputs: Inputs) -> Section:
     section.answer.append(sentence)
     _metrics(section, inputs.comparisons)
     _queries(section, inputs.queries)
-    _slices(section, inputs.slices)
+    _add_gains_by_group(section, inputs.slices)
     spread.show(section, inputs)
     return section
 
@@ -59,7 +59,7 @@ def _queries(section: Section, queries: pd.DataFrame) -> None:
     section.plots.append(plots.ranks(queries, systems))
 
 
-def _slices(section: Section, slices: pd.DataFrame) -> None:
+def _add_gains_by_group(section: Section, slices: pd.DataFrame) -> None:
     """Add the gain by kind of question, by kind of page and by document."""
     if slices.empty:
         section.answer.append("The queries carry no origin, kind or document to compare by.")
@@ -73,7 +73,7 @@ def _slices(section: Section, slices: pd.DataFrame) -> None:
             section.plots.append(plots.gains(labelled, f"gain_by_{by}", title))
     rows = slices[slices["by"] == "document_id"].sort_values("difference")
     if len(rows):
-        # A document alone carries no interval.
+        # A document alone has no interval: leave out that column.
         table = _slice_table("By document, the greatest loss first", rows, columns=5)
         section.folded.append(table)
 
