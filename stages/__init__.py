@@ -17,13 +17,13 @@ from pagefinder.runtime import outputs, processes, running, scratch
 
 log = logging.getLogger(__name__)
 
-# Before torch is loaded: threads that spin long while they wait make a stage many times slower on a
-# machine that has other work; those that sleep at once cost a quarter of an idle one's speed.
+# Must be set before torch is loaded. Threads that spin long while they wait make a stage many times
+# slower on a busy machine; threads that sleep at once lose a quarter of the speed on an idle one.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # Batches of differing sizes would leave a card's memory in pieces that fit nothing.
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
-# Where this code lies, whatever folder a stage works in.
+# The project's folder; a stage may work in another one.
 HOME = Path(__file__).parents[1]
 
 
@@ -35,16 +35,16 @@ def pipeline() -> dict[str, Any]:
 
 
 def command(stage: str) -> list[str]:
-    """Module and arguments that a stage runs, e.g. ["stages.encode", "base"]."""
+    """Module and arguments of a stage's command in dvc.yaml, e.g. ["stages.encode", "base"]."""
     words: list[str] = pipeline()[stage]["cmd"].split()
     return words[2:]
 
 
 def code(stage: str) -> list[Path]:
-    """What decides a stage's result apart from params and data: its code, and the library versions.
+    """The files that decide a stage's result beside params and data: code and requirements.lock.
 
-    The modules are those that dvc.yaml lists among the stage's deps: one list for DVC and for what
-    an interrupted stage goes on from.
+    The code is what dvc.yaml lists among the stage's deps, so that DVC and the resuming of an
+    interrupted stage use one list.
     """
     deps = pipeline()[stage]["deps"]
     listed = [dep for dep in deps if dep.startswith(("stages/", "pagefinder/"))]
@@ -52,10 +52,10 @@ def code(stage: str) -> list[Path]:
 
 
 def resume_folder(stage: str, knobs: object, inputs: Iterable[Path], root: Path) -> Path:
-    """Where an interrupted run of a stage left what it had done with these knobs, inputs and code.
+    """The folder of a stage's unfinished work with these knobs, inputs and code.
 
     Args:
-        stage: As dvc.yaml calls it.
+        stage: Name of the stage in dvc.yaml.
         knobs: The params that decide the result.
         inputs: Files and folders, relative to `root` or absolute.
         root: The folder that the stage works in.
@@ -70,9 +70,9 @@ def run(
     stage: str = "",
     distributed: bool = False,
 ) -> None:
-    """Run a stage's `main` on the params of `root`; a user's mistake ends in one line.
+    """Run a stage's `main` on the params of `root`; a user's mistake ends in one line of the log.
 
-    `stage` is its name in dvc.yaml, where its module bears another.
+    `stage` is its name in dvc.yaml; left out where that is the module's name.
 
     A `distributed` stage runs in `compute.processes` processes. The first holds the stage's lock
     and writes its outputs; the others wait until it has the lock.

@@ -1,4 +1,4 @@
-"""Encode every page and query once with one model: `python -m stages.encode base|tuned|NAME`.
+"""Encode all pages and queries with one model: `python -m stages.encode base|tuned|NAME`.
 
 NAME is a model of `compare`.
 """
@@ -20,10 +20,10 @@ VECTORS = {"base": BASE_VECTORS, "tuned": TUNED_VECTORS}
 
 
 def main(params: Params, root: Path = Path(), name: str = "base") -> None:
-    """Write pages.npy and queries.npy of the model `name`.
+    """Write pages.npy, queries.npy and about.json of the model `name`.
 
     Raises:
-        InputError: no such model, it does not open, or it takes no pixel budget.
+        InputError: the model is missing, does not open, or takes no pixel budget.
     """
     base, pixels, section = params.base, params.pixels, "base"
     if name not in VECTORS:
@@ -49,7 +49,7 @@ def main(params: Params, root: Path = Path(), name: str = "base") -> None:
 
 
 def stage_of(name: str) -> str:
-    """What dvc.yaml calls the stage that encodes with the model `name`."""
+    """The name in dvc.yaml of the stage that encodes with the model `name`."""
     return f"encode_{name}" if name in VECTORS else "encode_compare"
 
 

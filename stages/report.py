@@ -1,4 +1,4 @@
-"""Write one page: did tuning help, by how much, at what cost and on which queries."""
+"""Write the report: whether tuning helped, by how much, at what cost and on which queries."""
 
 from pathlib import Path
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 PIPELINE = Path("dvc.yaml")
-# What decides no result. A change there must not train models again.
+# Code that decides no result: a change of it must not train models again.
 PLUMBING = (
     "pagefinder/errors.py",
     "pagefinder/layout.py",  # a wrong path fails: dvc.yaml names the same outputs
@@ -57,7 +57,7 @@ def imported(root: Path, file: str) -> frozenset[str]:
 def needed(root: Path, file: str) -> list[str]:
     """A file and every file of the project that it imports, directly or not, sorted.
 
-    What only PLUMBING imports is left out: it decides as little.
+    Imports of PLUMBING are not followed: they decide no result either.
     """
     seen, todo = {file}, [file]
     while todo:
@@ -79,7 +79,7 @@ def decides_results(root: Path, file: str) -> bool:
 
 
 def code_of(root: Path, stage: dict[str, object]) -> list[str]:
-    """The files whose change makes a stage run again."""
+    """The code files whose change makes a stage of dvc.yaml run again, sorted."""
     modules = [name for name in needed(root, stage_module(stage)) if decides_results(root, name)]
     folders = {(root / name).parent for name in modules}
     files = [path for folder in folders for path in folder.iterdir() if path.suffix in DATA]
@@ -101,7 +101,7 @@ def with_code(root: Path, text: str) -> str:
 
 
 def main(root: Path = Path(), *, check: bool = False) -> int:
-    """Write dvc.yaml, or with `check` say that it is stale and return 1."""
+    """Write dvc.yaml; with `check` write nothing, and return 1 with a message if it is stale."""
     text = (root / PIPELINE).read_text(encoding="utf-8")
     current = with_code(root, text)
     if check and current != text:

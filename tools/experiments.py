@@ -40,7 +40,7 @@ log = logging.getLogger("tools.experiments")  # also where it runs as __main__
 
 @dataclass(frozen=True)
 class Comparison:
-    """Variants of the params, and the scores by which the first is compared with the others."""
+    """Variants of the params, and the metrics that compare the first with each other one."""
 
     variants: Mapping[str, Sequence[str]]  # KEY=VALUE by variant; {profile} is the one that runs
     stages: Sequence[str] = ("evaluate_embedder", "evaluate_reranker")  # where experiments end
@@ -130,7 +130,7 @@ def read(experiment: str, path: Path, root: Path) -> bytes:
 
 
 def per_query(experiment: str, comparison: Comparison, root: Path) -> pd.DataFrame:
-    """The experiment's compared metrics and document_id, by query_id."""
+    """The metrics of the comparison and document_id in an experiment, by query_id."""
 
     def scores(name: str) -> pd.DataFrame:
         content = read(experiment, PER_QUERY / f"{name}.parquet", root)
@@ -160,7 +160,7 @@ def compare(scores: pd.DataFrame, metric: str) -> str:
 
 
 def table(values: pd.DataFrame, gains: Sequence[dict[str, float]] = ()) -> str:
-    """A metric with each seed, its mean and deviation (of a sample) by variant, as Markdown.
+    """A row per variant: a metric by seed, its mean and deviation (of a sample), as Markdown.
 
     Args:
         values: The metric: a row per variant, a column per seed, NaN where it was not measured.
@@ -179,7 +179,10 @@ def table(values: pd.DataFrame, gains: Sequence[dict[str, float]] = ()) -> str:
 
 
 def write_seeds(experiments: Mapping[int, str], root: Path) -> str:
-    """Write the figures of experiments (names by seed) to metrics/seeds.json; Markdown of them."""
+    """Write the figures of experiments to metrics/seeds.json; return them as a Markdown table.
+
+    `experiments` are names by seed.
+    """
     seeds = {}
     for seed, name in experiments.items():
         content = yaml.safe_load(read(name, Path("params.yaml"), root))
@@ -211,8 +214,13 @@ def recorded(root: Path) -> pd.DataFrame:
 def by_seed(runs: pd.DataFrame, names: Sequence[str], metric: str) -> pd.DataFrame:
     """A metric of the `recorded` runs: a row per variant, a column per seed.
 
-    A variant is named by the params that differ from the commit's, the seed apart. Of runs with the
-    same params and seed the first counts. A run that failed or is still to come has no number.
+    A variant is named by its params that differ from the commit's, without the seed. Of runs with
+    the same params and seed the first counts. A run that failed or has not ended has no number.
+
+    Args:
+        runs: As `recorded` returns them.
+        names: Names of the params.
+        metric: A column of the runs.
 
     Raises:
         InputError: no run has the metric.
@@ -231,7 +239,7 @@ def by_seed(runs: pd.DataFrame, names: Sequence[str], metric: str) -> pd.DataFra
 
 
 def tables(options: argparse.Namespace, root: Path) -> str:
-    """What the command prints: for `spread` from recorded experiments, else after running them."""
+    """The Markdown that the command prints; runs missing experiments, except for `spread`."""
     if options.command == "spread":
         names, runs = list(flat(params_file.read(root / "params.yaml"))), recorded(root)
         texts = {metric: table(by_seed(runs, names, metric)) for metric in options.metrics}
@@ -246,7 +254,7 @@ def tables(options: argparse.Namespace, root: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = Path()) -> int:
-    """Write the tables to standard output."""
+    """Write the tables to standard output; return 1 after a user's mistake, else 0."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

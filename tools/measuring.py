@@ -34,11 +34,11 @@ class Speed:
     Attributes:
         per_second: Training rows, pages or pairs a second, in the long run.
         peak_gib: Memory taken at most.
-        loading: Seconds of loading by one step's computing; above 1 the device waits.
-        waited: Share of the counted steps that passed waiting for data.
-        mini_batch: That the loss was cached by, or 0.
+        loading: Seconds of loading a batch over those of computing it; above 1 the device waits.
+        waited: Share of the counted steps' time that passed in waiting for data.
+        mini_batch: Mini-batch of the cached loss; 0 for the uncached one.
         setup: Seconds until the first step, a search for the mini-batch included.
-        checkpoint: Seconds of writing one, or 0 where none was written.
+        checkpoint: Seconds of writing a checkpoint, or 0 where none was written.
     """
 
     per_second: float
@@ -51,7 +51,7 @@ class Speed:
 
 
 class _Stopwatch(TrainerCallback):  # type: ignore[misc]
-    """Times every step, and the wait for its data before it."""
+    """Records the seconds of each step, and of the wait for its data."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -83,12 +83,12 @@ def measure_training(
     """Train `model` for 1 + `steps` real steps; the first one warms up and is not counted.
 
     Args:
-        model: Whose weights are changed.
+        model: The embedder, whose weights change.
         rows: Training rows of ids.
         knobs: How to train; their epochs and evaluations do not matter.
         loss: Knobs of the loss.
         run: What the training runs on.
-        steps: How many to count.
+        steps: Number of steps that count.
         save: Write a checkpoint, and time that.
     """
     started = time.perf_counter()
@@ -128,6 +128,7 @@ def _load_seconds(trainer: EmbedderTrainer, batch: int, workers: int) -> float:
 
 
 def _checkpoint_seconds(trainer: EmbedderTrainer) -> float:
+    """Seconds of writing a checkpoint."""
     start = time.perf_counter()
     trainer._save_checkpoint(trainer.model, trial=None)
     return time.perf_counter() - start
@@ -140,7 +141,7 @@ def measure_encoding(
     batch: int,
     pages: int,
 ) -> Speed:
-    """Encode `pages` pages; the first batch warms up and is not counted."""
+    """Speed of encoding `pages` pages; the first batch warms up and is not counted."""
     rows = np.arange(pages) % len(corpus.pages)
     parts = [rows[start : start + batch] for start in range(0, pages, batch)]
     batches = encoding.encode_parts(model, corpus, parts, device_settings, batch)
@@ -158,7 +159,7 @@ def measure_scoring(
     device_settings: DeviceSettings,
     batch: int,
 ) -> Speed:
-    """Score query-page pairs; the first batch warms up and is not counted."""
+    """Speed of scoring query-page pairs; the first batch warms up and is not counted."""
     texts_and_rows = scoring.text_and_page_row(corpus, pairs)
     parts = (pairs[start : start + batch] for start in range(0, len(pairs), batch))
     batches = (
@@ -180,13 +181,15 @@ def _batch_speed(
     prepared: int,
     device_settings: DeviceSettings,
 ) -> Speed:
-    """Speed of all batches but the first, which is no faster than `prepare` in the long run.
+    """Speed of all batches but the first, bounded by the speed of loader processes.
+
+    The few batches that are timed were prepared ahead, so loading is timed by `prepare`.
 
     Args:
-        batches: What is computed for each batch, one row for each page or pair.
+        batches: Computes the batches: vectors or logits, a row for each page or pair.
         prepare: Loads `prepared` rows, as a loader process does.
-        prepared: How many.
-        device_settings: The device. The few batches that are timed were prepared ahead.
+        prepared: Number of these rows.
+        device_settings: The device, and the number of loader processes.
     """
     next(batches)
     _forget_peak(device_settings.device)
@@ -215,6 +218,7 @@ def _one_thread_seconds(work: Callable[[], object]) -> float:
 
 
 def _forget_peak(device: str) -> None:
+    """Free a card's unused memory and start to measure its peak anew."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
         gc.collect()

@@ -1,6 +1,6 @@
 """Run a few steps of a profile and predict memory and hours: `python -m tools.plan [PROFILE]`.
 
-No stage of the pipeline: it leaves nothing but log lines, and needs no prepared corpus.
+It is no stage of the pipeline, writes only log lines, and needs no prepared corpus.
 """
 
 import logging
@@ -44,7 +44,7 @@ def main(params: Params, root: Path = Path()) -> None:
     """Log peak memory, speed, visual tokens per page, and predicted hours."""
     prepared = (root / CORPUS).is_dir()
     if sys.argv[1:]:
-        # Pages prepared for one profile have another's wrong size.
+        # Pages that were prepared for another profile may have the wrong size.
         prepared = prepared and sys.argv[1] == params.profile
         content = params_file.read(root / "params.yaml")
         params = params_file.parse(content | {"profile": sys.argv[1]})
@@ -72,10 +72,10 @@ def _hours(seconds: float) -> str:
 def _measure(
     params: Params, corpus: Corpus | None, scratch: Path, root: Path
 ) -> tuple[Costs, float]:
-    """Encode and train a little, and log speed and memory.
+    """Encode a few pages, train a few steps, and log speed and memory.
 
     Returns:
-        What a training is made of, and pages encoded a second by all processes.
+        The seconds of a training's parts, and the pages that all processes encode in a second.
     """
     device_settings = choose_device(params.compute)
     scoring = choose_device(params.compute, scoring=True)
@@ -108,7 +108,7 @@ def _measure(
 def _sample(
     params: Params, corpus: Corpus | None, count: int, scratch: Path
 ) -> tuple[Corpus, pd.DataFrame]:
-    """So many training rows and their corpus, a synthetic one in `scratch` where there is none."""
+    """A corpus and `count` training rows of it; without a corpus a synthetic one in `scratch`."""
     negatives = params.mine.negatives
     if corpus:
         return corpus, sampled_rows(corpus, negatives, count)
@@ -118,7 +118,7 @@ def _sample(
 
 
 def sizes(params: Params, corpus: Corpus | None) -> Sizes:
-    """Sizes of a corpus, or of the reference's where there is none yet."""
+    """Sizes of a corpus; of the reference data set where there is none yet."""
     dev_pages = params.embedder.dev_pages
     if corpus is None:
         return Sizes(10_000, 11_500, dev_pages, dev_pages)

@@ -1,4 +1,4 @@
-"""Say what a whole training will take, from what was measured of its parts."""
+"""Predict how long a training stage takes from the measured seconds of its parts."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from tools.measuring import Speed
 
 
 class Costs(NamedTuple):
-    """Seconds of what a training stage is made of."""
+    """Seconds of each part of a training stage."""
 
     opening: float  # of the model; its best checkpoint is opened at the end
     setup: float  # until the first step
@@ -32,11 +32,11 @@ def measure_costs(
     Encoding is timed here, the rest comes from `opening` and `speed`.
 
     Args:
-        model: That was trained.
-        run: The training; its corpus' first pages and queries stand for those of dev.
+        model: The model that was trained.
+        run: The training; the first pages and queries of its corpus are timed in place of dev's.
         opening: Seconds that opening the model took.
         speed: As `measure_training` returns it when it also timed a checkpoint.
-        batch: Training rows of a step.
+        batch: Training rows per step.
     """
     corpus, at_once = run.corpus, run.compute.encode_batch
     pages = np.arange(min(2 * at_once, len(corpus.pages)))
@@ -64,12 +64,12 @@ def train_seconds(costs: Costs, steps: int, interval: int, pages: int, queries: 
     """Seconds that training an embedder takes.
 
     Args:
-        costs: As measured.
-        steps: To be trained.
-        interval: After so many steps each, and after the last, dev is scored and a checkpoint
-            written.
-        pages: Of dev, encoded at each evaluation.
-        queries: Of dev, likewise.
+        costs: As `measure_costs` returns them.
+        steps: Number of steps of the training.
+        interval: Steps from one scoring of dev, with a checkpoint, to the next; the last step also
+            has one.
+        pages: Number of dev pages that are encoded at each evaluation.
+        queries: Number of dev queries that are encoded at each evaluation.
     """
     evaluations = math.ceil(steps / interval)
     dev = pages * costs.page + queries * costs.query

@@ -15,7 +15,7 @@ MODELS = ("embedder", "reranker")
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = Path()) -> int:
-    """List the files, and with --yes upload them."""
+    """List the files, and with --yes upload them; return 1 where that fails, else 0."""
     parser = argparse.ArgumentParser(prog="python -m tools.push", description=__doc__)
     parser.add_argument("--yes", metavar="REPO_PREFIX", help="really upload, e.g. me/my-pages")
     prefix = parser.parse_args(arguments).yes

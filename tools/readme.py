@@ -1,4 +1,4 @@
-"""Write what README.md and docs/architecture.md repeat of the last run, of dvc.yaml and the code.
+"""Write the tables of README.md and docs/architecture.md from the last run, dvc.yaml and the code.
 
 `python -m tools.readme --check` writes nothing and fails where a file is stale: its figures must be
 the workspace's or, after an experiment there, the commit's, and those that dvc.lock has.
@@ -37,7 +37,7 @@ FOLDERS = (
 
 
 def results(root: Path) -> str:
-    """NDCG@10 of every system, and of base and tuned by dimension."""
+    """Markdown tables of NDCG@10: by system, and of base and tuned by dimension."""
     rows = [
         [name, *(cell.replace("-", "−") for cell in cells)] for name, *cells in summary.scores(root)
     ]
@@ -61,7 +61,7 @@ def results(root: Path) -> str:
 
 
 def stage_table(root: Path) -> str:
-    """Every stage of dvc.yaml: what it does, what it writes."""
+    """A Markdown table of the stages of dvc.yaml: what each does and writes."""
     stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     rows = []
     for name, stage in stages.items():
@@ -119,7 +119,7 @@ def current(root: Path, record: Path) -> dict[Path, str]:
     """The text that each file should have, by its path from the root.
 
     Args:
-        root: Of the project.
+        root: The project's folder.
         record: Folder with the run's params and metrics: the root, or a copy of the commit's.
     """
     parts = {
@@ -135,7 +135,7 @@ def current(root: Path, record: Path) -> dict[Path, str]:
 
 
 def unrecorded(root: Path) -> list[str]:
-    """Metrics that are not the ones of dvc.lock: written by hand, or committed without it."""
+    """Metrics files whose hash is not that of dvc.lock: edited, or committed without dvc.lock."""
     lock = root / "dvc.lock"
     stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
     outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
@@ -149,7 +149,7 @@ def unrecorded(root: Path) -> list[str]:
 
 
 def stale(root: Path, record: Path) -> list[str]:
-    """Files that do not repeat the run in `record`, and its metrics that dvc.lock does not have."""
+    """Files that differ from their text in `current`, and the `unrecorded` metrics of `record`."""
     texts = current(root, record)
     paths = [path for path in texts if (root / path).read_text(encoding="utf-8") != texts[path]]
     metrics = [f"{path} (not the one of dvc.lock)" for path in unrecorded(record)]
@@ -166,7 +166,7 @@ def copy_commit(root: Path, folder: Path) -> None:
 
 
 def check(root: Path) -> int:
-    """Name what is stale; 1 if anything is."""
+    """Return 1 and name the stale files, if there are any; else 0."""
     names = stale(root, root)
     if not names:
         return 0
@@ -180,7 +180,7 @@ def check(root: Path) -> int:
 
 
 def main(root: Path = Path()) -> int:
-    """Write every file."""
+    """Write all files of `current`."""
     for path, text in current(root, root).items():
         (root / path).write_text(text, encoding="utf-8")
     return 0

@@ -19,7 +19,7 @@ from pagefinder.systems import TEXT_BASELINES
 
 
 def scores(root: Path) -> Iterator[Sequence[str]]:
-    """Rows of system, NDCG@10, gain, 95% interval, p; no row of what was not measured."""
+    """Rows of system, NDCG@10, gain, 95% interval, p; systems that were not measured have none."""
     embedder = metrics(root, "embedder")
     if not embedder:
         return
@@ -35,7 +35,7 @@ def scores(root: Path) -> Iterator[Sequence[str]]:
 
 
 def gain_cells(gain: dict[str, float]) -> tuple[str, str, str]:
-    """A gain in NDCG@10, its interval or why it has none, its p-value."""
+    """A gain in NDCG@10, its interval or "too few documents", and its p-value, as text."""
     ndcg = f"{gain['ndcg@10']:+.4f}"
     if "low" not in gain:
         return ndcg, f"too few documents ({gain.get('documents', 0):.0f})", ""
@@ -58,7 +58,7 @@ def recommendation(root: Path) -> str:
 def times(root: Path) -> list[Sequence[str]]:
     """Rows of stage, seconds, peak MiB, in the order of dvc.yaml, and their total.
 
-    A stage is "cached" where this run did not run it, because nothing that it reads has changed.
+    A stage is "cached" where `make repro` did not run it, because nothing that it reads changed.
     """
     stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     start_file = root / WORK / "started"

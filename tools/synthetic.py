@@ -12,7 +12,7 @@ from pagefinder.data.pixels import budget_size, encode_png
 from pagefinder.params import Pixels
 from pagefinder.training.batches import row_columns
 
-# An A4 page at 150 dpi, before it is brought into the pixel budget.
+# Width and height of an A4 page at 150 dpi, before it is fitted to the pixel budget.
 PAGE = (1240, 1754)
 # Distinct drawings among synthetic pages: more would only take longer to draw.
 DRAWINGS = 16
@@ -24,11 +24,11 @@ def synthetic_corpus(
     """Write a corpus of A4 pages inside the pixel budget, each used by one training row.
 
     Args:
-        folder: To write it to.
-        pixels: The budget.
-        rows: Training rows, with a query and 1 + `negatives` pages each.
-        negatives: Of each row.
-        dev: Dev queries, with one page each.
+        folder: The corpus's folder.
+        pixels: The pixel budget.
+        rows: Number of training rows, with a query and 1 + `negatives` pages each.
+        negatives: Number of negatives of each row.
+        dev: Number of dev queries, with one page each.
     """
     trained = rows * (1 + negatives)
     answers = [(number, "train", number) for number in range(rows)]
@@ -46,7 +46,7 @@ def synthetic_corpus(
 
 
 def _pages(pixels: Pixels, splits: list[str]) -> Iterator[dict[str, object]]:
-    """A page for each split of the list, p0, p1 ..., as large a file as a page of print."""
+    """Yield a page p0, p1 ... in each of `splits`, its file as large as a printed page's."""
     random = np.random.default_rng(0)
     width, height = budget_size(*PAGE, pixels)
     drawings = []
@@ -60,7 +60,7 @@ def _pages(pixels: Pixels, splits: list[str]) -> Iterator[dict[str, object]]:
 
 
 def synthetic_rows(rows: int, negatives: int) -> pd.DataFrame:
-    """Training rows over the synthetic corpus in which every page occurs once."""
+    """Training rows of the corpus that `synthetic_corpus` writes; each page occurs once."""
     table = [
         [f"q{n}", f"p{n}", *(f"p{rows + n * negatives + i}" for i in range(negatives))]
         for n in range(rows)

@@ -36,7 +36,7 @@ class DeviceSettings:
 
 
 def choose_device(compute: Compute, *, scoring: bool = False) -> DeviceSettings:
-    """Choose device, precision and attention, log the choice, and fix what makes results repeat.
+    """Choose and log device, precision and attention, and set torch up for repeatable results.
 
     Args:
         compute: The section of that name in params.yaml.

@@ -215,7 +215,7 @@ def _transformer_keywords(keywords: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_images(model: SentenceTransformer | CrossEncoder, name: str, section: str) -> None:
-    """Log what the model takes, and raise an InputError unless it takes images."""
+    """Log the modalities that a model takes; raise an InputError unless it takes images."""
     modalities = list(model.modalities)
     log.info("%s: modalities %s", name, ", ".join(str(modality) for modality in modalities))
     if not model.supports("image"):

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-# What nobody needs to run the model: cards of earlier tools, and what training leaves.
+# Files that are not needed to run the model: cards of other tools, and leftovers of training.
 IGNORED = shutil.ignore_patterns("README.md", "*.bin", "trainer_state.json", "checkpoint-*")
 CONFIG = "config_sentence_transformers.json"
 

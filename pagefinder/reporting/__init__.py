@@ -55,7 +55,7 @@ def write(inputs: Inputs, folder: Path) -> None:
 
 
 def headline(inputs: Inputs) -> list[tuple[str, str, str]]:
-    """The few numbers on top: name, value, and how sure it is or what it is compared with."""
+    """The numbers at the top of the page: name, value, and a detail such as the interval."""
     metrics = inputs.embedder
     tiles = [
         ("Base", score(metrics["base"]["ndcg@10"]), "NDCG@10 before tuning"),
@@ -74,7 +74,7 @@ def headline(inputs: Inputs) -> list[tuple[str, str, str]]:
 
 
 def _gallery(inputs: Inputs) -> dict[str, Any]:
-    """What the page shows of single queries and pages."""
+    """The template's content on single queries and pages, by name: cases, sheet, thumbnails."""
     cases, sheet = gallery.cases(inputs), gallery.contact_sheet(inputs)
     thumbnails = gallery.thumbnails(inputs.corpus, gallery.page_ids([*cases, *sheet]))
     return {
@@ -88,7 +88,7 @@ def _gallery(inputs: Inputs) -> dict[str, Any]:
 
 
 def _code(sentence: str) -> markupsafe.Markup:
-    """The sentence as HTML, what stands between backticks as code."""
+    """A sentence as HTML, with the text between backticks as code."""
     return markupsafe.Markup(
         re.sub(r"`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(sentence)))
     )

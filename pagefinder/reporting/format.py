@@ -1,4 +1,4 @@
-"""Numbers and names as a reader wants them, and what an interval means in a sentence."""
+"""Numbers and names as the report writes them, and what an interval means in a sentence."""
 
 import math
 from collections.abc import Mapping
@@ -6,43 +6,43 @@ from typing import Any
 
 
 def score(value: float | None) -> str:
-    """A metric between 0 and 1 with four digits; a dash where there is none."""
+    """A metric with four digits, e.g. 0.8123; a dash for None or NaN."""
     return "–" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def change(value: float | None, digits: int = 4) -> str:
-    """A difference with its sign; the minus is the typographic one."""
+    """A difference with its sign, the minus as a typographic one; a dash for None or NaN."""
     if value is None or math.isnan(value):
         return "–"
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def count(value: float) -> str:
-    """A whole number with thousands separated."""
+    """A number, rounded to a whole one, with thousands separated."""
     return f"{round(value):,}"
 
 
 def interval(gain: Mapping[Any, Any]) -> str:
-    """The 95% interval of a gain, or why there is none."""
+    """The 95% interval of a gain (low, high), or "too few documents" without one."""
     if "low" not in gain or math.isnan(gain["low"]):
         return "too few documents"
     return f"{change(gain['low'], 3)} to {change(gain['high'], 3)}"
 
 
 def gained(gain: Mapping[str, Any]) -> str:
-    """A gain in NDCG@10 with its interval and p-value, where it has them."""
+    """A gain (ndcg@10, low, high, p_value) as text; the last three may be missing."""
     return f"{change(gain['ndcg@10'])}{bracketed(gain)}"
 
 
 def bracketed(gain: Mapping[Any, Any]) -> str:
-    """Interval and p-value of a gain in brackets after a space; nothing where it has none."""
+    """Interval and p-value of a gain in brackets after a space; "" for a gain without them."""
     if "low" not in gain:
         return ""
     return f" (95% interval {interval(gain)}, p = {p_value(gain)})"
 
 
 def p_value(gain: Mapping[Any, Any]) -> str:
-    """A p-value with one or two digits that count."""
+    """The p-value of a gain with one or two significant digits; a dash without one."""
     value = gain.get("p_value", math.nan)
     if math.isnan(value):
         return "–"
@@ -50,7 +50,7 @@ def p_value(gain: Mapping[Any, Any]) -> str:
 
 
 def verdict(gain: Mapping[str, Any], what: str) -> tuple[str, str]:
-    """Does `what` help: better, worse, unclear or unknown, and the sentence that says so."""
+    """Whether `what` helps: better, worse, unclear or unknown, and a sentence that says it."""
     if "low" not in gain or math.isnan(gain["low"]):
         number = int(gain.get("documents", 0))
         return "unknown", (
@@ -67,7 +67,7 @@ def verdict(gain: Mapping[str, Any], what: str) -> tuple[str, str]:
 
 
 def _odds(p: float) -> str:
-    """A p-value as a frequency."""
+    """A p-value as a clause with a frequency, e.g. "once in 1,000"."""
     base = 100 if p >= 0.095 else 1_000 if p >= 0.0095 else 10_000
     times = max(1, round(p * base))
     often = "once" if times == 1 else f"{times} times"
@@ -75,17 +75,17 @@ def _odds(p: float) -> str:
 
 
 def metric_label(metric: str) -> str:
-    """A metric's name as a reader writes it: ndcg@10 as NDCG@10, but recall is a word."""
+    """A metric's name in capitals, e.g. NDCG@10; recall@10 stays, as recall is a word."""
     return metric if metric.startswith("recall") else metric.upper()
 
 
 def precision_label(precision: str) -> str:
-    """A precision's name as a reader writes it: binary_rescored as "binary, rescored"."""
+    """A precision's name with spaces: binary_rescored as "binary, rescored"."""
     return precision.replace("_", ", ")
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots."""
+    """A nested mapping as a flat one, its keys joined by dots after `prefix`."""
     result: dict[str, Any] = {}
     for key, value in content.items():
         name = f"{prefix}.{key}" if prefix else str(key)

@@ -24,7 +24,10 @@ BUDGET = 2_800_000  # bytes of all thumbnails; base64 makes it a third more
 
 @dataclass(frozen=True)
 class ShownPage:
-    """A page in a row: `mark` is right, wrong or a role; `note` stands below it."""
+    """A page in a row of the gallery, with a note below it.
+
+    `mark` is right or wrong in a ranking, and positive, kept or dropped in the audit's sheet.
+    """
 
     page_id: str
     mark: str
@@ -33,7 +36,10 @@ class ShownPage:
 
 @dataclass(frozen=True)
 class Case:
-    """A query with rows of pages: (label, pages)."""
+    """A query with its text, a sentence of detail, and labelled rows of pages.
+
+    `kind` is sheet, or a step with gains or loses, e.g. "tuning gains".
+    """
 
     kind: str
     text: str
@@ -43,7 +49,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A page as a data URI, with its size in pixels and what it is for those who cannot see it."""
+    """A page as a data URI, with its full size in pixels and a text that stands for the image."""
 
     uri: str
     width: int
@@ -80,7 +86,7 @@ def cases(inputs: Inputs) -> list[Case]:
 
 
 def absent(inputs: Inputs, cases: list[Case]) -> list[str]:
-    """What is not among the cases because no query is of that kind, in sentences."""
+    """A sentence for each kind of case that is missing because no query is of that kind."""
     kinds = {case.kind for case in cases}
     return [
         f"{step.capitalize()} moved no right page {direction}."
@@ -92,7 +98,13 @@ def absent(inputs: Inputs, cases: list[Case]) -> list[str]:
 
 
 def at_depth(first_stage: Run, reranked: Run, depth: int) -> Run:
-    """The run that reranks only the first `depth` pages, from the first stage and a deeper run."""
+    """The run that reranks only the first `depth` pages of the first stage.
+
+    Args:
+        first_stage: Pages in the embedder's order.
+        reranked: A run that reranks at least `depth` pages.
+        depth: Pages to rerank; the pages behind them follow in the embedder's order.
+    """
     result = {}
     for query_id, pages in reranked.items():
         before = first_stage.get(query_id, pages)
@@ -102,7 +114,16 @@ def at_depth(first_stage: Run, reranked: Run, depth: int) -> Run:
 
 
 def changes(queries: pd.DataFrame, before: str, after: str) -> pd.DataFrame:
-    """Queries by gain in NDCG@10 and, where that ties, by ranks won; the greatest gain first."""
+    """Queries with the greatest gain in NDCG@10 first; ties by the ranks that their page rose.
+
+    Args:
+        queries: SYSTEM.ndcg@10 and SYSTEM.rank (0: not found), by query_id.
+        before: A system.
+        after: The system that it is compared with.
+
+    Returns:
+        difference, won (ranks) and query, by query_id.
+    """
     ranks = {name: queries[f"{name}.rank"].replace(0, 10**6) for name in (before, after)}
     table = pd.DataFrame(
         {
@@ -118,7 +139,10 @@ def changes(queries: pd.DataFrame, before: str, after: str) -> pd.DataFrame:
 def _case(
     kind: str, query: pd.Series, positives: Mapping[str, int], runs: Mapping[str, Run]
 ) -> Case:
-    """A query with its right pages, the first pages of every system, and its ranks and gains."""
+    """The case of a query: its first two right pages, then the first pages of each run.
+
+    Its detail names the right page's rank in each run, and the gains in NDCG@10.
+    """
     ranks = []
     rows = [("right", [ShownPage(page_id, "right", "") for page_id in list(positives)[:2]])]
     for system, run in runs.items():
@@ -137,7 +161,7 @@ def _case(
 
 
 def contact_sheet(inputs: Inputs) -> list[Case]:
-    """The audit's sampled train queries with their positives, kept and dropped pages."""
+    """A case for each train query that the audit sampled: its positive, kept and dropped pages."""
     sheet = inputs.audit_sheet
     if sheet.empty:
         return []
@@ -157,14 +181,14 @@ def contact_sheet(inputs: Inputs) -> list[Case]:
 
 
 def page_ids(cases: Iterable[Case]) -> list[str]:
-    """All pages that are shown, each once, in the order in which they appear."""
+    """The ids of all pages in the cases, each once, in the order in which they appear."""
     return list(
         dict.fromkeys(page.page_id for case in cases for _, pages in case.rows for page in pages)
     )
 
 
 def thumbnails(corpus: Corpus, page_ids: list[str]) -> dict[str, Thumbnail]:
-    """A thumbnail of each page that the corpus has, as large as BUDGET allows.
+    """Thumbnails by page id, as large as BUDGET allows; ids that the corpus lacks are left out.
 
     The size is chosen on a sample of pages, so that each page is decoded at most twice.
     """
@@ -191,7 +215,10 @@ def _thumbnail(corpus: Corpus, row: int, side: int, quality: int) -> Thumbnail:
 
 
 def _encode(image: Image.Image, side: int, quality: int) -> tuple[bytes, str]:
-    """A small JPEG, or a PNG of 32 colours where that is smaller: drawn pages have few."""
+    """An image scaled to `side` pixels as bytes, and their format, "jpeg" or "png".
+
+    A PNG of 32 colours is taken where it is smaller: drawn pages have few colours.
+    """
     small = image.copy()
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     photo, drawing = io.BytesIO(), io.BytesIO()

@@ -1,4 +1,4 @@
-"""What the report reads: every file of the run.
+"""What the report reads: the files of a run.
 
 Some files are there only for some sources and settings. A table that is missing is an empty one,
 missing metrics are an empty dictionary. The report says in a sentence what is missing.
@@ -26,8 +26,8 @@ class Inputs:
     """A run: its params, and what its stages wrote.
 
     Attributes:
-        provenance: Of the source.
-        seeds: Figures by seed, from tools.experiments.
+        provenance: Where the source's data come from, e.g. source and commit.
+        seeds: `spread.figures` by seed, from tools.experiments.
         grid: dimension, model, precision, ndcg@10, recall@10, bytes_per_page, pareto.
         pixel_budgets: max_pixels, tokens_per_page, ndcg@10, recall@10 of the tuned model.
         depth_curve: depth, model, ndcg@10.
@@ -70,7 +70,8 @@ class Inputs:
     def gain(self, before: str, after: str) -> dict[str, float]:
         """What the system `after` adds to `before`: ndcg@10, low, high, p_value.
 
-        Without the last three where documents are too few; {} where the two were not compared.
+        The last three are missing where documents are too few; {} where the two systems were not
+        compared.
         """
         if self.comparisons.empty:
             return {}
@@ -81,7 +82,7 @@ class Inputs:
 
 
 def read_inputs(params: Params, root: Path) -> Inputs:
-    """What the stages wrote below `root`."""
+    """Read what the stages wrote below `root`; `params` are those of the run."""
     metrics, plots, audit = root / layout.METRICS, root / layout.PLOTS, root / layout.AUDIT
     per_query, lock = root / layout.PER_QUERY, root / "requirements.lock"
     runs = ("embedder/base", "embedder/tuned", "reranker/embedder", "reranker/tuned")
@@ -115,7 +116,7 @@ def read_inputs(params: Params, root: Path) -> Inputs:
 
 
 def _queries(folder: Path) -> pd.DataFrame:
-    """The table of eval queries, with columns `reranked.*` where a reranker was measured."""
+    """The table of eval queries in a folder, with `reranked.*` where a reranker was measured."""
     table, reranked = _table(folder / "embedder.parquet"), _table(folder / "reranker.parquet")
     if table.empty:
         return table
@@ -128,7 +129,7 @@ def _queries(folder: Path) -> pd.DataFrame:
 
 
 def _run(path: Path) -> Run:
-    """A TREC run; empty where there is no such file."""
+    """The page ids of a TREC run by query id, best first; {} where there is no such file."""
     if not path.is_file():
         return {}
     columns = ["query_id", "q0", "page_id", "rank", "score", "run"]
@@ -140,11 +141,13 @@ def _run(path: Path) -> Run:
 
 
 def _json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; {} where there is none."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return content
 
 
 def _table(path: Path) -> pd.DataFrame:
+    """A table from CSV or Parquet; an empty one where the file is missing or empty."""
     if not path.is_file() or not path.stat().st_size:
         return pd.DataFrame()
     if path.suffix == ".parquet":

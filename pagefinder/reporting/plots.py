@@ -26,12 +26,12 @@ MINED_GROUPS = {
 
 
 def gains(rows: pd.DataFrame, name: str, title: str) -> Plot:
-    """Differences with their intervals, one a line.
+    """Gains with their intervals, each on a line of its own.
 
     Args:
         rows: label, difference, low, high; without an interval only the point is drawn.
-        name: Of the files.
-        title: What to see.
+        name: Name of the plot's files.
+        title: The plot's title.
     """
     figure, axes = svg.new_plot(
         title, "difference of the metric, 95% interval", "", height=1.5 + 0.32 * len(rows)
@@ -51,11 +51,11 @@ def gains(rows: pd.DataFrame, name: str, title: str) -> Plot:
 
 
 def ranks(queries: pd.DataFrame, systems: Sequence[str]) -> Plot:
-    """At which rank each system (up to three) puts the first right page, in shares of the queries.
+    """The share of queries by the rank of the first right page, for up to three systems.
 
     Args:
         queries: SYSTEM.rank of each query, 0 where the page was not found.
-        systems: To draw.
+        systems: The systems to draw.
     """
     figure, axes = svg.new_plot(
         "At which rank does the right page come?",
@@ -77,7 +77,7 @@ def ranks(queries: pd.DataFrame, systems: Sequence[str]) -> Plot:
 
 
 def dimensions(grid: pd.DataFrame, recommended: int) -> Plot:
-    """NDCG@10 of base and tuned by dimension, the recommended one marked."""
+    """NDCG@10 of base and tuned by dimension, the recommended one marked; `grid` as in Inputs."""
     figure, axes = svg.new_plot(
         "How short may a vector be?", "dimensions of a vector (log scale)", NDCG
     )
@@ -94,7 +94,7 @@ def dimensions(grid: pd.DataFrame, recommended: int) -> Plot:
 
 
 def pareto(grid: pd.DataFrame, recommended: int) -> Plot:
-    """NDCG@10 of the tuned model against the bytes that an index holds for a page."""
+    """NDCG@10 of the tuned model by the bytes of a page in an index; `grid` as in Inputs."""
     figure, axes = svg.new_plot(
         "What does a page cost in the index?", "bytes per page (log scale)", NDCG
     )
@@ -118,7 +118,7 @@ def pareto(grid: pd.DataFrame, recommended: int) -> Plot:
 
 
 def budgets(rows: pd.DataFrame) -> Plot:
-    """NDCG@10 of the tuned model by the visual tokens that a page is read as."""
+    """NDCG@10 of the tuned model by visual tokens per page; rows as `Inputs.pixel_budgets`."""
     figure, axes = svg.new_plot(
         "Do smaller pages do?", "visual tokens per page (mean, log scale)", NDCG
     )
@@ -130,7 +130,7 @@ def budgets(rows: pd.DataFrame) -> Plot:
 
 
 def depths(depth: pd.DataFrame) -> Plot:
-    """NDCG@10 of the embedder alone and of each reranker by the number of pages reranked."""
+    """NDCG@10 of the embedder alone and of each reranker by pages reranked (Inputs.depth_curve)."""
     figure, axes = svg.new_plot("Does reranking pay, and how deep?", "pages reranked", NDCG)
     for (model, label), (colour, look) in zip(RERANKING.items(), RERANKING_LOOKS, strict=True):
         rows = depth[depth["model"] == model].sort_values("depth")
@@ -142,7 +142,7 @@ def depths(depth: pd.DataFrame) -> Plot:
 
 
 def systems(rows: pd.DataFrame) -> Plot:
-    """NDCG@10 of every system.
+    """NDCG@10 of each system as a bar.
 
     Args:
         rows: label, ndcg@10, of_run (whether the system is one of this run).
@@ -159,10 +159,10 @@ def systems(rows: pd.DataFrame) -> Plot:
 
 
 def sizes(rows: pd.DataFrame) -> Plot:
-    """NDCG@10 against the number of parameters.
+    """NDCG@10 by the number of parameters, a point per model.
 
     Args:
-        rows: label, parameters (in billions), ndcg@10, of_run.
+        rows: label, parameters (in billions), ndcg@10, of_run (whether it is one of this run).
     """
     figure, axes = svg.new_plot(
         "Is the size worth it?",
@@ -197,7 +197,7 @@ def sizes(rows: pd.DataFrame) -> Plot:
 
 
 def mined_scores(scores: pd.DataFrame) -> Plot:
-    """How near positives, kept and dropped pages are to their queries.
+    """The number of mined pairs by cosine of query and page, a line per group.
 
     Args:
         scores: group, score (cosine, in steps of 0.02), pairs. A group that is not named in
@@ -221,7 +221,7 @@ def mined_scores(scores: pd.DataFrame) -> Plot:
 
 
 def candidate_ranks(ranks: pd.DataFrame) -> Plot:
-    """How much higher the right page stands for queries that the embedder was trained on.
+    """The share of train and of dev queries by the tuned embedder's rank of the right page.
 
     Args:
         ranks: split, rank (0 where the page was not found), share of the split's queries.
@@ -255,7 +255,7 @@ def training_loss(rows: pd.DataFrame, model: str) -> Plot:
 
 
 def dev_scores(rows: pd.DataFrame, model: str, kept: pd.Series) -> Plot:
-    """NDCG@10 on dev (step, value) of the training of a model; `kept` is the row that it keeps."""
+    """NDCG@10 on dev (step, value) of the training of a model; `kept` is the best trained row."""
     title = f"{model.capitalize()}: score on the dev split"
     figure, axes = svg.new_plot(title, "optimizer step", NDCG, height=2.9)
     axes.plot(rows["step"], rows["value"], "-o", color=BLUE, label="dev")

@@ -27,10 +27,11 @@ def figures(
     reranker: Mapping[str, Any],
     compared_depth: int,
 ) -> dict[str, Any]:
-    """The figures of a run from its metrics files; a gain is {value, low, high}.
+    """The figures of a run by the names of COLUMNS; a gain is {value, low, high}.
 
-    `quarter` is the share of NDCG@10 that a quarter of the dimensions keeps; `reranked` is at the
-    compared depth. What a run has not measured is left out.
+    The first three arguments are the contents of the metrics files of the same names. `quarter` is
+    the share of NDCG@10 that a quarter of the dimensions keeps; `reranked` is at the compared
+    depth. What a run has not measured is left out.
     """
     result: dict[str, Any] = {name: embedder[name]["ndcg@10"] for name in (BASE, TUNED)}
     result["gain"] = _gain(embedder["gain"])
@@ -47,11 +48,12 @@ def figures(
 
 
 def _gain(gain: Mapping[str, float]) -> dict[str, float]:
+    """A gain of a metrics file as {value, low, high}; the last two may be missing."""
     return {"value": gain["ndcg@10"]} | {k: gain[k] for k in ("low", "high") if k in gain}
 
 
 def table(seeds: Mapping[str, Mapping[str, Any]]) -> Table:
-    """A row per seed, then mean and standard deviation (of a sample, n - 1)."""
+    """A table of `figures` by seed: a row each, then mean and deviation (of a sample, n - 1)."""
     names = [name for name in COLUMNS if all(name in run for run in seeds.values())]
     rows = [[seed, *(_cell(name, run[name]) for name in names)] for seed, run in seeds.items()]
     if len(seeds) > 1:
@@ -64,10 +66,12 @@ def table(seeds: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _value(figure: Any) -> float:  # noqa: ANN401  # a number, or a gain
+    """The number of a figure, without a gain's interval."""
     return float(figure["value"] if isinstance(figure, Mapping) else figure)
 
 
 def _cell(name: str, figure: Any) -> str:  # noqa: ANN401  # a number, or a gain
+    """A figure as text in the format of COLUMNS, a gain with its interval."""
     text = COLUMNS[name][1](_value(figure))
     has_interval = isinstance(figure, Mapping) and "low" in figure
     return f"{text} ({interval(figure)})" if has_interval else text

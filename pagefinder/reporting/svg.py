@@ -1,4 +1,4 @@
-"""How every plot is drawn and written: as SVG inside the page, and as SVG and PNG files beside it.
+"""How plots are drawn and written: as SVG inside the page, and as SVG and PNG files beside it.
 
 Inside the page text and lines take the reader's colours, so one drawing serves light and dark.
 """
@@ -85,7 +85,7 @@ def new_plot(title: str, x: str, y: str, height: float = 3.5) -> tuple[Figure, A
 
 
 def add_legend(axes: Axes, columns: int = 2, **settings: Any) -> None:  # noqa: ANN401  # matplotlib's
-    """Name the series below the plot, where they cover nothing."""
+    """Add a legend below the plot, where it covers nothing; `settings` are those of `legend`."""
     with matplotlib.rc_context(STYLE):
         axes.figure.legend(
             *axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, **settings
@@ -93,14 +93,17 @@ def add_legend(axes: Axes, columns: int = 2, **settings: Any) -> None:  # noqa: 
 
 
 def set_log_ticks(axes: Axes, values: Sequence[float]) -> None:
-    """Make the x axis logarithmic and mark it at these values, written out."""
+    """Make the x axis logarithmic, with ticks at `values` that are written as plain numbers."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(values, [f"{value:,.3g}" if value < 1000 else f"{value:,}" for value in values])
     axes.minorticks_off()
 
 
 def render(figure: Figure, name: str) -> Plot:
-    """The figure as bytes that depend on nothing but what it shows."""
+    """The figure as a plot whose files are called `name`.
+
+    Its bytes depend only on what it shows: they hold no date, version or random id.
+    """
     title = figure.axes[0].get_title("left")
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
         # Lay out once: every savefig would do so again, and draw twice.

@@ -1,4 +1,4 @@
-"""Run work in several processes so that one that dies takes only its own task with it."""
+"""Run tasks in several processes, so that a process that dies loses only its own task."""
 
 import multiprocessing
 import os

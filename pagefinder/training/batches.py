@@ -144,7 +144,7 @@ def no_duplicates(
 
 
 def _names_in_conflict(corpus: Corpus, rows: pd.DataFrame) -> pd.DataFrame:
-    """Names of what each row holds: two rows with a name in common must not share a batch.
+    """Names of each row's query and pages: two rows with a name in common must not share a batch.
 
     Near-duplicates share one name, the id of the first of them. Where a query has several
     positives, all rows that hold one of them also have the query's id as a name.

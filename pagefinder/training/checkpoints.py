@@ -1,4 +1,4 @@
-"""Checkpoints of a training: which are whole, and which one to go on from."""
+"""Checkpoints of a training: which were written to their end, and which one to resume from."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Write what a training stage leaves behind."""
+"""Write the outputs of a training stage: the model and its curves."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """The report's sections, a module each: `section(inputs)` answers one question.
 
-Sentences, tables and plots say what the run has; what it lacks is said in a sentence.
+Sentences, tables and plots show what the run measured; a sentence says what it did not measure.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from pagefinder.reporting.svg import Plot
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text."""
+    """A table whose cells are text."""
 
     caption: str
     header: list[str]  # all "" where the table needs none
@@ -40,12 +40,19 @@ class Section:
 
 
 def gain_table(caption: str, first: str, rows: pd.DataFrame, labels: pd.Series) -> Table:
-    """Comparisons (difference, low, high, p_value), a row each after its label under `first`."""
+    """A table of gains with intervals and p-values.
+
+    Args:
+        caption: The table's caption.
+        first: Header of the labels' column.
+        rows: difference, low, high, p_value of each comparison.
+        labels: A label for each row.
+    """
     records = rows.to_dict("records")
     cells = [[str(label), *gain_cells(row)] for label, row in zip(labels, records, strict=True)]
     return Table(caption, [first, "gain", "95% interval", "p"], cells)
 
 
 def gain_cells(row: Mapping[Any, Any]) -> list[str]:
-    """Difference, interval and p-value of a comparison as cells."""
+    """A comparison's difference, interval and p-value as text."""
     return [change(row["difference"]), interval(row), p_value(row)]

@@ -59,12 +59,16 @@ def _recommendation(inputs: Inputs, recommended: int) -> str:
 
 
 def _gain_clause(inputs: Inputs, before: str, dimension: int) -> str:
-    """The gain of the tuned embedder cut to a dimension; nothing where it was not compared."""
+    """The gain over `before` of the tuned embedder cut to a dimension, after a colon.
+
+    "" where the two were not compared.
+    """
     gain = inputs.gain(before, f"{TUNED_AT}{dimension}")
     return f": {gained(gain)}" if gain else ""
 
 
 def _dimension_table(dims: Mapping[str, Any], recommended: int) -> Table:
+    """NDCG@10 of base and tuned by dimension; `dims` as in metrics/dimensions.json."""
     rows = [
         [name, score(at[BASE]["ndcg@10"]), score(at[TUNED]["ndcg@10"]), count(4 * int(name))]
         for name, at in dims.items()
@@ -75,6 +79,7 @@ def _dimension_table(dims: Mapping[str, Any], recommended: int) -> Table:
 
 
 def _precision_table(precisions: Mapping[str, Any], recommended: int) -> Table:
+    """NDCG@10 and bytes by dimension and precision, as in metrics/dimensions.json."""
     header = ["dimensions", *map(precision_label, precisions)]
     dims = list(next(iter(precisions.values())))
     rows = [
@@ -90,11 +95,12 @@ def _precision_table(precisions: Mapping[str, Any], recommended: int) -> Table:
 
 
 def _marked(dims: list[str], recommended: int) -> frozenset[int]:
+    """The number of the row of the recommended dimension."""
     return frozenset(row for row, dimension in enumerate(dims) if int(dimension) == recommended)
 
 
 def _budgets(section: Section, budgets: pd.DataFrame) -> None:
-    """Add quality by visual tokens, where more than the pipeline's own budget was measured."""
+    """Add NDCG@10 by pixel budget, or a sentence where only the pipeline's own was measured."""
     if len(budgets) < 2:
         section.answer.append(
             "Only one pixel budget was measured: name others under `evaluate.pixel_budgets`."

@@ -34,7 +34,7 @@ def section(inputs: Inputs) -> Section:
 
 
 def _false_negatives(metrics: Mapping[str, Any]) -> str:
-    """The share of false negatives: counted, estimated from hidden positives, or not known."""
+    """The sentence on false negatives: counted, estimated from hidden positives, or unknown."""
     counted, hidden = metrics.get("false_negatives"), metrics.get("hidden_positives")
     if counted:
         return (
@@ -57,7 +57,7 @@ def _false_negatives(metrics: Mapping[str, Any]) -> str:
 
 
 def _dropped(metrics: Mapping[str, Any]) -> Table:
-    """The number of pairs that each rule dropped; those that the source gave have rows apart."""
+    """The number of pairs that each rule dropped, the source's own negatives in separate rows."""
     dropped = dict(metrics["dropped"])
     given = dropped.pop("given")
     dropped |= {f"given by the source: {rule}": number for rule, number in given.items()}

@@ -55,7 +55,7 @@ def _splits(inputs: Inputs) -> Table:
 
 
 def _quarantine(section: Section, rows: pd.DataFrame) -> None:
-    """Add the number of rows that the source had and the corpus has not, by reason."""
+    """Add the number of the source's rows that were left out of the corpus, by reason."""
     if rows.empty:
         section.answer.append("No row of the source had to be left out.")
         return
@@ -97,9 +97,9 @@ def _settings(section: Section, inputs: Inputs) -> None:
 
 
 def differences(params: Params) -> list[tuple[str, str, str]]:
-    """Params whose value is not the committed one: name, committed, this run's.
+    """Params that differ from the committed ones: name, committed value, this run's value.
 
-    A profile that is not among the committed ones is compared with the committed choice.
+    A profile that is not committed is compared with the one that the committed params choose.
     """
     content = json.loads(DEFAULTS.read_text(encoding="utf-8"))
     profiles, models, compared = (content.pop(k) for k in ("profiles", "compare_models", "compare"))
@@ -114,7 +114,7 @@ def differences(params: Params) -> list[tuple[str, str, str]]:
 
 
 def _versions(section: Section, requirements: str) -> None:
-    """Add Python and the main libraries: what is installed, and what requirements.lock pins."""
+    """Add the versions of Python and LIBRARIES: installed, and pinned by requirements.lock."""
     pinned = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", requirements, flags=re.MULTILINE))
     pinned = {name.lower().replace("_", "-"): version for name, version in pinned.items()}
     rows = [["python", platform.python_version(), "–"]]
@@ -129,7 +129,7 @@ def _versions(section: Section, requirements: str) -> None:
 
 
 def _range(numbers: pd.Series) -> str:
-    """Lowest, highest and median; one number where all are equal."""
+    """The lowest, highest and median number as text; one number where all are equal."""
     if numbers.min() == numbers.max():
         return count(numbers.min())
     return f"{count(numbers.min())} to {count(numbers.max())}, median {count(numbers.median())}"
@@ -141,10 +141,12 @@ def _or_none(value: Any) -> Any:  # noqa: ANN401  # a param of any type
 
 
 def _json(value: Any) -> str:  # noqa: ANN401  # a param of any type
+    """A param as JSON; a dash for None or {}."""
     return "–" if value is None or value == {} else json.dumps(value)
 
 
 def _number(value: Any) -> str:  # noqa: ANN401  # what corpus.json holds
+    """A number with thousands separated where it is whole; another value as text."""
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         return count(value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -8,7 +8,7 @@ from pagefinder.systems import RERANKING
 
 
 def section(inputs: Inputs) -> Section:
-    """NDCG@10 of the reranker against the embedder alone, at the compared depth and all others."""
+    """NDCG@10 of the reranker and of the embedder alone, by number of pages reranked."""
     section = Section("reranker", "Reranker", "Does the reranker pay?")
     metrics = inputs.reranker
     if not metrics:

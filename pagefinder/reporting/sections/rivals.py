@@ -16,7 +16,7 @@ PUBLISHED = Path(__file__).parent / "published.json"
 
 
 def section(inputs: Inputs) -> Section:
-    """NDCG@10 of every system, the gain over each, distractors, and quality against size."""
+    """NDCG@10 of all systems, the gain over each, distractors, and NDCG@10 by model size."""
     section = Section("rivals", "Rivals", "Against whom?")
     metrics = inputs.embedder
     systems = _systems(inputs)
@@ -42,7 +42,7 @@ def section(inputs: Inputs) -> Section:
 
 
 def _systems(inputs: Inputs) -> pd.DataFrame:
-    """label, ndcg@10, of_run (whether it is one of this run) of every system, the best first."""
+    """The systems, best first: label, ndcg@10, of_run (whether it is one of this run's models)."""
     metrics, depths = inputs.embedder, inputs.reranker.get("depth", {})
     rows = [(BASE, metrics[BASE], True), (TUNED, metrics[TUNED], True)]
     if depths:
@@ -87,7 +87,7 @@ def _distractors(inputs: Inputs) -> str:
 
 
 def _published(section: Section, inputs: Inputs) -> None:
-    """Add published scores, only where they are of this run's data; plot quality against size."""
+    """Add published scores where they are of this run's data; plot NDCG@10 by model size."""
     published = json.loads(PUBLISHED.read_text(encoding="utf-8"))
     data, sizes = inputs.params.data, inputs.model_sizes
     points = pd.DataFrame(columns=["label", "parameters", "ndcg@10", "of_run"])
@@ -116,7 +116,7 @@ def _published(section: Section, inputs: Inputs) -> None:
 
 
 def _published_tables(published: dict[str, Any]) -> list[Table]:
-    """The published scores by model and by dimension."""
+    """Tables of the published scores, by model and by dimension; `published` is PUBLISHED's."""
     models = [
         [model["model"], f"{model['parameters'] or '–'}", f"{model['ndcg@10']:.3f}"]
         for model in published["models"]

@@ -32,7 +32,10 @@ def section(inputs: Inputs) -> Section:
 
 
 def _kept(dev: pd.DataFrame) -> pd.Series:
-    """The row of the checkpoint that training keeps: the best, the untrained start set aside."""
+    """The row of the best checkpoint, which training keeps.
+
+    `dev` has step and value. Step 0 is the untrained model: it is taken only where it is alone.
+    """
     trained = dev[dev["step"] > 0]
     rows = trained if len(trained) else dev
     return rows.sort_values("value", ascending=False, kind="stable").iloc[0]

@@ -10,7 +10,7 @@ from pagefinder.systems import BASE, RERANKED, TUNED
 
 
 def section(inputs: Inputs) -> Section:
-    """NDCG@10 before and after, the gain in every metric, by kind of question, page and seed."""
+    """NDCG@10 before and after; the gain in each metric, by kind of question, page and seed."""
     section = Section("tuning", "Tuning", "Did tuning help, and how sure are we?")
     metrics = inputs.embedder
     base, tuned = metrics[BASE]["ndcg@10"], metrics[TUNED]["ndcg@10"]
@@ -28,6 +28,7 @@ def section(inputs: Inputs) -> Section:
 
 
 def _eval_split(inputs: Inputs) -> str:
+    """The number of queries, documents and pages of the eval split as text."""
     pages = len(inputs.corpus.page_rows("eval"))
     queries = len(inputs.queries) or len(inputs.corpus.query_rows("eval"))
     documents = int(inputs.embedder["gain"].get("documents", 0))
@@ -35,7 +36,7 @@ def _eval_split(inputs: Inputs) -> str:
 
 
 def _metrics(section: Section, comparisons: pd.DataFrame) -> None:
-    """Add the gain in every metric."""
+    """Add a table and a plot of tuning's gain in each metric."""
     if comparisons.empty:
         return
     rows = comparisons[(comparisons["before"] == BASE) & (comparisons["after"] == TUNED)]
@@ -46,7 +47,7 @@ def _metrics(section: Section, comparisons: pd.DataFrame) -> None:
 
 
 def _queries(section: Section, queries: pd.DataFrame) -> None:
-    """Add how many queries rank better and worse, and the ranks of their pages."""
+    """Add how many queries rank better and worse, and a plot of their right pages' ranks."""
     if queries.empty:
         return
     difference = queries[f"{TUNED}.ndcg@10"] - queries[f"{BASE}.ndcg@10"]
@@ -79,7 +80,7 @@ def _add_gains_by_group(section: Section, slices: pd.DataFrame) -> None:
 
 
 def _slice_table(caption: str, rows: pd.DataFrame, columns: int = 7) -> Table:
-    """The first `columns` columns of queries, base, tuned, gain, interval and p-value by slice."""
+    """Queries, base, tuned, gain, interval and p-value by group, cut to `columns` columns."""
     header = ["", "queries", "base", "tuned", "gain", "95% interval", "p"]
     cells = [
         [str(row["value"]), count(row["queries"]), score(row["base"]), score(row["tuned"])]
