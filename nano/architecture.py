@@ -31,11 +31,15 @@ STATIC = Path(__file__).with_name("static")
 
 
 def page_settings() -> dict[str, object]:
-    """Return the image processor's settings: a pixel budget of one 256 by 192 page, 48 tokens."""
+    """Return the image processor's settings.
+
+    They allow as many pixels as one page of 256 by 192 has, which makes 48 tokens.
+    """
     return {
         "patch_size": PATCH,
         "merge_size": MERGE,
         "temporal_patch_size": 2,
+        # Areas in pixels, despite the names of the keys.
         "size": {"shortest_edge": 32 * 32, "longest_edge": PAGE_PIXELS},
         "image_mean": [0.5] * 3,
         "image_std": [0.5] * 3,

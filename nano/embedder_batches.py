@@ -41,7 +41,10 @@ class Batch:
 
 
 def draw_sheets(rng: random.Random, pages: int, easy: float, reading: bool) -> list[Sheet]:
-    """Draw `pages` pages: a share of `easy` word sheets, the rest in families of near-misses."""
+    """Draw `pages` pages: a share of `easy` word sheets, the rest in families of near-misses.
+
+    `reading`: whether the batch teaches reading alone.
+    """
     # While only reading is learned, full pages teach the most; a vector holds but a few words.
     fewest, most = (25, 45) if reading else (1, 8)
     sheets = [word_sheet(rng, rng.randint(fewest, most)) for _ in range(round(pages * easy))]
@@ -56,7 +59,10 @@ def build_batch(
     tokenizer: PreTrainedTokenizerFast,
     frame: tuple[list[int], list[int]],
 ) -> Batch:
-    """Turn pages into tensors; `frame` holds the token ids before and after a question's own."""
+    """Turn pages into a batch, with QUESTIONS random questions of each page.
+
+    `frame` is that of `chat_frame` for a query.
+    """
     # The same question twice would be its own false negative, so draw without putting back.
     questions = [f" {text}" for sheet in sheets for text in rng.sample(sheet.questions, QUESTIONS)]
     before, after = frame
@@ -81,7 +87,10 @@ def tokens_of_cells(cells: np.ndarray) -> np.ndarray:
 
 
 def piece_shares(sheets: Sequence[Sheet], tokenizer: PreTrainedTokenizerFast) -> Tensor:
-    """Return the shares of the pieces that end in each visual token, a blank where none does."""
+    """Return (pages * 48, vocabulary) shares of the pieces that end in each visual token.
+
+    The shares of a visual token add up to 1. Where no piece ends, all of it is the blank's.
+    """
     where, what = [], []
     for page, sheet in enumerate(sheets):
         for line, row in enumerate(sheet.canvas.glyphs):
@@ -99,8 +108,12 @@ def piece_shares(sheets: Sequence[Sheet], tokenizer: PreTrainedTokenizerFast) ->
 
 
 def chat_frame(processor: Qwen3VLProcessor, kind: str) -> tuple[list[int], list[int]]:
-    """Return the token ids before and after the content of a chat: a "query" or an "image"."""
-    content, shown = {
+    """Return the token ids of the chat template before and after the user's content.
+
+    `kind` is "query" or "image". `rendered` is the content as the template writes it: it puts a
+    space before a text.
+    """
+    content, rendered = {
         "query": ("CONTENT", " CONTENT"),
         "image": ([{"type": "image"}], "<|image_pad|>"),
     }[kind]
@@ -108,12 +121,12 @@ def chat_frame(processor: Qwen3VLProcessor, kind: str) -> tuple[list[int], list[
         {"role": "system", "content": PROMPTS[kind]},
         {"role": "user", "content": content},
     ]
-    before, after = processor.apply_chat_template(messages, tokenize=False).split(shown)
+    before, after = processor.apply_chat_template(messages, tokenize=False).split(rendered)
     return processor.tokenizer(before)["input_ids"], processor.tokenizer(after)["input_ids"]
 
 
 def page_inputs(model: nn.Module, processor: Qwen3VLProcessor, pages: int) -> dict[str, Tensor]:
-    """Return what all batches of `pages` pages have in common: every input but the pixels."""
+    """Return the model's inputs for `pages` pages without their pixels: alike in all batches."""
     before, after = chat_frame(processor, "image")
     image = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
     ids = torch.tensor([before + [image] * VISUAL_TOKENS + after])

@@ -37,6 +37,7 @@ READING = 900  # steps before the contrastive loss sets in: most characters are 
 READING_PAGES, PAGES = 32, 48
 READING_RATE, RATE, WARM_UP = 1e-3, 4e-4, 60
 SCALE = 20.0
+PAGE_TO_QUESTION_WEIGHT = 0.3
 DIMENSIONS = (192, 96, 48, 24)
 FRAME = sorted({prompt.lower() for prompt in PROMPTS.values()}) + ["system", "user"]
 RESERVED = 16  # dimensions for the tokens of the chat format
@@ -125,17 +126,28 @@ def reading_losses(
 
 
 def contrastive_loss(questions: Tensor, pages: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the in-batch loss in both directions, mean over DIMENSIONS, and the share of hits."""
-    numbers = torch.arange(len(pages))
+    """Return the loss of matching questions with pages, and the share of questions that match.
+
+    The loss is the in-batch cross-entropy from question to page, plus PAGE_TO_QUESTION_WEIGHT times
+    that from page to question, averaged over DIMENSIONS. A question matches if its page scores
+    highest at the full dimension.
+
+    Args:
+        questions: (questions, width) vectors, by page, with as many for each page.
+        pages: (pages, width) vectors.
+    """
+    page_numbers = torch.arange(len(pages))
     questions_per_page = len(questions) // len(pages)
-    positives = numbers.repeat_interleave(questions_per_page)
+    positives = page_numbers.repeat_interleave(questions_per_page)
     losses, hits = [], []
     for width in DIMENSIONS:
-        left = functional.normalize(questions[:, :width].float(), dim=1)
-        right = functional.normalize(pages[:, :width].float(), dim=1)
-        scores = SCALE * left @ right.T
+        question_vectors = functional.normalize(questions[:, :width].float(), dim=1)
+        page_vectors = functional.normalize(pages[:, :width].float(), dim=1)
+        scores = SCALE * question_vectors @ page_vectors.T
         losses.append(functional.cross_entropy(scores, positives))
-        losses.append(0.3 * functional.cross_entropy(scores[::questions_per_page].T, numbers))
+        # Page to question uses each page's first question.
+        by_page = functional.cross_entropy(scores[::questions_per_page].T, page_numbers)
+        losses.append(PAGE_TO_QUESTION_WEIGHT * by_page)
         hits.append((scores.argmax(1) == positives).float().mean())
     return torch.stack(losses).sum() / len(DIMENSIONS), hits[0]
 

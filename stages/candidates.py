@@ -29,7 +29,7 @@ def main(params: Params, root: Path = Path()) -> None:
     rules, qrels = resolve_rules(params.mine, params.data.source), qrel_rows(corpus, "train")
     veto = open_veto(rules.veto, corpus, params.pixels, params.compute, root)
     mining = Mining(corpus, rules, qrels, params.seed, device, veto)
-    train = candidates.train_candidates(
+    train = candidates.training_candidates(
         mining, base, tuned, reranker.train_depth, reranker.negatives
     )
     tables, depth = {"train": train}, max(reranker.depths)

@@ -16,7 +16,10 @@ from pagefinder.retrieval.vectors import open_vectors
 
 
 def main(params: Params, root: Path = Path()) -> None:
-    """Write metrics/plots/pixels.csv: one row for the pipeline's own budget and each extra one."""
+    """Measure how well smaller page images are found.
+
+    Write metrics/plots/pixels.csv: a row for pixels.max and one for each smaller budget.
+    """
     pixels, base, compute = params.pixels, params.base, params.compute
     budgets = dict.fromkeys(params.evaluate.pixel_budgets)
     lowest = max(pixels.min, pixels.multiple**2)
@@ -29,11 +32,12 @@ def main(params: Params, root: Path = Path()) -> None:
     task = task_of(Corpus(root / layout.CORPUS), "eval")
     vectors = open_vectors(root / layout.TUNED_VECTORS, task.corpus)
     queries = vectors.queries[task.query_rows]
+    # The first row reuses the stored vectors.
     rows = [pixel_budgets.measure(task, pixels, queries, vectors.pages[task.page_rows])]
     for budget in budgets:
         smaller = pixels.model_copy(update={"max": budget})
-        saved = root / layout.EMBEDDER
-        pages = pixel_budgets.encode(task, smaller, base, compute, saved, root)
+        embedder_folder = root / layout.EMBEDDER
+        pages = pixel_budgets.encode(task, smaller, base, compute, embedder_folder, root)
         rows.append(pixel_budgets.measure(task, smaller, queries, pages))
     write_csv(pd.DataFrame(rows), root / layout.PLOTS / "pixels.csv", root)
 

@@ -21,7 +21,10 @@ log = logging.getLogger(__name__)
 
 
 def main(params: Params, root: Path = Path()) -> None:
-    """Write data/negatives.parquet, metrics/mining.json and data/audit/mining."""
+    """Choose hard negatives for the train queries.
+
+    Write data/negatives.parquet, metrics/mining.json and data/audit/mining.
+    """
     corpus = Corpus(root / CORPUS)
     vectors = open_vectors(root / BASE_VECTORS, corpus)
     rules, qrels = resolve_rules(params.mine, params.data.source), qrel_rows(corpus, "train")
@@ -31,6 +34,7 @@ def main(params: Params, root: Path = Path()) -> None:
     pairs = mine(mining, vectors, negatives_per_query)
     audited = audit.with_positives(pairs, vectors, qrels)
     metrics = audit.summary(audited, negatives_per_query, corpus)
+    # Positives hidden on purpose measure how many false negatives the rules let through.
     hidden = audit.hidden_positives(mining, vectors, negatives_per_query)
     if hidden:
         metrics["hidden_positives"] = hidden
@@ -51,8 +55,9 @@ def main(params: Params, root: Path = Path()) -> None:
     )
     if negatives["query"].nunique() < len(negatives_per_query) / 2:
         log.warning(
-            "most queries keep no negative and train on random ones: the base hardly knows these "
-            "pages, so others score above the answers; try mine.relative_margin 0, or a better base"
+            "most queries keep no negative and train on random ones: the base ranks other pages "
+            "above the answers, so the margin drops them; try mine.relative_margin 0, or a better "
+            "base"
         )
 
 

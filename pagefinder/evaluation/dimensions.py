@@ -91,19 +91,19 @@ def dimension_metrics(grid: pd.DataFrame, recommended: int) -> dict[str, Any]:
     """The numbers of metrics/dimensions.json.
 
     `recommended.loss` is the share of the full dimension's NDCG@10 that the recommended one loses
-    on eval. `beats_base.dimension`, absent where there is none, is the smallest at which the tuned
-    model still beats the base at full size.
+    on eval. `beats_base.dimension` is the smallest dimension at which the tuned model scores above
+    the base at full dimension; the key is left out if there is none.
 
     Args:
-        grid: Of `score_grid`.
+        grid: As `score_grid` returns it: model, precision, dimension, ndcg@10.
         recommended: The recommended dimension.
     """
     ndcg = grid.set_index(["model", "precision", "dimension"])["ndcg@10"].to_dict()
     tuned = grid[grid["model"] == TUNED]
     dims = sorted(tuned["dimension"].unique().tolist(), reverse=True)
     precisions = [PRECISIONS[name] for name in tuned["precision"].unique()]
-    full, base = (ndcg[model, FLOAT32.name, dims[0]] for model in (TUNED, BASE))
-    loss = 1 - ndcg[TUNED, FLOAT32.name, recommended] / full if full else 0.0
+    tuned_full, base_full = (ndcg[model, FLOAT32.name, dims[0]] for model in (TUNED, BASE))
+    loss = 1 - ndcg[TUNED, FLOAT32.name, recommended] / tuned_full if tuned_full else 0.0
     metrics = {
         "dims": {
             d: {model: {"ndcg@10": ndcg[model, FLOAT32.name, d]} for model in (BASE, TUNED)}
@@ -118,7 +118,7 @@ def dimension_metrics(grid: pd.DataFrame, recommended: int) -> dict[str, Any]:
         },
         "recommended": {"dimension": recommended, "loss": loss},
     }
-    better = [d for d in dims if ndcg[TUNED, FLOAT32.name, d] > base]
+    better = [d for d in dims if ndcg[TUNED, FLOAT32.name, d] > base_full]
     return metrics | ({"beats_base": {"dimension": min(better)}} if better else {})
 
 

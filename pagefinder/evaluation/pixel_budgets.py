@@ -18,9 +18,9 @@ CUT = 10  # pages per query: the metrics look no deeper
 
 
 def encode(
-    task: Task, pixels: Pixels, base: Base, compute: Compute, saved: Path, root: Path
+    task: Task, pixels: Pixels, base: Base, compute: Compute, embedder_folder: Path, root: Path
 ) -> np.ndarray:
-    """Encode a task's pages at another budget with the model in `saved`, float32 [pages, d].
+    """Encode a task's pages at the budget `pixels` by a stored embedder, float32 [pages, d].
 
     Pages are stored at the pipeline's budget and resized once more from there, so the smaller ones
     are a little softer than pages that were resized once.
@@ -32,7 +32,7 @@ def encode(
     from pagefinder.models.visual_tokens import check_budget
 
     device_settings = choose_device(compute, scoring=True)
-    model = open_embedder(base, pixels, device_settings, root, saved)
+    model = open_embedder(base, pixels, device_settings, root, embedder_folder)
     check_budget(model, task.corpus.image(int(task.page_rows[0])), pixels)
     log.info("encoding %d eval pages at %d pixels", len(task.page_rows), pixels.max)
     parts = []
@@ -45,11 +45,11 @@ def encode(
 
 
 def measure(task: Task, pixels: Pixels, queries: np.ndarray, pages: np.ndarray) -> dict[str, float]:
-    """The cost and the score of a budget.
+    """The visual tokens per page and the scores at one pixel budget.
 
     Args:
         task: Queries, and pages to search.
-        pixels: The budget.
+        pixels: The budget; it counts the tokens.
         queries: float32 [queries, d], in the task's order.
         pages: float32 [pages, d], in the task's order.
 

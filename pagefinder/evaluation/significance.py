@@ -90,8 +90,8 @@ def sign_flip_p_value(
     """Two-sided p-value of "the two systems are exchangeable", flipping whole documents.
 
     Fisher's randomisation test, as Smucker, Allan and Carterette recommend it for retrieval (CIKM
-    2007). All flips are enumerated where there are no more of them than `resamples`, and p is
-    exact. Else flips are sampled, and the observed one counts among them, so that p is never 0.
+    2007). With at most `resamples` possible flips all are tried and p is exact. Otherwise flips are
+    sampled, and the observed outcome is counted among them, so that p is never 0.
 
     Args:
         differences: [queries] second system minus first.
@@ -99,6 +99,8 @@ def sign_flip_p_value(
         resamples: The most flips to look at.
         seed: Of the sampled flips.
     """
+    # Two-sided: the statistic is the absolute sum. Flips leave the number of queries alone, so the
+    # sum does for the mean.
     sums, _ = _by_document(differences, documents)
     if 2 ** len(sums) <= resamples:
         exact = scipy.stats.permutation_test(

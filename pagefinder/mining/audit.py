@@ -32,7 +32,10 @@ QUANTILES = {"p05": 0.05, "p50": 0.5, "p95": 0.95}
 
 
 def with_positives(pairs: pd.DataFrame, vectors: Vectors, qrels: pd.DataFrame) -> pd.DataFrame:
-    """The pairs with every positive once; one that the search did not reach has rank 0."""
+    """The pairs of `mine` with each positive of their queries once, positives first.
+
+    A positive that the search did not reach has rank 0.
+    """
     qrels = qrels[qrels["query"].isin(pairs["query"])]
     positives = scored_positives(qrels, pairs, vectors).assign(rule="positive")
     return pd.concat([positives, pairs[pairs["rule"] != "positive"]], ignore_index=True)
@@ -47,9 +50,9 @@ def summary(
     source gives, the numbers of kept, spare and dropped pairs add up to queries times train pages.
 
     Args:
-        pairs: Of `mine`, completed by `with_positives`.
+        pairs: As `mine` returns them, completed by `with_positives`.
         negatives_per_query: Number of negatives by query row.
-        corpus: That was searched.
+        corpus: The corpus that was mined.
     """
     kept = pairs[pairs["rule"] == KEPT]
     kept_per_query = kept["query"].value_counts().reindex(negatives_per_query.index, fill_value=0)
@@ -76,7 +79,7 @@ def summary(
 
 
 def _dropped(pairs: pd.DataFrame, searched: int) -> dict[str, object]:
-    """Number of pairs that each rule dropped of `searched` pairs, and of the given ones."""
+    """Number of pairs that each rule dropped, of `searched` mined pairs and of the given pairs."""
     given = pairs["origin"] == "given"
     ranked = pairs[~given & (pairs["rank"] > 0)]
     counts: dict[str, object] = {
@@ -94,14 +97,14 @@ def hidden_positives(
 ) -> dict[str, object] | None:
     """How many false negatives each rule lets through, measured on positives that were hidden.
 
-    A mined page that no qrel names may be relevant: nobody knows. So for every query with several
+    A mined page that no qrel names may be relevant: nobody knows. So for each query with several
     relevant train pages all but a random one are hidden, and the queries are mined again. The share
     of hidden positives among the pairs that remain after a rule is the rate of false negatives in a
     corpus with one judged page per query.
 
     Args:
-        mining: As it was mined; its seed chooses the positives that stay.
-        vectors: Of its corpus.
+        mining: The one of the stage; its seed chooses the positive of each query that stays.
+        vectors: Those that were mined with.
         negatives_per_query: Number of negatives by query row.
 
     Returns:
@@ -127,22 +130,27 @@ def hidden_positives(
 
 
 def false_negatives(pairs: pd.DataFrame) -> dict[str, float]:
-    """How many false negatives each rule lets through, where the qrels name every relevant page.
+    """Share of relevant pages among the mined pairs, where the qrels name every relevant page.
 
-    The rule `positive` then drops every relevant page, and whatever the others drop is no answer.
+    A pair is relevant there exactly if the rule `positive` dropped it. That rule comes first, so
+    the share is 0 after it and after all later rules.
 
     Args:
-        pairs: Of `mine`.
+        pairs: As `mine` returns them.
 
     Returns:
-        Share of relevant pages among the pairs that remain: before, after each rule, kept.
+        The share before any rule, after each rule in turn, and among the kept: before, after_RULE,
+        kept. A share of no pairs is left out.
     """
     mined = pairs[pairs["origin"] == "mined"]
     return _rates(mined, mined["rule"] == "positive")
 
 
 def _rates(pairs: pd.DataFrame, relevant: pd.Series) -> dict[str, float]:
-    """Share of relevant pairs among those that remain: before, after each rule, kept."""
+    """Share of relevant pairs: before any rule, after each rule in turn, and among the kept.
+
+    `relevant` holds a truth value for each of the pairs.
+    """
     remaining = pd.Series(True, index=pairs.index)
     rate = {"before": float(relevant.mean())}
     for rule in RULES:
@@ -158,7 +166,7 @@ def _rates(pairs: pd.DataFrame, relevant: pd.Series) -> dict[str, float]:
 
 
 def histogram(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Counts by score for every group: the positives, the kept, the spare, each rule's dropped.
+    """Count the pairs by group and score; the groups are the values of the column `rule`.
 
     Returns:
         group, score (lower edge of a bin of width BIN), pairs; empty bins are left out.

@@ -30,32 +30,34 @@ SCHEMA = pa.schema(
 COLUMNS = ["query", "page", "rank", "score", "label", "origin"]
 
 
-def train_candidates(
+def training_candidates(
     mining: Mining, base: Vectors, tuned: Vectors, depth: int, negatives: int
 ) -> pd.DataFrame:
     """Every train query's positives and the negatives that mining finds with either embedder.
 
-    Both embedders' nearest pages go through the same rules. A pair that passes them by the base
-    embedder is dropped if it fails them by the tuned one, which is the better judge.
+    Both embedders' nearest pages go through the same rules. Where the two embedders disagree the
+    tuned one decides: a pair that it looked at and dropped is not used, even if the base embedder
+    keeps it.
 
     Args:
-        mining: Of the train queries; the window's width is `depth` instead of range_max.
+        mining: Of the train queries. Its range_max is replaced, so that `depth` pages behind
+            range_min are considered.
         base: Vectors before fine-tuning.
         tuned: Vectors after it.
         depth: Nearest pages considered per query and embedder.
-        negatives: Per positive.
+        negatives: How many to choose per positive.
 
     Returns:
-        query, page, rank (among all train pages for the tuned embedder, from 1; 0 beyond those
-        looked at), score (the tuned embedder's), label, origin (qrels, given, base, tuned, both);
-        by query, positives first, then by score.
+        query, page, rank (among all train pages for the tuned embedder, from 1; 0 if it did not
+        look at the page), score (the tuned embedder's), label, origin (qrels, given, base, tuned,
+        both); by query, positives first, then by score.
     """
     rules, qrels = mining.rules, mining.qrels
     rules = rules.model_copy(update={"range_max": rules.range_min + depth})
     train = qrels["page"].isin(mining.corpus.page_rows("train"))
     qrels = qrels[train | (qrels["relevance"] == 0)]
     mining = replace(mining, rules=rules, qrels=qrels)
-    negatives_per_query = required_negatives(qrels, 0, negatives)
+    negatives_per_query = required_negatives(qrels, per_query=0, per_positive=negatives)
     by_base = assess(mining, base, negatives_per_query.index)
     by_tuned = assess(mining, tuned, negatives_per_query.index)
     union = _union(by_base, by_tuned, tuned)
@@ -68,11 +70,14 @@ def train_candidates(
 
 
 def _union(base: pd.DataFrame, tuned: pd.DataFrame, vectors: Vectors) -> pd.DataFrame:
-    """The pairs that no rule dropped, each once, scored and ranked by the tuned embedder.
+    """The pairs to choose from, each once, scored and ranked by the tuned embedder.
+
+    These are the pairs that no rule dropped by the tuned embedder, and those that only the base
+    embedder looked at and no rule dropped.
 
     Args:
-        base: Pairs that were assessed by the base embedder.
-        tuned: Pairs that were assessed by the tuned embedder.
+        base: As `assess` returns them with the base embedder.
+        tuned: As `assess` returns them with the tuned embedder.
         vectors: Of the tuned embedder.
     """
     key = ["query", "page"]
@@ -94,13 +99,13 @@ def _union(base: pd.DataFrame, tuned: pd.DataFrame, vectors: Vectors) -> pd.Data
 def held_out_candidates(
     corpus: Corpus, tuned: Vectors, split: str, depth: int, device: str = "cpu"
 ) -> pd.DataFrame:
-    """The tuned embedder's nearest pages of every query of dev or eval, among that split's pages.
+    """The tuned embedder's `depth` nearest pages of each dev or eval query, in the same split.
 
-    Nothing is filtered and no positive is added, as where a reranker is in use. Ties are ordered as
-    trec_eval orders them.
+    No rule drops a page and no missing positive is added, as where a reranker is in use. Ties are
+    ordered as trec_eval orders them.
 
     Returns:
-        The columns of `train_candidates`, origin tuned, by query and rank (from 1).
+        The columns of `training_candidates`, origin tuned, by query and rank (from 1).
     """
     query_rows = corpus.query_rows(split)
     scores, page_rows = nearest(

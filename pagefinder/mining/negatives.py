@@ -71,11 +71,12 @@ def mine(mining: Mining, vectors: Vectors, negatives_per_query: pd.Series) -> pd
 
 
 def assess(mining: Mining, vectors: Vectors, query_rows: pd.Index) -> pd.DataFrame:
-    """Apply the rules to the source's negatives and to the nearest train pages of every query.
+    """List every query's possible negatives, and for each the first rule that drops it.
 
-    The margin is NV-Retriever's TopK-PercPos (Moreira et al., 2024, arXiv 2407.15831): a negative
-    scores at most positive - margin * |positive|. Of several positives the lowest counts. The
-    negatives that the source gives are checked against the split and the positives, not by score.
+    They come from the source's own negatives (`given`) and from the nearest train pages (`mined`).
+    The margin is NV-Retriever's TopK-PercPos (Moreira et al., 2024, arXiv 2407.15831): a mined page
+    is dropped where it scores above p - margin * |p|, p being the query's lowest-scored positive.
+    A given page is dropped by GIVEN_RULES alone, never by its score.
 
     Args:
         mining: Corpus, rules and qrels.
@@ -83,45 +84,47 @@ def assess(mining: Mining, vectors: Vectors, query_rows: pd.Index) -> pd.DataFra
         query_rows: Rows of the queries to mine.
 
     Returns:
-        query, page, rank (from 1, among all train pages; 0 beyond those looked at), score, origin
-        (given or mined), rule ("" where none dropped the pair; the veto comes in `choose`). Given
-        pairs come first, by query in the source's order, then the others by query and rank.
+        query, page, rank (from 1, among all train pages; 0 for a given page outside the window
+        searched), score, origin (given or mined), rule ("" where none dropped the pair; the veto
+        comes in `choose`). Given pairs come first, by query in the source's order, then the mined
+        ones by query and rank.
     """
     qrels = mining.qrels[mining.qrels["query"].isin(query_rows)]
     positives = qrels[qrels["relevance"] > 0]
     excluded = exclusions(mining.corpus, mining.rules, positives)
-    given = qrels.loc[qrels["relevance"] == 0, ["query", "page"]]
+    source_negatives = qrels.loc[qrels["relevance"] == 0, ["query", "page"]]
     if mining.rules.given == "ignore":
-        given = given[:0]
-    given = _assess_given(mining.corpus, vectors, given, excluded)
-    negatives = given.loc[given["rule"] == "", ["query", "page"]].assign(rule="given")
-    pairs = _considered(mining, vectors, query_rows, first_rule(excluded, negatives))
-    _apply_score_rules(pairs, vectors, mining.rules, positives)
-    ranks = pairs.set_index(["query", "page"])["rank"]
+        source_negatives = source_negatives[:0]
+    given = _assess_given(mining.corpus, vectors, source_negatives, excluded)
+    # A kept given pair is not mined a second time.
+    kept_given = given.loc[given["rule"] == "", ["query", "page"]].assign(rule="given")
+    mined = _nearest_pairs(mining, vectors, query_rows, first_rule(excluded, kept_given))
+    _apply_score_rules(mined, vectors, mining.rules, positives)
+    ranks = mined.set_index(["query", "page"])["rank"]
     ranks = ranks.reindex(pd.MultiIndex.from_frame(given[["query", "page"]]), fill_value=0)
-    return pd.concat([given.assign(rank=ranks.to_numpy()), pairs], ignore_index=True)[COLUMNS]
+    return pd.concat([given.assign(rank=ranks.to_numpy()), mined], ignore_index=True)[COLUMNS]
 
 
 def _assess_given(
-    corpus: Corpus, vectors: Vectors, given: pd.DataFrame, excluded: pd.DataFrame
+    corpus: Corpus, vectors: Vectors, source_negatives: pd.DataFrame, excluded: pd.DataFrame
 ) -> pd.DataFrame:
-    """The negatives that the source gives with score, origin and rule, in their order."""
+    """The source's negatives with score, origin (given) and rule, in their order."""
     excluded = excluded[excluded["rule"].isin(GIVEN_RULES)]
-    given = given.merge(excluded, on=["query", "page"], how="left")
+    given = source_negatives.merge(excluded, on=["query", "page"], how="left")
     outside = ~given["page"].isin(corpus.page_rows("train"))
     given["rule"] = given["rule"].mask(outside, "split").fillna("")
     return given.assign(score=cosines(given, vectors), origin="given")
 
 
-def _considered(
+def _nearest_pairs(
     mining: Mining, vectors: Vectors, query_rows: pd.Index, excluded: pd.DataFrame
 ) -> pd.DataFrame:
-    """Every query's nearest train pages to the window's end, with the rules that need no score.
+    """Each query's nearest train pages up to the window's end, ranked, with rules but the score's.
 
-    The window counts the pages that are not excluded, so that a query with many positives sees as
-    many others as a query with one. Queries with a similar number of excluded pages are searched
-    together: a query whose answer is a blank page, with thousands of near-duplicates, widens no
-    other's search.
+    The window ends behind `range_max` pages that are not in `excluded`, so that a query with many
+    positives sees as many possible negatives as a query with one. Queries with a similar number of
+    excluded pages are searched together: a query whose answer is a blank page, with thousands of
+    near-duplicates, does not widen the search of another query.
     """
     page_rows = mining.corpus.page_rows("train")
     counts = excluded.loc[excluded["page"].isin(page_rows), "query"].value_counts()
@@ -144,7 +147,10 @@ def _considered(
 
 
 def _window(pairs: pd.DataFrame, rules: Mine, excluded: pd.DataFrame) -> pd.DataFrame:
-    """The ranked pairs to the window's end, with origin and with the rules that need no score."""
+    """The ranked pairs up to the window's end, with origin (mined) and rule.
+
+    The rule is that of `excluded`, `range_min`, or "".
+    """
     pairs = pairs.assign(origin="mined").merge(excluded, on=["query", "page"], how="left")
     remaining = pairs["rule"].isna().astype(int)
     before = remaining.groupby(pairs["query"]).cumsum() - remaining

@@ -20,14 +20,14 @@ from pagefinder.retrieval.vectors import cut, cut_blocks
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched: the same for every precision.
+    """One search: its queries, its pages, and how many to find. It fits every precision.
 
     Attributes:
         task: Queries, and pages to search.
         queries: float32 [queries, dimension], cut.
         pages: float32 [all pages, width], as stored: the search cuts them to the same dimension.
         k: Pages per query.
-        shortlist: Pages per query that a second pass orders again, where there is one.
+        shortlist: Pages per query that binary_rescored reorders.
         device: Of a float search, as torch names it.
     """
 
@@ -46,8 +46,8 @@ class Precision:
     Attributes:
         name: In metrics and tables.
         bits: Per dimension and page.
-        search: Finds the pages.
-        needs_train_pages: Whether the index measures ranges on them.
+        search: Finds the k best pages of each query.
+        needs_train_pages: Whether the index measures the range of each dimension on train pages.
     """
 
     name: str
@@ -65,8 +65,8 @@ class ScalarCodec:
     """Codes of one integer per number: 2^bits - 1 equal steps over the range of each dimension.
 
     Attributes:
-        low: [d] what the lowest code stands for.
-        step: [d] between two codes.
+        low: [d] the number that the lowest code stands for.
+        step: [d] the difference between the numbers of two successive codes.
         bits: Of a code, at most 8.
     """
 
@@ -78,13 +78,13 @@ class ScalarCodec:
     def measure(
         cls, pages: np.ndarray, dimension: int, train_rows: np.ndarray, bits: int
     ) -> "ScalarCodec":
-        """Take the ranges from train pages alone, as an index in use would.
+        """Return the codec whose ranges hold the train pages, as an index in use would.
 
         Args:
             pages: float32 [n, width], the stored vectors.
-            dimension: To cut to.
+            dimension: Dimension that the vectors are cut to.
             train_rows: Rows of the pages that set the range of each dimension.
-            bits: Of a code.
+            bits: Bits of a code, at most 8.
 
         Raises:
             InputError: there is no train page to measure ranges on.
@@ -100,13 +100,16 @@ class ScalarCodec:
         return cls(low, step, bits)
 
     def encode(self, vectors: np.ndarray) -> np.ndarray:
-        """Codes, int8; a number outside the range is clipped, where a cast would wrap around."""
+        """Codes of float vectors [..., d], int8.
+
+        A number outside the range is clipped, where a cast would wrap around.
+        """
         half = 2 ** (self.bits - 1)
         codes = np.rint((vectors - self.low) / self.step) - half
         return cast(np.ndarray, np.clip(codes, -half, half - 1).astype(np.int8))
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """The numbers that codes stand for, float32."""
+        """The numbers that codes [..., d] stand for, float32."""
         half = 2 ** (self.bits - 1)
         return cast(np.ndarray, self.low + (codes.astype(np.float32) + half) * self.step)
 
@@ -117,13 +120,17 @@ def search_floats(search: Search) -> Run:
 
 
 def search_scalar_codes(search: Search, bits: int) -> Run:
-    """Search by the dot product of the float query with the decoded page."""
+    """Search integer codes of `bits` by the dot product of the float query with decoded pages."""
     dimension, train_rows = search.queries.shape[1], search.task.corpus.page_rows("train")
     codec = ScalarCodec.measure(search.pages, dimension, train_rows, bits)
     return _search_decoded(search, lambda pages: codec.decode(codec.encode(cut(pages, dimension))))
 
 
 def _search_decoded(search: Search, decode: Decode) -> Run:
+    """Search page vectors of a lower precision or dimension, by exact search.
+
+    `decode` turns each block of stored pages into the float32 vectors that are compared.
+    """
     scores, page_rows = nearest(
         search.queries,
         search.pages,
@@ -137,16 +144,17 @@ def _search_decoded(search: Search, decode: Decode) -> Run:
 
 
 def search_signs(search: Search, *, rescore: bool) -> Run:
-    """Search by the Hamming distance of signs; with `rescore` order the nearest again.
+    """Search binary codes (the signs of the vectors) by Hamming distance.
 
-    They are ordered by the dot product of the float query with a page's signs as +-1 (Yamada, Asai
-    and Hajishirzi, Efficient passage retrieval with hashing for open-domain question answering, ACL
-    2021).
+    With `rescore`, reorder the `shortlist` nearest by the dot product of the float query with the
+    page's signs as +1 and -1 (Yamada, Asai and Hajishirzi, Efficient passage retrieval with hashing
+    for open-domain question answering, ACL 2021).
     """
     task, queries = search.task, search.queries
     codes = pack_rows(search.pages, queries.shape[1], task.page_rows)
     ties = task.tie_break[task.page_rows]
     k = search.shortlist if rescore else search.k
+    # places: positions within task.page_rows.
     distances, places = hamming_nearest(pack(queries), codes, k, ties)
     scores = -distances.astype(np.float32)
     if rescore:

@@ -491,7 +491,7 @@ def test_the_tuned_embedder_overrules_the_base(tmp_path) -> None:
     corpus, base = hand_made(tmp_path, near_duplicates=[])
     tuned = Vectors(base.queries, scored([0.9, 0.1, 0.89, 0.5, 0.4, 0.3, 0.2, 0.1, 0, 0]))
     settings = rules(relative_margin=0.05)
-    rows = candidates.train_candidates(mining(corpus, settings), base, tuned, 5, 9)
+    rows = candidates.training_candidates(mining(corpus, settings), base, tuned, 5, 9)
     # Base keeps p4 to p6 of its nearest five (p1, p2 and p3 are above its margin). Tuned keeps p3
     # to p6 of its own, and drops p2.
     named = dict(zip(rows["page"], rows["origin"], strict=True))
@@ -504,7 +504,7 @@ def test_the_tuned_embedder_overrules_the_base(tmp_path) -> None:
 def test_a_query_without_candidates_is_no_error(tmp_path) -> None:
     corpus, base = hand_made(tmp_path)
     settings = rules(max_score=-0.9)
-    rows = candidates.train_candidates(mining(corpus, settings), base, base, 5, 2)
+    rows = candidates.training_candidates(mining(corpus, settings), base, base, 5, 2)
     assert rows["label"].tolist() == [1]
 
 
