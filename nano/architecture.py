@@ -63,7 +63,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, name: str = "embedder") 
 
 
 def build_config(tokenizer: PreTrainedTokenizerFast, name: str = "embedder") -> Qwen3VLConfig:
-    """Return the configuration of the "embedder" or the "reranker", for any vocabulary.
+    """Return the configuration of the "embedder" or the "reranker", sized for `tokenizer`.
 
     `initializer_range` is 0.08, not 0.02: at 0.02 a model this narrow puts almost the same vector
     on every input and contrastive gradients vanish. The reranker has eight attention heads, since a
@@ -88,7 +88,7 @@ def write_checkpoint(
     processor: Qwen3VLProcessor,
     name: str = "",
 ) -> None:
-    """Write bf16 weights, config and processor, replacing `folder`.
+    """Write a checkpoint as `folder`, replacing it: bf16 weights, configuration, processor.
 
     With the static files of `name`, "embedder" or "reranker", `SentenceTransformer(folder)` or
     `CrossEncoder(folder)` opens it. The video processor's configuration is written too, although

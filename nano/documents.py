@@ -111,7 +111,10 @@ def family(rng: random.Random, size: int, figures: float = 0.0) -> list[Sheet]:
 
 
 def report_sheet(subject: Subject, rng: random.Random, figures: float = 0.0) -> Sheet:
-    """Draw one page on `subject` in a random layout, with three questions."""
+    """Draw one page on `subject` in a random layout, with three questions.
+
+    `figures` is the share of questions that name a printed figure and leave out who or when.
+    """
     unit = rng.choice(WORDS["units"])
     canvas = drawing.new_canvas(accent=_accent(rng))
     row = _heading(canvas, subject, rng)
@@ -124,6 +127,7 @@ def report_sheet(subject: Subject, rng: random.Random, figures: float = 0.0) -> 
 
 
 def _question(subject: Subject, part: str, printed: str, rng: random.Random) -> str:
+    """Return a question about `subject` that may name `part`, or one about the figure `printed`."""
     what = subject.what
     if rng.random() < 0.35:
         what = rng.choice(MEASURES.get(what, [what]))
@@ -162,6 +166,7 @@ def _heading(canvas: Canvas, subject: Subject, rng: random.Random) -> int:
 
 
 def _parts(rng: random.Random, count: int) -> list[str]:
+    """Return up to `count` names for the parts of a table or a chart."""
     group = rng.choice(list(WORDS["groups"].values()))
     if rng.random() < 0.3:
         return [any_word(rng)[:9] for _ in range(count)]

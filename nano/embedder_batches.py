@@ -25,7 +25,7 @@ from nano.tokenizer import SPACE, word_pieces
 # The prompts are short: at 48 visual tokens a page, every token of a prompt is a measurable cost.
 SETTINGS = json.loads((STATIC / "embedder/config_sentence_transformers.json").read_text())
 PROMPTS: dict[str, str] = SETTINGS["prompts"]
-GLYPHS = 95
+GLYPHS = 95  # printable ASCII characters
 QUESTIONS = 2  # a page costs more than a question, so each page is used with two
 
 

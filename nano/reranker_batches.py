@@ -52,7 +52,7 @@ class Piece(NamedTuple):
 
 
 def pieces(tokenizer: PreTrainedTokenizerFast, query: str) -> list[Piece]:
-    """Return the pieces of a lower-cased query."""
+    """Return the pieces of a lower-cased query, in its order."""
     result = []
     for word in query.split():
         framed = f" {word} "
@@ -99,7 +99,10 @@ def make_batch(
 
 @lru_cache(maxsize=10_000)
 def starts(line: str, text: str, shift: int) -> tuple[int, ...]:
-    """Return the visual tokens, as places in the prefix, where a piece starts; (0,) for nowhere."""
+    """Return the visual tokens where a piece starts, as places in the prefix; (0,) for nowhere.
+
+    `line` is that of a sheet. `text` and `shift` are those of the Piece.
+    """
     places, at = set(), line.find(text)
     while at >= 0:
         row, column = divmod(at + shift, COLUMNS + 2)

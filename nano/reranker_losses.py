@@ -29,7 +29,7 @@ class Heads(nn.Module):
 
 
 def see(model: Qwen3VLForConditionalGeneration, sheets: Sequence[Sheet]) -> Tensor:
-    """Return (pages * 48, width) visual tokens."""
+    """Return the visual tokens of the sheets: (pages * 48, width)."""
     grid = torch.tensor([[1, 2 * GRID[0], 2 * GRID[1]]] * len(sheets))
     return model.model.visual(both_frames(sheets), grid_thw=grid).pooler_output
 
@@ -118,7 +118,10 @@ def _layout(queries: int, length: int) -> tuple[Tensor, Tensor]:
 
 
 def reading_loss(heads: Heads, visual: Tensor, sheets: Sequence[Sheet]) -> Loss:
-    """Return the cross-entropy of the characters in and around each visual token."""
+    """Return the cross-entropy of the characters in and around each visual token.
+
+    The figure `read` is the share of characters predicted right, blanks left out.
+    """
     logits = heads.read(visual).view(-1, len(CHARACTERS)).float()
     labels = windows(sheets).flatten()
     weights = torch.where(labels == 0, 0.1, 1.0)  # blanks are most of a page and teach little
@@ -130,7 +133,12 @@ def reading_loss(heads: Heads, visual: Tensor, sheets: Sequence[Sheet]) -> Loss:
 def matching_loss(
     model: Qwen3VLForConditionalGeneration, heads: Heads, visual: Tensor, batch: Batch
 ) -> Loss:
-    """Return the loss of the pairs, plus what every token of every query can be taught."""
+    """Return the loss of the pairs and of their tokens, and figures for the log.
+
+    The tokens learn where on the page their piece starts or that it is absent, which characters
+    stand in it and before it, and whether their word is on the page. While the model runs no layer
+    above the matching one, the losses of words and pairs are left out.
+    """
     states, attention = packed_forward(model, visual, batch)
     labelled = batch.targets.sum(-1) > 0
     absent = batch.targets[..., 0] > 0

@@ -78,13 +78,13 @@ def scattered_words(rng: random.Random, count: int) -> Sheet:
 
 
 def word_sheets(rng: random.Random) -> list[Sheet]:
-    """Draw 24 pages or less: 16 of random words, the others of the corpus."""
+    """Draw 24 pages or less: 16 of random words, and the reports of two families."""
     sheets = [scattered_words(rng, rng.randint(8, 40)) for _ in range(16)]
     return sheets + [sheet for _ in range(2) for sheet in documents.family(rng, FAMILY_SIZE)]
 
 
 def word_queries(rng: random.Random, sheets: Sequence[Sheet]) -> list[Query]:
-    """Return WORD_QUERIES queries a page: do all of these one to three words stand on it?"""
+    """Return WORD_QUERIES queries a page, of one to three words; relevant if it holds them all."""
     queries = []
     for sheet in sheets:
         for _ in range(WORD_QUERIES):
@@ -99,10 +99,11 @@ def word_queries(rng: random.Random, sheets: Sequence[Sheet]) -> list[Query]:
 
 
 def question_sheets(rng: random.Random, foreign: int) -> tuple[list[Sheet], list[Query]]:
-    """Return the pages of FAMILIES near-miss families, and QUESTIONS questions a page.
+    """Return the pages of FAMILIES near-miss families, and QUESTIONS questions for each page.
 
-    Three are the page's own. `foreign` are of another family's pages. The others are near-misses:
-    questions of the family's other pages, or one of the page's own with a digit changed.
+    Three are the page's own, and relevant. At least `foreign` are of another family's pages. The
+    rest are near-misses: questions of other pages of its family, or one of its own questions with a
+    digit changed.
     """
     families = [documents.family(rng, FAMILY_SIZE, FIGURES) for _ in range(FAMILIES)]
     queries: list[Query] = []

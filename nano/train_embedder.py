@@ -46,7 +46,7 @@ RESERVED = 16  # dimensions for the tokens of the chat format
 def embedder_tokenizer() -> PreTrainedTokenizerFast:
     """Return the pair tokenizer with one token for each prompt and role of a chat.
 
-    What stands in every input says nothing; as a single token it costs next to nothing as well.
+    Prompts and roles stand in every input and so tell nothing: each should cost a single token.
     """
     tokenizer = pair_tokenizer(padding_side="right")
     tokenizer.add_tokens([AddedToken(word, lstrip=True, normalized=True) for word in FRAME])
@@ -103,10 +103,11 @@ def reading_losses(
 ) -> dict[str, Tensor]:
     """Return the losses of `visual`, the vision tower's output of shape (pages * 48, width).
 
-    `glyph`: the eight characters of each visual token, through a linear head of its own. `piece`
-    and `code`: the token embeddings of the pieces that end there, told apart from all others and
-    added up. So a mean over a page's visual tokens and one over a question's tokens lie close
-    where both hold the same words, before any question has been seen.
+    `glyph`: cross-entropy of the eight characters of each visual token, which `head` predicts.
+    `piece`: cross-entropy of the pieces that end in the token, against the whole vocabulary, by
+    dot product with the token embeddings. `code`: cosine distance to the mean of these pieces'
+    embeddings. So a page's mean visual token and a question's mean token lie close where both hold
+    the same words, before the model has seen a question.
     """
     # Most cells are blank: without a weight their class is learned first and the rest waits.
     weight = torch.ones(GLYPHS)
@@ -157,7 +158,8 @@ def batch_loss(
 ) -> Loss:
     """Return the loss of one batch: of reading alone, or of matching with reading on the side.
 
-    `model` lacks its language head, and `inputs` are those of `page_inputs` for as many pages.
+    `model` is the Qwen3-VL without its language head. `inputs` come from `page_inputs`, for the
+    number of pages in `batch`. Besides the loss the parts of it and the share of hits come back.
     """
     visual: list[Tensor] = []
     hook = model.visual.merger.register_forward_hook(lambda _m, _i, output: visual.append(output))
@@ -177,7 +179,9 @@ def batch_loss(
 
 
 def rate(step: int, steps: int) -> float:
-    """Return READING_RATE while reading, then a warm-up to RATE and a cosine to nearly nothing.
+    """Return the learning rate of a step: READING_RATE while reading, then up to RATE and down.
+
+    After reading it warms up to RATE and falls by a cosine to a fiftieth.
 
     The warm-up is long because the language model is updated for the first time then, and large
     first steps undo the reading within ten batches.
@@ -190,7 +194,7 @@ def rate(step: int, steps: int) -> float:
 
 
 def train(steps: int = STEPS, scratch: Path = SCRATCH) -> Learner:
-    """Train for `steps` steps, going on from a checkpoint in `scratch`."""
+    """Return a learner trained for `steps` steps, going on from a checkpoint in `scratch`."""
     processor = build_processor(embedder_tokenizer())
     model = build_model(build_config(processor.tokenizer), SEED)
     start_as_average(model, processor.tokenizer)

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: its steps, how many layers it trains, how fast, and the share of questions."""
+    """One stage: its steps, the lower language layers it runs, learning rate, question share."""
 
     name: str
     steps: int
@@ -57,12 +57,12 @@ def spell_embeddings(
     tokenizer: PreTrainedTokenizerFast,
     visual: Tensor,
 ) -> None:
-    """Start the token embeddings in the code of the visual tokens.
+    """Start the token embeddings in the code of the visual tokens, and the layers to suit.
 
     Each piece gets the vector that the reading head `read` reads as its characters. The visual
-    tokens are scaled to unit variance first. Output projections start small, so that the second
-    layer sees both codes undisturbed, and queries start as keys in the matching layer: like looks
-    at like.
+    tokens, of which `visual` is a sample, are scaled to unit variance first. Output projections
+    start small, so that the second layer sees both codes undisturbed. In the matching layer the
+    query projection starts equal to the key projection: like looks at like.
     """
     merger, language = model.model.visual.merger.linear_fc2, model.model.language_model
     with torch.no_grad():
@@ -122,7 +122,7 @@ def read(learner: Learner, step: int) -> Loss:
 def match(learner: Learner, stage: Stage, step: int) -> Loss:
     """Return the loss of one step of the language model on what the vision encoder reads.
 
-    A share of the steps has questions, among ever more near-misses; the others have words.
+    A share of the steps has questions, with more near-misses in the later half; the rest has words.
     """
     rng, model = learner.rng, learner.model
     share = stage.questions if step < 0.6 * stage.steps else stage.questions * 1.75
@@ -144,14 +144,14 @@ def match(learner: Learner, stage: Stage, step: int) -> Loss:
 
 
 def rate(stage: Stage, step: int) -> float:
-    """Return the learning rate: 20 steps of warm-up, level, then linear to a tenth from 60% on."""
+    """Return a step's learning rate: 20 steps of warm-up, level, from 60% on linear to a tenth."""
     rising = min(1.0, (step + 1) / 20)
     falling = min(1.0, 0.1 + 0.9 * (stage.steps - step) / (0.4 * stage.steps))
     return stage.rate * rising * falling
 
 
 def train(stages: Sequence[Stage] = STAGES, scratch: Path = SCRATCH / "reranker") -> Learner:
-    """Run all stages; one that is finished is only loaded."""
+    """Return the learner after all stages; a finished stage is only loaded from `scratch`."""
     processor = build_processor(pair_tokenizer(padding_side="left"), "reranker")
     model = build_model(build_config(processor.tokenizer, "reranker"))
     learner = Learner(model, Heads(), processor, random.Random(1))

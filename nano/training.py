@@ -49,13 +49,13 @@ def run(
     rates: Sequence[float],
     checkpoint: Path,
 ) -> None:
-    """Train `weights` from a checkpoint, or from the start where there is none.
+    """Train `weights` for one step per rate, from `checkpoint` if that file exists.
 
     Args:
-        learner: What the checkpoint holds.
+        learner: Models and random state that the checkpoint holds; trained in place.
         weights: The parameters that this part of the training changes.
-        loss_of_step: Loss of a step, counted from 0.
-        rates: Learning rate of every step.
+        loss_of_step: Takes the number of a step, from 0, and returns its loss and log figures.
+        rates: Learning rate of each step.
         checkpoint: File that is read at the start and written every CHECKPOINT_EVERY steps.
     """
     optimizer = torch.optim.AdamW(weights, betas=(0.9, 0.98), weight_decay=0.01)
@@ -82,7 +82,10 @@ def run(
 
 
 def save(learner: Learner, optimizer: torch.optim.Optimizer, step: int, path: Path) -> None:
-    """Write all that going on after `step` steps needs, through a temporary neighbour."""
+    """Write to `path` what training needs to go on after `step` steps.
+
+    The old file stays until the new one is complete.
+    """
     state = {
         "step": step,
         "model": learner.model.state_dict(),

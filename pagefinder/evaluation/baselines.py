@@ -41,7 +41,7 @@ def baseline_runs(task: Task, bm25: bool, minilm: bool, seed: int, device: str) 
 
 
 def random_run(task: Task, seed: int) -> Run:
-    """Random pages for every query: what a system that knows nothing scores."""
+    """The run of random pages for each query: its score is that of chance."""
     rng = np.random.default_rng(seed)
     k = min(DEPTH, len(task.page_rows))
     page_rows = np.array([rng.choice(task.page_rows, k, replace=False) for _ in task.query_ids])
@@ -50,14 +50,14 @@ def random_run(task: Task, seed: int) -> Run:
 
 
 def bm25_run(task: Task) -> Run:
-    """BM25 over the text of the pages."""
+    """The run of BM25 over the text of the pages."""
     ties = task.tie_break[task.page_rows]
     scores, places = bm25_nearest(task.query_texts, task.page_texts, DEPTH, ties)
     return task.run(scores, task.page_rows[places])
 
 
 def minilm_run(task: Task, device: str) -> Run:
-    """The text embedder all-MiniLM-L6-v2 over the text of the pages: the first 256 tokens of each.
+    """The run of the text embedder all-MiniLM-L6-v2 over each page's first 256 tokens of text.
 
     Its weights come with a Python package, so this works without a network.
 

@@ -26,18 +26,19 @@ def score_grid(
     rescore: int,
     device: str,
 ) -> pd.DataFrame:
-    """Quality and cost of every model at every dimension and precision.
+    """The scores and the bytes per page of each model, at each of its dimensions and precision.
 
     Args:
         task: Queries, and pages to search.
-        models: Vectors by name.
-        dims: By name; a model that is not named here is scored at its full dimension alone.
+        models: Vectors by the model's name.
+        dims: Dimensions by the model's name; a model that is not named here is scored at its full
+            dimension alone.
         rescore: See `search`.
         device: See `search`.
 
     Returns:
         dimension, model, precision, ndcg@10, recall@10, bytes_per_page; `pareto` is 1 where no
-        other row of the same model scores higher at the same cost or less, else 0.
+        other row of the same model has a higher ndcg@10 at as many bytes or less, else 0.
     """
     train = len(task.corpus.page_rows("train"))
     left_out = [p.name for p in PRECISIONS.values() if p.needs_train_pages and not train]
@@ -67,13 +68,14 @@ def _on_pareto_front(row: pd.Series, grid: pd.DataFrame) -> bool:
 def recommended_dimension(
     task: Task, vectors: Vectors, dims: Sequence[int], tolerance: float, device: str
 ) -> int:
-    """The smallest dimension that loses at most `tolerance` of the full one's NDCG@10.
+    """The smallest dimension that loses at most `tolerance` of the NDCG@10 at full dimension.
 
     Args:
-        task: Of dev: eval only reports what was chosen. Without queries, the full dimension.
+        task: That of dev: eval only reports what was chosen. Without queries the full dimension
+            is recommended.
         vectors: Of the tuned model.
-        dims: To choose from, the full one included.
-        tolerance: Share of NDCG@10.
+        dims: Dimensions to choose from, the full one included.
+        tolerance: Share of the NDCG@10 at full dimension.
         device: Of the search.
     """
     if not task.query_ids:
@@ -123,6 +125,9 @@ def dimension_metrics(grid: pd.DataFrame, recommended: int) -> dict[str, Any]:
 
 
 def claimed_dimensions(metrics: Mapping[str, Any]) -> list[int]:
-    """The dimensions of which `dimension_metrics` claims something: the claims need intervals."""
+    """The recommended dimension and the one that beats the base, ascending: they get intervals.
+
+    `metrics` are those of `dimension_metrics`.
+    """
     names = ("recommended", "beats_base")
     return sorted({metrics[name]["dimension"] for name in names if name in metrics})

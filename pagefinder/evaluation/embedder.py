@@ -21,7 +21,7 @@ SLICES = ("origin", "kind", "document_id")
 def query_table(task: Task) -> pd.DataFrame:
     """One row per query (index query_id): text, origin, and document_id and kind of its page.
 
-    Its page is its first relevant one in the qrels. `document_id` is of `documents_of`.
+    A query's page is its first relevant one in the qrels. `document_id` is from `documents_of`.
     """
     corpus = task.corpus
     page_rows = [corpus.page_row[page_id] for page_id in first_relevant(task.qrels)]
@@ -74,11 +74,17 @@ def embedder_metrics(
 def comparisons(
     scored: Mapping[str, pd.DataFrame], documents: Sequence[str], resamples: int, seed: int
 ) -> pd.DataFrame:
-    """Every claim of the form "AFTER is better than BEFORE", with its interval.
+    """The differences between two systems, each with its interval and p-value.
 
-    The tuned embedder is compared with the base by every metric, with the others by NDCG@10. Cut to
-    D dimensions (tuned@D), it is compared with base and tuned at full size. Systems that search
-    among all pages are compared with each other only.
+    The tuned embedder is compared with the base by all METRICS, with any other system but random by
+    NDCG@10. Cut to D dimensions (tuned@D), it is compared with base and tuned at full dimension.
+    Systems that search among all pages are compared with each other only.
+
+    Args:
+        scored: By system, its metrics per query.
+        documents: [queries] the document of each query.
+        resamples: See `gain`.
+        seed: See `gain`.
 
     Returns:
         before, after, metric, queries, documents, difference, low, high, p_value (the last three
@@ -108,7 +114,8 @@ def slices(
 ) -> pd.DataFrame:
     """Where tuning helps: NDCG@10 of base and tuned by origin, page kind and document.
 
-    A document that has only one query is no slice.
+    A document that has only one query is no slice. `queries` is from `query_table`; `scored`,
+    `resamples` and `seed` are as for `comparisons`.
 
     Returns:
         by, value, queries, base, tuned, difference, low, high, p_value, documents.

@@ -54,8 +54,8 @@ def reranked(candidates: pd.DataFrame, scores: np.ndarray, depth: int) -> Run:
 def fused(candidates: pd.DataFrame, logits: np.ndarray, weight: float, depth: int) -> np.ndarray:
     """Weighted sum of logit and first-stage score, both standardised within each query.
 
-    Only the first `depth` candidates count and get a score, the others nan: those below are not
-    reranked, and would change the balance of the two.
+    Only each query's first `depth` candidates count and get a score. Candidates further down get
+    nan: they are not reranked, and would change the balance of the two scores.
     """
     inside = (candidates["rank"] <= depth).to_numpy()
     rows = candidates[inside]
@@ -76,7 +76,10 @@ def _standardised(candidates: pd.DataFrame, values: np.ndarray) -> np.ndarray:
 
 
 def choose_weight(dev: pd.DataFrame, logits: np.ndarray, qrels: Qrels, depth: int) -> float:
-    """The fusion weight with the best NDCG@10 on dev; of equals, the smaller. Without qrels, 1."""
+    """The fusion weight with the best NDCG@10 on dev; of equally good ones the smallest.
+
+    `logits` are the reranker's, of the dev candidates. Without qrels the weight is 1.
+    """
     if not qrels:
         return 1.0
     ndcg = {}
@@ -114,10 +117,10 @@ def evaluate(
     The fusion weight is chosen at that depth, on `fusion_queries` random dev queries.
 
     Args:
-        candidates: Of dev and eval, with their split.
-        corpus: That they come from.
-        base: The reranker before fine-tuning.
-        tuned: The reranker after it.
+        candidates: Those of dev and eval, with the column split.
+        corpus: The corpus of their queries and pages.
+        base: Scores candidates by the reranker before fine-tuning.
+        tuned: Scores candidates by the reranker after it.
         params: Depths, and the number of queries for the fusion weight.
         resamples: See `gain`.
         seed: Of the resamples, and of the dev queries.
@@ -169,7 +172,7 @@ def _fusion_weight(
 
 
 def _of_split(candidates: pd.DataFrame, split: str, depth: int) -> pd.DataFrame:
-    """Candidates of a split down to a depth."""
+    """The candidates of a split whose rank is at most `depth`."""
     inside = (candidates["split"] == split) & (candidates["rank"] <= depth)
     return candidates[inside].reset_index(drop=True)
 

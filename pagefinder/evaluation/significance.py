@@ -33,8 +33,8 @@ def gain(
         before: [queries] the metric of each query in the first system.
         after: [queries] the same for the second system, in the same order.
         documents: [queries] the document of each query; the unit that is resampled.
-        resamples: Number for the interval and for the p-value.
-        seed: Of both.
+        resamples: Number of resamples for the interval, and of flips for the p-value.
+        seed: Seed of the resamples, and of the flips.
         metric: Key of the mean difference in the result.
 
     Returns:
@@ -62,7 +62,7 @@ def paired_bootstrap(
     Args:
         differences: [queries] second system minus first.
         documents: [queries] the document of each query.
-        resamples: How many.
+        resamples: Number of resamples.
         seed: Of the resamples.
 
     Returns:
@@ -143,6 +143,6 @@ def _by_document(differences: ArrayLike, documents: Sequence[str]) -> tuple[Floa
 
 
 def _batch(documents: Floats) -> int:
-    """Resamples at a time."""
+    """Number of resamples to hold at a time, for the documents' sums."""
     # A multiple of 4: the generator makes four signs of one draw, which no batch may cut in two.
     return 4 * max(1, BATCH_DOCUMENTS // len(documents) // 4)

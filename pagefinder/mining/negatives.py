@@ -59,13 +59,16 @@ class Mining:
 
 
 def required_negatives(qrels: pd.DataFrame, per_query: int, per_positive: int = 0) -> pd.Series:
-    """Number of negatives by query row, for every query that has a positive."""
+    """Number of negatives by query row, for each query of `qrels` that has a positive.
+
+    A query gets `per_query`, and `per_positive` more for each of its positives.
+    """
     positives = qrels.loc[qrels["relevance"] > 0, "query"].value_counts().sort_index()
     return positives * per_positive + per_query
 
 
 def mine(mining: Mining, vectors: Vectors, negatives_per_query: pd.Series) -> pd.DataFrame:
-    """Assess the pages of every query of `negatives_per_query`, and choose its negatives."""
+    """The pairs of `assess` for the queries of `negatives_per_query`, as `choose` marks them."""
     pairs = assess(mining, vectors, negatives_per_query.index)
     return choose(pairs, mining.rules, negatives_per_query, mining.seed, mining.veto)
 
@@ -180,18 +183,18 @@ def choose(
     seed: int,
     veto: Veto | None = None,
 ) -> pd.DataFrame:
-    """Mark pairs that no rule dropped as KEPT until every query has its number, the rest as SPARE.
+    """Mark pairs that no rule dropped as KEPT until each query has its number, the rest as SPARE.
 
-    Negatives that the source gives come first and in the source's order, whatever the sampling of
-    the others. A query that runs out of pages keeps what it has. The veto costs more than all other
-    rules: it sees a pair only when its turn comes, and never a negative that the source gives.
+    Negatives that the source gives come first, in the source's order; the sampling orders the mined
+    ones alone. A query that runs out of pages has fewer negatives. The veto costs more than all
+    other rules: it sees a mined pair only when the pair would be kept, and never a given one.
 
     Args:
-        pairs: Of `assess`.
+        pairs: As `assess` returns them.
         rules: Sampling, use of given negatives, limit of the veto.
         negatives_per_query: Number of negatives by query row.
         seed: Of the sampling.
-        veto: Gives the probabilities; the rule drops a pair above `veto.max_score`.
+        veto: Gives each pair's probability of an answer; above `veto.max_score` a pair is dropped.
     """
     mined = pairs["origin"] != "given"
     order = np.where(mined, _order(pairs, rules.sampling, seed), np.arange(len(pairs)))
@@ -217,7 +220,7 @@ def choose(
 
 
 def _order(pairs: pd.DataFrame, sampling: str, seed: int) -> np.ndarray:
-    """A number per pair, float [pairs]: its query takes pages from the lowest up.
+    """A number per pair, float [pairs]: a query's negatives are chosen from the lowest number up.
 
     Weighted sampling without replacement adds Gumbel noise to the log-weights and takes the
     highest (Kool et al., "Stochastic beams and where to find them", ICML 2019).

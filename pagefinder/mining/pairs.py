@@ -41,7 +41,7 @@ def ranked_pairs(query_rows: np.ndarray, scores: np.ndarray, page_rows: np.ndarr
 
 
 def cosines(pairs: pd.DataFrame, vectors: Vectors) -> np.ndarray:
-    """Scores of pairs, float32, in their order, equal to those that `nearest` gives them."""
+    """Cosines of pairs, float32, in the order of the pairs, equal to the scores of `nearest`."""
     query_rows, page_rows = pairs["query"].to_numpy(), pairs["page"].to_numpy()
     return pair_scores(vectors.queries, vectors.pages, query_rows, page_rows)
 

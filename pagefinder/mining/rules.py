@@ -43,7 +43,7 @@ def exclusions(corpus: Corpus, rules: Mine, positives: pd.DataFrame) -> pd.DataF
 
 
 def _near_duplicates(corpus: Corpus, positives: pd.DataFrame) -> pd.DataFrame:
-    """The near-duplicates of each query's positives."""
+    """The near-duplicates of each query's positives: query, page, rule."""
     pairs = pd.DataFrame(
         {
             "page": corpus.near_duplicates["page_id"].map(corpus.page_row),
@@ -55,7 +55,11 @@ def _near_duplicates(corpus: Corpus, positives: pd.DataFrame) -> pd.DataFrame:
 
 
 def _same_document(corpus: Corpus, positives: pd.DataFrame, reach: int) -> list[pd.DataFrame]:
-    """The pages at most `reach` pages before or behind a positive in its document."""
+    """The pages at most `reach` pages before or behind a positive in its document.
+
+    Returns:
+        A table of query, page, rule for each distance.
+    """
     numbered = corpus.pages[["document_id", "page_number"]].dropna().reset_index(names="other")
     reach = min(reach, int(numbered["page_number"].max()) if len(numbered) else 0)
     positives = positives.merge(numbered, left_on="page", right_on="other").drop(columns="other")

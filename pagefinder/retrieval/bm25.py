@@ -25,8 +25,8 @@ def bm25_nearest(
     otherwise stay as they are, without stop words and stemming, so that no language is favoured.
 
     Args:
-        queries: Their texts.
-        pages: Their texts, at least one with a word.
+        queries: Texts of the queries.
+        pages: Texts of the pages, at least one with a word.
         k: Pages per query; above the number of pages all come back.
         tie_break: int64 [pages]; of equal scores the lower comes first.
 

@@ -24,7 +24,7 @@ def unpack(codes: np.ndarray, dimension: int) -> np.ndarray:
 
 
 def pack_rows(pages: np.ndarray, dimension: int, rows: np.ndarray) -> np.ndarray:
-    """Packed signs of the stored pages of some rows, in their order, uint64 [rows, words]."""
+    """Packed signs of the stored pages in `rows`, in that order, uint64 [rows, words]."""
     packed = [pack(block) for block in cut_blocks(pages, dimension, rows)]
     return np.concatenate(packed) if packed else np.zeros((0, -(-dimension // 64)), np.uint64)
 
@@ -55,6 +55,7 @@ def hamming_nearest(
 def _block_nearest(
     queries: np.ndarray, pages: np.ndarray, k: int, tie_break: np.ndarray, block: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    """The result of `hamming_nearest` for at most `block` queries."""
     # One integer holds distance and tie-break, so that a partition by it has no ties to break.
     keys = rows = np.empty((len(queries), 0), np.int64)
     for start in range(0, len(pages), block):

@@ -35,8 +35,8 @@ def nearest(
     """Find the k pages with the highest dot product for every query, exactly.
 
     A first pass multiplies blocks in float32 and keeps a few pages more than k. A second pass sums
-    those few again in float64 and rounds to float32. Order, boundary and scores therefore depend
-    neither on the block size nor on the device, which a matmul's own scores do.
+    the products of these pages again in float64 and rounds to float32. So order, boundary and
+    scores depend neither on the block size nor on the device, unlike the scores of a matmul.
 
     Args:
         queries: float32 [q, d].
@@ -45,7 +45,7 @@ def nearest(
         rows: Row numbers of `pages` to search among; all rows by default.
         tie_break: int [n]; of pages whose float32 scores are equal, the lower value comes first.
             By default the lower row.
-        decode: Turns stored pages into their vectors, float32 [..., d]. By default they are these.
+        decode: Turns stored pages into vectors, float32 [..., d]. By default pages are vectors.
         device: Where the first pass runs, as torch names it; "auto" is the GPU where there is one.
 
     Returns:
@@ -71,7 +71,7 @@ def nearest(
     rough, places, error = _first_pass(queries, pages, rows, shortlist, decode, device)
     # A page that the first pass left out scores at most rough[:, -1] + error, and each of the k
     # best at least rough[:, k - 1] - error. Where these are apart, by one error more for the
-    # rounding, the k best are among the pages at hand.
+    # rounding, the k best are among the pages that the first pass kept.
     complete = (rough[:, k - 1] - rough[:, -1] > 3 * error) | (shortlist == len(rows))
     step = max(1, RESCORE_BYTES // (8 * shortlist * queries.shape[1]))
     ready = np.flatnonzero(complete)
@@ -101,7 +101,10 @@ def best_rows(
 def pair_scores(
     queries: np.ndarray, pages: np.ndarray, query_rows: np.ndarray, page_rows: np.ndarray
 ) -> np.ndarray:
-    """Scores of single pairs, float32 [pairs], equal to those that `nearest` gives them."""
+    """Dot products of pairs of a query row and a page row, float32 [pairs].
+
+    The numbers are equal to the scores of `nearest`.
+    """
     step = max(1, RESCORE_BYTES // (8 * queries.shape[1]))
     parts = [slice(start, start + step) for start in range(0, len(query_rows), step)]
     scores = [_dot(queries[query_rows[part]], pages[page_rows[part]]) for part in parts]
@@ -119,7 +122,11 @@ def trec_order(page_ids: Sequence[str]) -> np.ndarray:
 def _first_pass(
     queries: np.ndarray, pages: np.ndarray, rows: np.ndarray, k: int, decode: Decode, device: str
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Top k by float32 matmul: scores, places in `rows`, and by how much a score may err."""
+    """The k pages of highest score by float32 matmul.
+
+    Returns:
+        Scores [q, k], descending; places in `rows` [q, k]; the bound on the error of a score.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     scores = torch.full((len(queries), k), -math.inf)
@@ -157,9 +164,9 @@ def _longest(vectors: torch.Tensor) -> float:
 def _blocks(
     pages: np.ndarray, rows: np.ndarray, block: int, decode: Decode
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """The vectors of at most `block` of the rows, with the place of the first in `rows`.
+    """The vectors of `rows`, at most `block` at a time: the place of the first in `rows`, vectors.
 
-    The array is valid until the next one: all share one buffer.
+    An array of vectors is valid until the next one: all share one buffer.
     """
     buffer = None
     for first in range(0, len(rows), block):
@@ -175,7 +182,7 @@ def _blocks(
 def _above(
     query: np.ndarray, pages: np.ndarray, rows: np.ndarray, bound: float, decode: Decode
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Exact scores that reach the bound, and their rows."""
+    """The exact scores of one query that reach `bound`, and the rows of their pages."""
     scores, near = [], []
     for first, vectors in _blocks(pages, rows, min(PAGE_BLOCK, 1024), decode):
         block_scores = _dot(query[None], vectors)

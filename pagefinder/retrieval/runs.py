@@ -39,7 +39,7 @@ class Run:
     Attributes:
         query_ids: [queries]
         page_ids: [queries][up to DEPTH] each query's pages; the order does not count, scores do.
-        scores: [queries][same] higher is better.
+        scores: [queries][as many] the score of each page; higher is better.
     """
 
     query_ids: Sequence[str]
@@ -159,6 +159,7 @@ def write_qrels(qrels: Qrels, path: Path) -> None:
 
 
 def _word(name: str) -> str:
+    """The id `name`, checked to hold no white space."""
     if not name or len(name.split()) != 1 or name != name.strip():
         raise InputError(f"id {name!r} holds white space: TREC files need ids of one word")
     return name

@@ -12,12 +12,12 @@ from pagefinder.retrieval.runs import Qrels, Run, qrels_of
 
 @dataclass(frozen=True)
 class Task:
-    """Queries, the pages to search for them, and the relevant ones among these.
+    """Queries, the pages to search, and the qrels by which a run is scored.
 
     Attributes:
-        corpus: Of the queries and pages.
+        corpus: Holds the queries and pages.
         page_rows: int64, rows of the pages to search.
-        qrels: Of every query; they say which the queries are.
+        qrels: Of the task's queries: a query without qrels is not searched.
     """
 
     corpus: Corpus
@@ -56,7 +56,7 @@ class Task:
         return texts
 
     def run(self, scores: np.ndarray, page_rows: np.ndarray) -> Run:
-        """The run of scores and page rows, both [queries, k]."""
+        """The run with these scores and rows of the page table, both [queries, k]."""
         return Run(self.query_ids, self.page_ids[page_rows], scores)
 
 

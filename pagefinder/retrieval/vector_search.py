@@ -21,15 +21,15 @@ def search(
     rescore: int = 4,
     device: str = "cpu",
 ) -> Run:
-    """The k best pages of every query of a task.
+    """The run of the k best pages of each query of a task.
 
     Args:
         task: Queries, and pages to search.
-        vectors: Of the model.
+        vectors: Of a model, for all queries and pages of the task's corpus.
         k: Pages per query.
-        dimension: To cut to; the full one by default.
+        dimension: Dimension that the vectors are cut to; by default they are not cut.
         precision: Of the index.
-        rescore: binary_rescored orders this many times SHORTLIST pages again.
+        rescore: binary_rescored reorders this many times SHORTLIST pages.
         device: Of the float search, as torch names it.
 
     Raises:

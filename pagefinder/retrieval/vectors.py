@@ -25,7 +25,7 @@ def open_vectors(folder: Path, corpus: Corpus) -> Vectors:
     """Open the vectors that an encode stage wrote, pages memory-mapped.
 
     Raises:
-        InputError: they are not those of this corpus.
+        InputError: their numbers differ from the corpus' numbers of queries and pages.
     """
     vectors = Vectors(np.load(folder / "queries.npy"), np.load(folder / "pages.npy", mmap_mode="r"))
     for name, stored, rows in (
@@ -48,6 +48,6 @@ def cut(vectors: np.ndarray, dimension: int) -> np.ndarray:
 
 
 def cut_blocks(pages: np.ndarray, dimension: int, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """The pages of some rows, cut, float32 [at most BLOCK, dimension] at a time."""
+    """The vectors of the pages in `rows`, cut, float32 [at most BLOCK, dimension] at a time."""
     for start in range(0, len(rows), BLOCK):
         yield cut(np.asarray(pages[rows[start : start + BLOCK]]), dimension)
