@@ -101,7 +101,7 @@ def make_batch(
 def starts(line: str, text: str, shift: int) -> tuple[int, ...]:
     """Return the visual tokens where a piece starts, as places in the prefix; (0,) for nowhere.
 
-    `line` is that of a sheet. `text` and `shift` are those of the Piece.
+    `line` is a sheet's line, `text` and `shift` are a piece's.
     """
     places, at = set(), line.find(text)
     while at >= 0:

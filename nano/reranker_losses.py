@@ -44,8 +44,8 @@ def packed_forward(
 ) -> tuple[list[Tensor], Tensor]:
     """Run the language model over every page once, followed by all of its queries side by side.
 
-    A query sees the page and itself, at the positions it would have alone, so that its hidden
-    states are those of the pair.
+    A query sees the page and itself, at the positions that it would have alone. So its hidden
+    states are the same as if the model ran on the pair of page and query alone.
 
     Returns:
         Hidden states after each layer, each (pairs, length, width), the last one normalised; and
@@ -182,7 +182,10 @@ def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def pair_scores(model: Qwen3VLForConditionalGeneration, states: Tensor, batch: Batch) -> Tensor:
-    """Return the (pairs,) logits of yes minus those of no at the last token."""
+    """Return the scores of the pairs, (pairs,): the logit of yes minus that of no.
+
+    Both are taken at the last token. `states` come after the last layer: (pairs, length, width).
+    """
     embeddings = model.model.language_model.embed_tokens.weight
     direction = embeddings[batch.answers[0]] - embeddings[batch.answers[1]]
     return (states[torch.arange(len(states)), batch.ends] * direction).sum(-1)

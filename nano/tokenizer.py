@@ -20,7 +20,8 @@ PAIRS = Regex(r" ?[a-z]{1,2}| ?[0-9]{1,2}| ?[^a-z0-9 ]| +")
 def pair_tokenizer(padding_side: str) -> PreTrainedTokenizerFast:
     """Return the bundled models' tokenizer: pairs of letters and of digits, from each word's start.
 
-    So every token has the same length, and what it stands next to is found at fixed distances.
+    So nearly all tokens of words have one length, and a token's neighbours stand at fixed distances
+    from it on a page.
     """
     merges: list[tuple[str, str]] = []
     for symbols in (string.ascii_lowercase, string.digits):
@@ -43,7 +44,7 @@ def pair_tokenizer(padding_side: str) -> PreTrainedTokenizerFast:
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int = 1536) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE of `vocabulary` entries, every digit on its own, for other models."""
+    """Train a byte-level BPE of `vocabulary` entries, each digit a token, for other models."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -60,8 +60,8 @@ def start_as_average(
 
     All layers pass their input on unchanged but the last, whose attention adds the mean of all
     tokens seen so far. Tokens of the chat format live in RESERVED dimensions of their own, which
-    the mean leaves out. With random weights the last token holds next to nothing of the others,
-    all vectors are alike, and hundreds of steps go by before they part.
+    the mean leaves out. With random weights the last token holds next to nothing of the tokens
+    before it, all vectors are alike, and hundreds of steps go by before they differ.
     """
     layers = model.model.language_model.layers
     for layer in layers:

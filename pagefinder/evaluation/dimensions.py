@@ -60,6 +60,7 @@ def score_grid(
 
 
 def _on_pareto_front(row: pd.Series, grid: pd.DataFrame) -> bool:
+    """Whether no row of the same model in `grid` scores higher at as many bytes or less."""
     affordable = grid["bytes_per_page"] <= row["bytes_per_page"]
     rivals = grid[affordable & (grid["model"] == row["model"])]
     return bool(row["ndcg@10"] >= rivals["ndcg@10"].max())
@@ -127,7 +128,7 @@ def dimension_metrics(grid: pd.DataFrame, recommended: int) -> dict[str, Any]:
 def claimed_dimensions(metrics: Mapping[str, Any]) -> list[int]:
     """The recommended dimension and the one that beats the base, ascending: they get intervals.
 
-    `metrics` are those of `dimension_metrics`.
+    `metrics` is what `dimension_metrics` returned.
     """
     names = ("recommended", "beats_base")
     return sorted({metrics[name]["dimension"] for name in names if name in metrics})

@@ -135,7 +135,7 @@ def slices(
 
 
 def model_sizes(scored: Mapping[str, pd.DataFrame], folders: Mapping[str, Path]) -> pd.DataFrame:
-    """Quality against size of every model whose vectors lie in `folders`.
+    """NDCG@10 and number of parameters of each model; `folders` hold the models' vectors by name.
 
     Returns:
         model, parameters (as the encode stage counted them), ndcg@10.

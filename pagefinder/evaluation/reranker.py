@@ -111,19 +111,19 @@ def evaluate(
     resamples: int,
     seed: int,
 ) -> Result:
-    """Score embedder alone, base and tuned reranker, and fused scores at every depth.
+    """Score four systems at each depth: embedder alone, base reranker, tuned reranker, and fused.
 
     The base reranker is scored down to the compared depth only, the one that stands in the report.
     The fusion weight is chosen at that depth, on `fusion_queries` random dev queries.
 
     Args:
-        candidates: Those of dev and eval, with the column split.
+        candidates: The dev and eval candidates, with the column split.
         corpus: The corpus of their queries and pages.
         base: Scores candidates by the reranker before fine-tuning.
         tuned: Scores candidates by the reranker after it.
-        params: Depths, and the number of queries for the fusion weight.
+        params: Depths, and the number of dev queries that choose the fusion weight.
         resamples: See `gain`.
-        seed: Of the resamples, and of the dev queries.
+        seed: Seed of the resamples, and of the choice of dev queries.
     """
     compared, deepest = params.compared_depth, max(params.depths)
     weight = _fusion_weight(candidates, corpus, tuned, params, seed)

@@ -1,6 +1,6 @@
 """What mining did, for a person to judge: counts, scores, sampled queries, hidden positives.
 
-The tables of pairs are those of `mine`: `query` and `page` are row numbers of the corpus.
+The tables of pairs come from `mine`: `query` and `page` are row numbers of the corpus.
 """
 
 from dataclasses import replace
@@ -104,7 +104,7 @@ def hidden_positives(
 
     Args:
         mining: The one of the stage; its seed chooses the positive of each query that stays.
-        vectors: Those that were mined with.
+        vectors: The vectors that the queries were mined with.
         negatives_per_query: Number of negatives by query row.
 
     Returns:

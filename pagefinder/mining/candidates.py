@@ -1,4 +1,4 @@
-"""The pairs that the reranker learns from, and those that it is measured on.
+"""The reranker's candidates: pairs of query and page to train on and to measure on.
 
 All tables hold pairs whose `query` and `page` are row numbers of the corpus.
 """
@@ -33,7 +33,7 @@ COLUMNS = ["query", "page", "rank", "score", "label", "origin"]
 def training_candidates(
     mining: Mining, base: Vectors, tuned: Vectors, depth: int, negatives: int
 ) -> pd.DataFrame:
-    """Every train query's positives and the negatives that mining finds with either embedder.
+    """The reranker's training pairs: each train query's positives, and negatives mined for it.
 
     Both embedders' nearest pages go through the same rules. Where the two embedders disagree the
     tuned one decides: a pair that it looked at and dropped is not used, even if the base embedder
@@ -42,8 +42,8 @@ def training_candidates(
     Args:
         mining: Of the train queries. Its range_max is replaced, so that `depth` pages behind
             range_min are considered.
-        base: Vectors before fine-tuning.
-        tuned: Vectors after it.
+        base: Vectors of the embedder before fine-tuning.
+        tuned: Vectors of the embedder after it.
         depth: Nearest pages considered per query and embedder.
         negatives: How many to choose per positive.
 
@@ -72,8 +72,8 @@ def training_candidates(
 def _union(base: pd.DataFrame, tuned: pd.DataFrame, vectors: Vectors) -> pd.DataFrame:
     """The pairs to choose from, each once, scored and ranked by the tuned embedder.
 
-    These are the pairs that no rule dropped by the tuned embedder, and those that only the base
-    embedder looked at and no rule dropped.
+    A pair is in if the tuned embedder looked at it and no rule dropped it. It is in as well if only
+    the base embedder looked at it and no rule dropped it.
 
     Args:
         base: As `assess` returns them with the base embedder.
@@ -127,8 +127,9 @@ def held_out_candidates(
 def rank_histogram(tables: dict[str, pd.DataFrame], corpus: Corpus, depth: int) -> pd.DataFrame:
     """How high the tuned embedder puts the best positive, by split.
 
-    It was trained on the train queries, so their positives rank higher than those of new queries:
-    the histogram says by how much. The splits differ in size: see `pages`.
+    The embedder was trained on the train queries, so it ranks their positives higher than the
+    positives of new queries: the histogram says by how much. The splits differ in size: see
+    `pages`.
 
     Args:
         tables: Candidates by split, of which train and dev count.

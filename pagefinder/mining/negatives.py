@@ -1,4 +1,4 @@
-"""Hard negatives from stored vectors: exact candidates, rules in a fixed order, every drop counted.
+"""Hard negatives from stored vectors: an exact search, then rules in a fixed order.
 
 All work happens on tables of pairs whose `query` and `page` columns are row numbers of the corpus.
 `mine` looks at pairs and writes down for each the rule that dropped it. A pair that passes every
@@ -42,12 +42,12 @@ class Mining:
     """What is mined, and by which rules.
 
     Attributes:
-        corpus: Whose train pages are searched.
-        rules: Of `resolve_rules`.
-        qrels: Of `qrel_rows`; only these pairs count as positive or given.
-        seed: Of the sampling.
-        device: Where the search runs.
-        veto: The cross-encoder of the rule `veto`.
+        corpus: The corpus whose train pages are searched.
+        rules: As `resolve_rules` returns them.
+        qrels: As `qrel_rows` returns them; no pair outside them counts as positive or given.
+        seed: Seed of the sampling.
+        device: Device that the search runs on, as torch names it.
+        veto: The cross-encoder of the rule `veto`; None switches the rule off.
     """
 
     corpus: Corpus

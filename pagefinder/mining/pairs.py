@@ -47,9 +47,9 @@ def cosines(pairs: pd.DataFrame, vectors: Vectors) -> np.ndarray:
 
 
 def scored_positives(qrels: pd.DataFrame, assessed: pd.DataFrame, vectors: Vectors) -> pd.DataFrame:
-    """Every positive of the qrels once: query, page, score, rank, origin (qrels).
+    """The positives of the qrels: query, page, score, origin (qrels), rank.
 
-    A positive among the assessed pairs has the rank that it has there, any other rank 0.
+    The rank comes from `assessed`, the pairs of `assess`; a positive that is not in it has rank 0.
     """
     positives = qrels.loc[qrels["relevance"] > 0, ["query", "page"]]
     positives = positives.assign(score=cosines(positives, vectors), origin="qrels")

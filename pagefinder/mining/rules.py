@@ -1,4 +1,4 @@
-"""The rules by which mining drops pages, and the pages that are excluded whatever they score.
+"""The rules by which mining drops pages, and the pages that are excluded at any score.
 
 All tables hold pairs whose `query` and `page` are row numbers of the corpus.
 """
@@ -72,6 +72,7 @@ def _same_document(corpus: Corpus, positives: pd.DataFrame, reach: int) -> list[
 
 
 def _excluded(queries: pd.Series, pages: pd.Series, rule: str) -> pd.DataFrame:
+    """A table of query, page and rule; `queries` and `pages` belong together row by row."""
     return pd.DataFrame({"query": queries, "page": pages, "rule": rule})
 
 

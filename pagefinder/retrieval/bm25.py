@@ -19,7 +19,7 @@ def has_words(texts: Iterable[str]) -> bool:
 def bm25_nearest(
     queries: Sequence[str], pages: Sequence[str], k: int, tie_break: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k pages with the highest BM25 score for every query.
+    """Find the k pages with the highest BM25 score for each query.
 
     The score is Lucene's variant (bm25s), with k1 1.5 and b 0.75. Words are lower-cased and
     otherwise stay as they are, without stop words and stemming, so that no language is favoured.

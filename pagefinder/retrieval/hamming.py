@@ -74,7 +74,7 @@ def _block_nearest(
 
 
 def _distances(queries: np.ndarray, pages: np.ndarray) -> np.ndarray:
-    """Differing bits of every query and page, int64 [q, n]."""
+    """Number of bits in which each query differs from each page, int64 [q, n]."""
     distances = np.zeros((len(queries), len(pages)), np.int64)
     for query_words, page_words in zip(queries.T, pages.T, strict=True):
         distances += np.bitwise_count(query_words[:, None] ^ page_words)

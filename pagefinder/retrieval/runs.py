@@ -82,8 +82,8 @@ def metrics_per_query(run: Run, qrels: Qrels) -> pd.DataFrame:
     relevant.
 
     Args:
-        run: Any system's answers.
-        qrels: Of every query, each with a relevance above 0.
+        run: The run of any system.
+        qrels: By query, {page_id: relevance}, at least one relevance above 0 for each query.
 
     Returns:
         One row per query of `qrels`, in its order (index query_id): METRICS, and `rank`, that of

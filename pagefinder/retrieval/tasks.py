@@ -68,7 +68,7 @@ def task_of(corpus: Corpus, split: str, distractors: bool = False) -> Task:
     Args:
         corpus: The corpus.
         split: dev or eval.
-        distractors: Search every page of the corpus instead.
+        distractors: Whether to search all pages of the corpus instead.
     """
     page_rows = np.arange(len(corpus.pages)) if distractors else corpus.page_rows(split)
     return Task(corpus, page_rows, qrels_of(corpus, split))
