@@ -86,24 +86,37 @@ def _candidates(
     bound: float,
     alike: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, int]:
-    """Pairs of rows up to WINDOW places apart, and how many comparisons that left out.
+    """Pairs of rows that may be near-duplicates.
 
-    The rows of a pair have one key, means that differ by at most `bound`, and are `alike`.
+    Rows are sorted by key, then by mean grey. Each is compared with the next WINDOW rows of its key
+    whose mean differs by at most `bound`.
+
+    Args:
+        rows: int64 [n], rows of the pages to compare.
+        key: [pages] only pages of one key are compared.
+        means: [pages] mean grey.
+        bound: Of the difference of two means.
+        alike: Whether the pages of each pair of rows hardly differ.
+
+    Returns:
+        Pairs, int64 [m, 2], and how many rows still had a possible partner WINDOW + 1 places away:
+        0 where the window missed nothing.
     """
     order = rows[np.lexsort((means[rows], key[rows]))]
-    parts, left = [np.empty((0, 2), np.int64)], np.arange(len(order))
-    for step in range(1, WINDOW + 2):
-        left = left[left + step < len(order)]
-        a, b = order[left], order[left + step]
-        left = left[(key[a] == key[b]) & (np.abs(means[a] - means[b]) <= bound)]
-        if not len(left):
+    parts, starts = [np.empty((0, 2), np.int64)], np.arange(len(order))
+    for distance in range(1, WINDOW + 2):
+        starts = starts[starts + distance < len(order)]
+        a, b = order[starts], order[starts + distance]
+        # Rows are sorted: a start that fails at one distance fails at all larger ones.
+        starts = starts[(key[a] == key[b]) & (np.abs(means[a] - means[b]) <= bound)]
+        if not len(starts):
             return np.concatenate(parts), 0
-        if step <= WINDOW:
-            a, b = order[left], order[left + step]
+        if distance <= WINDOW:
+            a, b = order[starts], order[starts + distance]
             hit = alike(a, b)
             pairs = np.stack([np.minimum(a[hit], b[hit]), np.maximum(a[hit], b[hit])], axis=1)
             parts.append(pairs.astype(np.int64))
-    return np.concatenate(parts), len(left)
+    return np.concatenate(parts), len(starts)
 
 
 def _mean_difference(a: np.ndarray, b: np.ndarray) -> float:

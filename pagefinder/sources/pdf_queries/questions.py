@@ -43,14 +43,21 @@ class Candidate:
 
 
 def choose_queries(queries: list[SourceQuery], folder: Path) -> list[SourceQuery]:
-    """The queries with a question that tells their pages from all others.
+    """Turn each phrase into a question that only its own pages answer.
+
+    A question names the document, then the part around it too, where something else bears the same
+    name. Phrases without such a question are dropped, and so are questions that occur twice.
 
     Args:
-        queries: One for each phrase of each document.
-        folder: With the shards of all pages.
+        queries: One for each phrase of each document; their text is empty.
+        folder: Holds the shards of all pages, in which each wording is looked for.
+
+    Returns:
+        The remaining queries, with the question as text.
     """
     candidates = _candidates(queries)
-    bearers = Counter(
+    # A paraphrase bears the name of its original, which would count it twice.
+    name_counts = Counter(
         name
         for candidate in candidates
         if candidate.phrase.origin != "paraphrase"
@@ -59,7 +66,7 @@ def choose_queries(queries: list[SourceQuery], folder: Path) -> list[SourceQuery
     pages = pages_with({candidate.wording for candidate in candidates}, folder)
     questions = []
     for query, candidate in zip(queries, candidates, strict=True):
-        unique = [scope for scope, name in candidate.names.items() if bearers[name] == 1]
+        unique = [scope for scope, name in candidate.names.items() if name_counts[name] == 1]
         text = _question(candidate, unique, set(pages[candidate.wording]) - set(query.relevance))
         if text:
             questions.append(replace(query, text=text))
