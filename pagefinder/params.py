@@ -243,13 +243,13 @@ class Reranker(Training, RerankerModel):
             raise ValueError("name each depth once, the smallest first, e.g. [10, 20, 30]")
         return depths
 
-    @pydantic.model_validator(mode="after")
-    def _compares_a_depth(self) -> "Reranker":
-        if self.compared_depth not in self.depths:
-            raise ValueError(
-                f"compared_depth {self.compared_depth} is none of depths {list(self.depths)}"
-            )
-        return self
+    @pydantic.field_validator("compared_depth")
+    @classmethod
+    def _is_a_depth(cls, depth: int, info: pydantic.ValidationInfo) -> int:
+        depths = list(info.data.get("depths", [depth]))
+        if depth not in depths:
+            raise ValueError(f"name one of depths, which are {depths}")
+        return depth
 
 
 class CompareModel(Section):

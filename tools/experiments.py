@@ -13,6 +13,7 @@ import argparse
 import io
 import json
 import logging
+import os
 import re
 import shlex
 import subprocess
@@ -48,6 +49,7 @@ class Comparison:
     metrics: Sequence[str] = ()  # columns of the table
 
 
+CODE = ("pagefinder", "stages")  # what runs in an experiment
 COMPARISONS = {
     "seeds": Comparison({"committed": []}),
     "negatives": Comparison(
@@ -88,8 +90,14 @@ def run_missing(
     `shared` are params of every experiment, as KEY=VALUE.
 
     Raises:
-        InputError: DVC failed.
+        InputError: DVC failed, or params or code differ from the commit.
     """
+    changed = ["git", "diff", "--quiet", "HEAD", "--", "params.yaml", "dvc.yaml", *CODE]
+    if subprocess.run(changed, cwd=root, stderr=subprocess.DEVNULL).returncode == 1:
+        raise InputError(
+            "params or code differ from the commit, whose experiments of the same names would be "
+            "taken for theirs: commit them, or give the changed params by -S"
+        )
     profiles = [params_file.read(root / "params.yaml")["profile"]]
     profiles += [value for key, _, value in (c.partition("=") for c in shared) if key == "profile"]
     existing = _dvc(root, "exp", "list", "--name-only").split()
@@ -112,7 +120,10 @@ def run_missing(
 def _dvc(root: Path, *arguments: str, stdout: int | IO[str] = subprocess.PIPE) -> str:
     """Run `dvc`; return its output, or nothing where that goes to `stdout`."""
     command = ["dvc", *arguments]
-    done = subprocess.run(command, cwd=root, stdout=stdout, text=True)
+    # Also where this environment is not activated: DVC and its stages lie beside this python.
+    path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"
+    environment = os.environ | {"PATH": path}
+    done = subprocess.run(command, cwd=root, env=environment, stdout=stdout, text=True)
     if done.returncode:
         raise InputError(
             f"`{shlex.join(command)}` failed in {root.resolve()}: mend what DVC says above, then "

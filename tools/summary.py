@@ -28,8 +28,10 @@ def scores(root: Path) -> Iterator[Sequence[str]]:
     reranker = metrics(root, "reranker")
     if reranker:
         depth = params_file.load(root / "params.yaml").reranker.compared_depth
-        ndcg = reranker["depth"][str(depth)]["tuned"]["ndcg@10"]
-        yield f"first {depth} reranked", f"{ndcg:.4f}", *gain_cells(reranker["gain"])
+        at, gain = reranker["depth"].get(str(depth)), reranker["gain"]
+        # Params may have changed since: the gain then stands for another depth.
+        if at and abs(at["tuned"]["ndcg@10"] - at["embedder"]["ndcg@10"] - gain["ndcg@10"]) < 1e-5:
+            yield f"first {depth} reranked", f"{at['tuned']['ndcg@10']:.4f}", *gain_cells(gain)
     for name, at in (embedder.get("text", {}) | embedder.get("compare", {})).items():
         yield TEXT_BASELINES.get(name, name), f"{at['ndcg@10']:.4f}", "", "", ""
 

@@ -248,3 +248,15 @@ def test_without_params_or_a_commit_it_ends_in_one_line(
     assert f"`dvc exp show --csv` failed in {tmp_path}: mend what DVC says" in caplog.text
     assert "not inside of a DVC repository" in capfd.readouterr().err
     assert len(caplog.text.splitlines()) == 1
+
+
+def test_changes_that_are_not_committed_are_refused(root) -> None:
+    for arguments in (["init", "-q"], ["add", "params.yaml"]):
+        subprocess.run(["git", *arguments], cwd=root, check=True)
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *who, "commit", "-qm", "one"], cwd=root, check=True)
+    experiments.run_missing("seeds", [1], [], root)
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("seed: 13", "seed: 14"))
+    with pytest.raises(InputError, match="differ from the commit"):
+        experiments.run_missing("seeds", [1], [], root)

@@ -27,7 +27,7 @@ def changed(path: str, value: object) -> dict:
         ("profiles.cpu.embedder.dim", [8], ["profiles.cpu.embedder.dim is no param", "dims"]),
         ("profiles.cpu.embedder.dims", [24, 48], ["embedder.dims is [24, 48]", "largest first"]),
         ("profiles.cpu.reranker.depths", [20, 10], ["depths is [20, 10]", "smallest first"]),
-        ("profiles.cpu.reranker.compared_depth", 15, ["compared_depth 15 is none of", "[10, 20]"]),
+        ("profiles.cpu.reranker.compared_depth", 15, ["reranker.compared_depth is 15", "[10, 20]"]),
         ("profiles.cpu.compute.precision", "fp8", ["'fp8'", "'fp32'"]),
         ("profiles.cpu.embedder.batch", 0, ["batch is 0", "greater than or equal to 1"]),
         ("profile", "tpu", ["'tpu'", "cpu, gpu"]),

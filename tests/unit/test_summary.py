@@ -80,6 +80,16 @@ def test_what_is_printed_ends_with_the_path_of_the_report(root, capsys) -> None:
     assert "tuned embedder      0.8260  +0.3506  +0.1000 to +0.6000  0.012" in lines
 
 
+def test_a_depth_that_was_not_measured_or_compared_has_no_row(root) -> None:
+    text = (root / "params.yaml").read_text()
+    for depth in (10, 50):
+        changed = text.replace("compared_depth: 20", f"compared_depth: {depth}")
+        (root / "params.yaml").write_text(
+            changed.replace("depths: [10, 20]", "depths: [10, 20, 50]")
+        )
+        assert not any("reranked" in row[0] for row in summary.scores(root))
+
+
 def test_too_few_documents_are_named(tmp_path) -> None:
     report_inputs.write(tmp_path, full=False)
     rows = list(summary.scores(tmp_path))
