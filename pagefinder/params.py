@@ -89,7 +89,7 @@ class Evaluate(Section):
 
 
 class Generated(Section):
-    """Size of the embedded default."""
+    """Size of the default source, whose pages and queries the pipeline draws itself."""
 
     companies: Annotated[int, Field(ge=2, le=160)]
     years: Annotated[int, Field(ge=2, le=24)]
@@ -196,7 +196,7 @@ class Base(Section):
 
 
 class Training(Section):
-    """What both trainings share."""
+    """Knobs that the fine-tunings of embedder and reranker share."""
 
     learning_rate: Rate
     warmup: Share
@@ -264,7 +264,7 @@ class CompareModel(Section):
 
 
 class Profile(Section):
-    """Everything that differs between a laptop and a GPU machine."""
+    """Knobs that differ from profile to profile, such as a laptop's and a GPU machine's."""
 
     data: Data
     pixels: Pixels
@@ -275,7 +275,7 @@ class Profile(Section):
 
 
 class Shared(Section):
-    """What every profile shares."""
+    """Knobs that are the same in all profiles."""
 
     profile: str
     seed: Count
@@ -287,8 +287,8 @@ class Shared(Section):
     evaluate: Evaluate
 
 
-class File(Shared):
-    """params.yaml as it stands in the file."""
+class ParamsFile(Shared):
+    """The whole content of params.yaml: all profiles, and all models that may be compared."""
 
     compare: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ...]
     compare_models: dict[str, CompareModel]

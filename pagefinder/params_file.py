@@ -14,7 +14,7 @@ import yaml
 
 from pagefinder.errors import InputError
 from pagefinder.layout import EMBEDDER
-from pagefinder.params import File, Params, Section, Shared
+from pagefinder.params import Params, ParamsFile, Section, Shared
 from pagefinder.systems import RESERVED
 
 
@@ -27,13 +27,14 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 
 
 def load(path: Path) -> Params:
-    """Read and check params.yaml.
+    """Read params.yaml and check it, also against the local models that it names.
 
     Raises:
-        InputError: naming the key, the value and the mend.
+        InputError: names the key, its value and how to mend it.
     """
     params = parse(read(path), path.name)
     width = _local_width(path.parent / params.base.model / "config.json")
+    # dims are sorted, largest first.
     if width is not None and params.embedder.dims[0] > width:
         raise InputError(
             f"{path.name}: embedder.dims asks for dimension {params.embedder.dims[0]}, "
@@ -44,7 +45,10 @@ def load(path: Path) -> Params:
 
 
 def _check_local_models(params: Params, path: Path) -> None:
-    """Local models lie in `checkpoints`, the folder whose change reruns what uses them."""
+    """Refuse a local model outside the folder `checkpoints`.
+
+    DVC watches only that folder, so a change elsewhere would rerun nothing.
+    """
     root = path.parent
     models = {"base": params.base.model, "mine.veto": params.mine.veto.model}
     models |= {f"compare_models.{name}": other.model for name, other in params.compare.items()}
@@ -52,8 +56,9 @@ def _check_local_models(params: Params, path: Path) -> None:
         models["reranker"] = params.reranker.model
     for section, model in models.items():
         folder = (root / model).resolve()
-        known = folder.is_relative_to((root / params.checkpoints).resolve())
-        if model and folder.is_dir() and not known:
+        is_local = bool(model) and folder.is_dir()
+        is_watched = folder.is_relative_to((root / params.checkpoints).resolve())
+        if is_local and not is_watched:
             raise InputError(
                 f"{path.name}: {section}.model is {model!r}, which is not in checkpoints "
                 f"({params.checkpoints!r}), so that a change there would rerun nothing: set "
@@ -62,7 +67,7 @@ def _check_local_models(params: Params, path: Path) -> None:
 
 
 def _local_width(config: Path) -> int | None:
-    """Hidden size of a local checkpoint, read without loading it; None where it does not say."""
+    """Hidden size of a local model from its config.json; None where that is missing or unclear."""
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -72,7 +77,7 @@ def _local_width(config: Path) -> int | None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The raw content of params.yaml, unchecked."""
+    """The content of params.yaml as a dictionary, its keys and values not yet checked."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError as error:
@@ -85,9 +90,13 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def parse(content: dict[str, Any], name: str = "params.yaml") -> Params:
-    """Check params given as a dictionary of the same form as params.yaml."""
+    """Params of the chosen profile from the content of params.yaml; `name` is for messages.
+
+    Raises:
+        InputError: names the first wrong key, its value and how to mend it.
+    """
     try:
-        file = File.model_validate(content)
+        file = ParamsFile.model_validate(content)
     except pydantic.ValidationError as error:
         raise InputError(f"{name}: {_explain(error)}") from error
     if file.profile not in file.profiles:
@@ -110,11 +119,11 @@ def parse(content: dict[str, Any], name: str = "params.yaml") -> Params:
 
 
 def _explain(error: pydantic.ValidationError) -> str:
-    """The first problem on one line: key, what is wrong, value, mend."""
+    """The first problem on one line: the key, its value, what is wrong and how to mend it."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        allowed = _keys_at(first["loc"][:-1])
+        allowed = _keys_at(first["loc"])
         return f"{key} is no param (value {first['input']!r}); known here: {', '.join(allowed)}"
     if first["type"] == "missing":
         return f"{key} is missing: add it, as in the committed params.yaml"
@@ -123,14 +132,20 @@ def _explain(error: pydantic.ValidationError) -> str:
 
 
 def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
-    """Names of the keys that exist where a wrong one was found."""
+    """The valid keys of the section that holds the wrong key at `loc`; [] where that is no section.
+
+    Args:
+        loc: Pydantic's error location: the keys from the file's top level down to the wrong one.
+    """
 
     def step(model: Any, part: int | str) -> Any:  # noqa: ANN401  # types are walked, whatever they are
         if isinstance(model, type) and issubclass(model, Section) and part in model.model_fields:
             return model.model_fields[str(part)].annotation
-        arguments = getattr(model, "__args__", ())
-        return arguments[-1] if arguments else model
+        arguments = [kind for kind in getattr(model, "__args__", ()) if kind is not type(None)]
+        if arguments:
+            return arguments[-1]  # dict[str, Section]: go on with the value's type
+        return model  # the wrong key itself: stay in its section
 
-    model = functools.reduce(step, loc, File)
-    known = isinstance(model, type) and issubclass(model, Section)
-    return list(model.model_fields) if known else []
+    model = functools.reduce(step, loc, ParamsFile)
+    is_section = isinstance(model, type) and issubclass(model, Section)
+    return list(model.model_fields) if is_section else []

@@ -8,7 +8,7 @@ BASE, TUNED = "base", "tuned"  # the embedder before and after fine-tuning
 RANDOM, BM25, MINILM = "random", "bm25", "minilm"  # baselines
 # A reader's names of the baselines that search the pages' text, in the order of the metrics.
 TEXT_BASELINES = {BM25: "BM25", MINILM: "MiniLM"}
-# A reader's names of all baselines, where it must be said what they search.
+# A reader's names of all baselines; these also say that a baseline searches the text.
 BASELINES = {RANDOM: "random order"} | {
     name: f"{label} on the text" for name, label in TEXT_BASELINES.items()
 }

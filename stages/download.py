@@ -12,15 +12,16 @@ from stages import resume_folder, run
 
 
 def main(params: Params, root: Path = Path()) -> None:
-    """Store pages and queries of the chosen source; an interrupted run goes on where it was."""
+    """Write pages and queries of the source that params name to data/source."""
     source = open_chosen_source(params, root)
     files = sorted(source.folder.rglob("*")) if source.folder else []
     states = file_states(path for path in files if path.is_file())
+    # Shards of an interrupted run are reused while params and the user's files are the same.
     knobs = (params.seed, params.data, source.provenance, states)
-    scratch = resume_folder("download", knobs, [], root)
-    writing.write(source, scratch)
+    resume = resume_folder("download", knobs, [], root)
+    writing.write(source, resume)
     with outputs.output(root / SOURCE, root) as target:
-        writing.publish(scratch, target)
+        writing.publish(resume, target)
 
 
 if __name__ == "__main__":

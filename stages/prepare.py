@@ -16,15 +16,16 @@ log = logging.getLogger(__name__)
 
 
 def main(params: Params, root: Path = Path()) -> None:
-    """Write the corpus, the quarantine and their summary."""
+    """Write the corpus from data/source, the quarantine, and metrics/corpus.json."""
+    # Pages that an interrupted run had prepared are reused while params and source are the same.
     knobs = (params.pixels, params.data.pdf.dpi)
-    scratch = resume_folder("prepare", knobs, [SOURCE / storing.PROVENANCE], root)
+    resume = resume_folder("prepare", knobs, [SOURCE / storing.PROVENANCE], root)
     with outputs.output(root / CORPUS, root) as target:
-        quarantine, metrics = prepare(root / SOURCE, target, scratch, params)
+        quarantine, metrics = prepare(root / SOURCE, target, resume, params)
     with outputs.output(root / QUARANTINE, root) as path:
         write_table(quarantine, QUARANTINE_SCHEMA, path)
     write_json(metrics, root / METRICS / "corpus.json", root)
-    outputs.remove(scratch)
+    outputs.remove(resume)
     log.info("%s", sentence(metrics))
 
 

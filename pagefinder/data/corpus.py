@@ -94,22 +94,22 @@ class Corpus:
 
     @cached_property
     def near_duplicates(self) -> pd.DataFrame:
-        """Pairs page_id, other_id of pages that hardly differ; every pair stands in both orders."""
+        """Pairs page_id, other_id of pages that hardly differ; each pair stands in both orders."""
         return pd.read_parquet(self.folder / NEAR_DUPLICATES)
 
     @cached_property
     def page_row(self) -> dict[str, int]:
-        """Row number of every page id."""
+        """page_id -> row number of the page in `pages`."""
         return {page_id: row for row, page_id in enumerate(self.pages["page_id"])}
 
     @cached_property
     def query_row(self) -> dict[str, int]:
-        """Row number of every query id."""
+        """query_id -> row number of the query in `queries`."""
         return {query_id: row for row, query_id in enumerate(self.queries["query_id"])}
 
     @cached_property
     def query_text(self) -> dict[str, str]:
-        """Text of every query id."""
+        """query_id -> text of the query."""
         return dict(zip(self.queries["query_id"], self.queries["text"], strict=True))
 
     def page_rows(self, split: str) -> np.ndarray:
@@ -130,10 +130,10 @@ class Corpus:
         return positives
 
     def image(self, row: int) -> Image.Image:
-        """The page of a row as an RGB image at the pixel budget.
+        """The page of a row as an RGB image, as `prepare` stored it: scaled to the pixel budget.
 
         Raises:
-            InputError: what `prepare` stored has been damaged since.
+            InputError: the stored image cannot be read; it was damaged after `prepare`.
         """
         try:
             image = Image.open(io.BytesIO(self.image_bytes(row)))
@@ -143,19 +143,19 @@ class Corpus:
         return image.convert("RGB") if image.mode != "RGB" else image
 
     def damaged(self, page_ids: Sequence[str]) -> InputError:
-        """The error that one of these pages no longer decodes."""
+        """The error to raise where the stored image of one of `page_ids` cannot be read."""
         return InputError(
             f"page {' or '.join(page_ids)} of {self.folder} no longer decodes: remove that folder "
             "and run `dvc repro` again"
         )
 
     def image_bytes(self, row: int) -> bytes:
-        """The PNG of a row."""
+        """The PNG file of the page of a row."""
         data: bytes = self.table["image"][int(row)]["bytes"].as_py()
         return data
 
     def images(self, rows: Sequence[int] | np.ndarray) -> list[Image.Image]:
-        """The pages of several rows."""
+        """The pages of several rows as RGB images, like `image`."""
         return [self.image(int(row)) for row in rows]
 
     def __getstate__(self) -> dict[str, Path]:
@@ -169,14 +169,14 @@ def write_corpus(
     qrels: Iterable[tuple[str, str, int]],
     near_duplicates: Iterable[tuple[str, str]] = (),
 ) -> Corpus:
-    """Write a corpus whose rows are at hand; what a row of a page lacks is null.
+    """Write a corpus from rows and return it; columns that a page's row lacks become null.
 
     Args:
         folder: To write the tables to.
         pages: Rows of PAGE_SCHEMA.
         queries: Rows of QUERY_SCHEMA.
-        qrels: query_id, page_id, relevance.
-        near_duplicates: Pairs of page ids, each in one order.
+        qrels: Rows (query_id, page_id, relevance).
+        near_duplicates: Pairs of page ids, each in one order; both orders are written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with pa.ipc.new_stream(str(folder / PAGES), PAGE_SCHEMA) as writer:

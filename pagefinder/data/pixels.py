@@ -23,8 +23,8 @@ def decode(data: bytes) -> Image.Image:
     """Decode an encoded image to upright RGB, checking its size before any pixel is unpacked.
 
     Raises:
-        BadImageError: the bytes are no image, cut short, of no size, or larger than
-        MAX_SOURCE_PIXELS.
+        BadImageError: the bytes are no image or cut short; the image has a side of 0 pixels,
+            more than MAX_SOURCE_PIXELS, or is more elongated than MAX_ASPECT.
     """
     try:
         with warnings.catch_warnings():
@@ -42,7 +42,8 @@ def decode(data: bytes) -> Image.Image:
         return flatten(ImageOps.exif_transpose(image))
     except BadImageError:
         raise
-    except UnidentifiedImageError as error:  # its text holds an address, which no run repeats
+    except UnidentifiedImageError as error:
+        # Pillow's message holds the buffer's memory address, which differs from run to run.
         raise BadImageError("not a readable image: of no known format") from error
     except (
         Exception
@@ -53,7 +54,7 @@ def decode(data: bytes) -> Image.Image:
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """RGB, with transparent parts on white as on paper."""
+    """The image in RGB, its transparent parts on white as on paper."""
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
@@ -83,20 +84,23 @@ def budget_size(width: int, height: int, pixels: Pixels) -> tuple[int, int]:
 
 
 def fit(image: Image.Image, pixels: Pixels) -> Image.Image:
-    """Resize to the budget with the processor's own filter: its later resize changes nothing."""
+    """The image resized to the pixel budget.
+
+    The model's image processor would choose the same size and filter, and so resizes no further.
+    """
     size = budget_size(*image.size, pixels)
     return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
 
 
 def encode_png(image: Image.Image) -> bytes:
-    """PNG bytes. Level 1: decodes as fast, a tenth larger, written several times faster."""
+    """The image as a PNG file, at level 1: a tenth larger, written several times faster."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def pixel_digest(image: Image.Image) -> str:
-    """Identity of RGB pixels, whatever encoding they came in: 20 hex digits."""
+    """Hash of size and RGB pixels, 20 hex digits: equal for equal pixels in any file format."""
     digest = hashlib.sha256(f"{image.width}x{image.height}".encode())
     digest.update(image.tobytes())
     return digest.hexdigest()[:20]

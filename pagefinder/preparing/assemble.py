@@ -16,7 +16,7 @@ from pagefinder.data.files import write_table
 from pagefinder.errors import InputError
 from pagefinder.params import Params, Prepare
 from pagefinder.preparing import near_duplicates, pages, summary
-from pagefinder.preparing.queries import judge
+from pagefinder.preparing.queries import check_queries
 from pagefinder.preparing.splits import Split, split_corpus
 from pagefinder.runtime import pool
 from pagefinder.sources import storing
@@ -36,20 +36,22 @@ def prepare(
     Args:
         source: data/source as `writing.write` left it.
         target: The corpus folder to write.
-        scratch: Folder for finished units; a later run with the same scratch goes on from them.
-        params: Of the run.
+        scratch: Folder for prepared pages, a file for each record batch of data/source. A later run
+            with the same folder reuses the files that are there.
+        params: Params of the run.
 
     Returns:
         The quarantine (rows of QUARANTINE_SCHEMA), and the metrics of the corpus.
 
     Raises:
-        InputError: nothing is left to train or measure on, or too much is unusable.
+        InputError: a split is left without queries, or more pages and queries are unusable than
+            `prepare.max_quarantined` allows.
     """
     files = _prepare_pages(source, scratch, params)
     rows = _descriptions(files)
     usable, unusable = rows[rows["problem"].isna()], rows[rows["problem"].notna()]
     queries = pd.read_parquet(source / storing.QUERIES)
-    judged = judge(
+    checked = check_queries(
         dict(zip(usable["key"], usable["page_id"], strict=True)),
         set(unusable["key"]),
         queries,
@@ -57,28 +59,28 @@ def prepare(
     )
     entries = {"item": unusable["key"].str[:80], "reason": unusable["problem"]}
     broken = unusable[["origin"]].assign(**entries)
-    quarantine = pd.concat([broken, judged.quarantine], ignore_index=True)
+    quarantine = pd.concat([broken, checked.quarantine], ignore_index=True)
     items = len(rows) + len(queries)
     _check_quarantine(quarantine, items, params.prepare.max_quarantined)
     name = params.data.source
-    if judged.queries.empty:
+    if checked.queries.empty:
         raise InputError(
             f"source {name} gave {len(usable)} usable pages but no queries:"
             " see docs/data.md for what a source needs"
         )
     eval_share = getattr(params.data, name).eval_share
     shares = (eval_share, params.prepare.dev_share)
-    split = split_corpus(usable, judged.queries, judged.qrels, *shares, params.seed)
+    split = split_corpus(usable, checked.queries, checked.qrels, *shares, params.seed)
     _check_splits(split, name)
     _write_corpus(split, files, target)
-    merged = {"pages": len(usable) - usable["page_id"].nunique(), "queries": judged.merged}
+    merged = {"pages": len(usable) - usable["page_id"].nunique(), "queries": checked.merged}
     metrics = summary.corpus_metrics(split, quarantine, items, merged)
     metrics["near_duplicates"] = _write_near_duplicates(split.pages, target, params.prepare)
     return quarantine, metrics
 
 
 def _prepare_pages(source: Path, scratch: Path, params: Params) -> list[Path]:
-    """Files with the prepared pages of each unit, in source order."""
+    """Prepare all pages; returns the file of each record batch of data/source, in source order."""
     scratch.mkdir(parents=True, exist_ok=True)
     tasks = [
         pages.Unit(
@@ -96,7 +98,7 @@ def _prepare_pages(source: Path, scratch: Path, params: Params) -> list[Path]:
 
 
 def _descriptions(files: list[Path]) -> pd.DataFrame:
-    """The prepared pages without image and text, with their row number over all files."""
+    """Prepared pages of all files, without image and text; `row` counts over all files from 0."""
     tables = [pages.PREPARED_SCHEMA.empty_table().select(_DESCRIPTION)]
     tables += pages.read_prepared(files, _DESCRIPTION)
     rows: pd.DataFrame = pa.concat_tables(tables).to_pandas()
@@ -104,6 +106,7 @@ def _descriptions(files: list[Path]) -> pd.DataFrame:
 
 
 def _check_quarantine(quarantine: pd.DataFrame, items: int, allowed: float) -> None:
+    """Raise InputError if more than a share `allowed` of `items` pages and queries is unusable."""
     if len(quarantine) <= allowed * items:
         return
     first = "; ".join(
@@ -116,6 +119,7 @@ def _check_quarantine(quarantine: pd.DataFrame, items: int, allowed: float) -> N
 
 
 def _check_splits(split: Split, source: str) -> None:
+    """Raise InputError if train, dev or eval has no queries; `source` is named in it."""
     counts = split.queries["split"].value_counts()
     for name in corpus.SPLITS:
         if name not in counts:
@@ -127,7 +131,7 @@ def _check_splits(split: Split, source: str) -> None:
 
 
 def _write_corpus(split: Split, files: list[Path], target: Path) -> None:
-    """Write all tables but the near-duplicates; the pages are streamed from file to file."""
+    """Write pages, queries and qrels to `target`; pages are copied from `files` batch by batch."""
     target.mkdir(parents=True)
     write_table(split.queries, corpus.QUERY_SCHEMA, target / corpus.QUERIES)
     write_table(split.qrels, corpus.QREL_SCHEMA, target / corpus.QRELS)
@@ -146,7 +150,7 @@ def _write_corpus(split: Split, files: list[Path], target: Path) -> None:
 
 
 def _page_batch(prepared: pa.Table, splits: dict[int, str]) -> pa.RecordBatch:
-    """The prepared pages in the rows that have a split, as pages of the corpus."""
+    """Rows of the corpus from prepared pages; `splits` holds row -> split of the pages to take."""
     chosen = prepared.take(list(splits)).combine_chunks().to_batches()[0]
     columns = {name: chosen[name] for name in _COPIED}
     columns["split"] = pa.array(list(splits.values()))
@@ -158,7 +162,10 @@ def _page_batch(prepared: pa.Table, splits: dict[int, str]) -> pa.RecordBatch:
 
 
 def _write_near_duplicates(rows: pd.DataFrame, target: Path, settings: Prepare) -> dict[str, int]:
-    """Write the table of near-duplicates, and return their counts."""
+    """Find near-duplicates of the pages of `target`; write their table, return counts of them.
+
+    `rows` describes the pages in the order of the corpus.
+    """
     table = Corpus(target)
 
     def grey(row: int) -> np.ndarray:

@@ -8,7 +8,8 @@ Candidates come from sorting: pages with text from groups of equal text; pages w
 multi-index hashing (Norouzi, Punjani and Fleet, 2012): hashes within `distance` bits are equal in
 at least one of `distance + 1` bands. Inside a group pages are ordered by mean grey, which may
 differ by no more than `pixels` either, and each is compared with at most WINDOW followers. The
-cost is thus n log n + n * WINDOW, also for a corpus of blank pages; what the window cut is counted.
+cost is thus n log n + n * WINDOW, also for a corpus of blank pages. Rows that still had a possible
+partner WINDOW + 1 places away are counted: 0 says that the window missed nothing.
 """
 
 from collections.abc import Callable
@@ -39,7 +40,8 @@ def find(
         pixels: Mean difference of grey levels, of 255, up to which pages hardly differ.
 
     Returns:
-        Pairs, int64 (n, 2), the smaller row first, sorted; and how many comparisons the window cut.
+        Pairs, int64 (n, 2), the smaller row first, sorted; and the number of rows that
+        still had a possible partner WINDOW + 1 places away, once for each key they are sorted by.
     """
     hashes = pages["pixel_hash"].map(lambda digits: int(digits, 16)).to_numpy(dtype=np.uint64)
     texts = pages["text_hash"].astype("category").cat.codes.to_numpy().astype(np.int64)
@@ -86,28 +88,28 @@ def _candidates(
     bound: float,
     alike: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, int]:
-    """Pairs of rows that may be near-duplicates.
+    """Pairs of near-duplicate candidates.
 
-    Rows are sorted by key, then by mean grey. Each is compared with the next WINDOW rows of its key
-    whose mean differs by at most `bound`.
+    Rows are sorted by key, then by mean grey. Each is compared with the next WINDOW rows of the
+    same key whose mean differs by at most `bound`, and the pair stays if `alike` says so.
 
     Args:
-        rows: int64 [n], rows of the pages to compare.
-        key: [pages] only pages of one key are compared.
-        means: [pages] mean grey.
-        bound: Of the difference of two means.
-        alike: Whether the pages of each pair of rows hardly differ.
+        rows: int64 [n], row numbers of the pages to compare.
+        key: int [pages]; only pages of the same key are compared.
+        means: float32 [pages], mean grey.
+        bound: Largest difference of two means.
+        alike: From the first and the second rows of pairs, whether each pair hardly differs.
 
     Returns:
-        Pairs, int64 [m, 2], and how many rows still had a possible partner WINDOW + 1 places away:
-        0 where the window missed nothing.
+        Pairs, int64 [m, 2], the smaller row first; and how many rows still had a possible partner
+        (same key, mean within `bound`) WINDOW + 1 places away: 0 where nothing was missed.
     """
     order = rows[np.lexsort((means[rows], key[rows]))]
     parts, starts = [np.empty((0, 2), np.int64)], np.arange(len(order))
     for distance in range(1, WINDOW + 2):
         starts = starts[starts + distance < len(order)]
         a, b = order[starts], order[starts + distance]
-        # Rows are sorted: a start that fails at one distance fails at all larger ones.
+        # Sorted by mean: a start that fails at one distance fails at all larger ones.
         starts = starts[(key[a] == key[b]) & (np.abs(means[a] - means[b]) <= bound)]
         if not len(starts):
             return np.concatenate(parts), 0
@@ -120,4 +122,5 @@ def _candidates(
 
 
 def _mean_difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean absolute difference of the grey levels of two pages of one size."""
     return float(np.abs(a.astype(np.int16) - b.astype(np.int16)).mean())

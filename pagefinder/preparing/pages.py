@@ -1,7 +1,7 @@
 """Prepare the pages of a source: decode or render, identify, fit, describe.
 
-Works on one record batch of data/source at a time and writes its result as a file of its own, so
-that processes share nothing, memory stays flat and an interrupted run keeps what is done.
+A unit is one record batch of data/source, whose prepared pages become one file. So processes share
+nothing, memory stays flat and an interrupted run keeps the files that are written.
 """
 
 import hashlib
@@ -58,7 +58,7 @@ class Unit:
 def prepare_unit(unit: Unit) -> Path:
     """Write the prepared pages of a unit, unless an earlier run did, and return their file.
 
-    What is no page becomes a row with a problem.
+    A page that cannot be read becomes a row with a problem.
     """
     if not unit.target.exists():
         rows = storing.read_unit(unit.shard, unit.number).to_pylist()
@@ -67,20 +67,21 @@ def prepare_unit(unit: Unit) -> Path:
 
 
 def crashed_unit(unit: Unit) -> Path:
-    """Like `prepare_unit`, for a unit that ended its process: each row has a problem."""
+    """Write each page of a unit that crashed its process as a problem, and return the file."""
     rows = storing.read_unit(unit.shard, unit.number).to_pylist()
     _write(unit.target, [_problem(row, "unreadable PDF: the renderer crashed") for row in rows])
     return unit.target
 
 
 def read_prepared(paths: list[Path], columns: list[str]) -> Iterator[pa.Table]:
-    """The prepared pages of each file, with these columns, memory-mapped."""
+    """The prepared pages of each file, memory-mapped, with `columns` only."""
     for path in paths:
         with pa.memory_map(str(path)) as mapped:
             yield pa.ipc.open_stream(mapped).read_all().select(columns)
 
 
 def _write(path: Path, rows: list[dict[str, object]]) -> None:
+    """Write rows of PREPARED_SCHEMA as an Arrow stream; no partial file is ever left at `path`."""
     scratch = path.with_suffix(".tmp")
     batch = pa.RecordBatch.from_pylist(rows, schema=PREPARED_SCHEMA)
     with pa.ipc.new_stream(str(scratch), PREPARED_SCHEMA) as writer:
@@ -89,11 +90,12 @@ def _write(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 def _problem(row: dict[str, Any], reason: str) -> dict[str, object]:
+    """A row of PREPARED_SCHEMA for a page that cannot be used; absent columns become null."""
     return {"key": row["key"], "origin": row["origin"], "problem": reason}
 
 
 def _prepare_page(row: dict[str, Any], unit: Unit) -> dict[str, object]:
-    """A row of PREPARED_SCHEMA from one of `storing.PAGE_SCHEMA`."""
+    """A row of PREPARED_SCHEMA from a row of `storing.PAGE_SCHEMA`."""
     if row["problem"]:
         return _problem(row, row["problem"])
     try:

@@ -1,4 +1,4 @@
-"""Resolve the queries of a source: drop what is unusable and say why, merge what is one query."""
+"""Check the queries of a source: unusable ones go to quarantine, those of equal text become one."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,13 +7,14 @@ import pandas as pd
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Usable queries and what was wrong with the others.
+class CheckedQueries:
+    """Usable queries with their qrels, and the unusable ones with the reasons.
 
     Attributes:
-        queries: query_id, text, split (the source's, or None), origin; each text once a split.
+        queries: query_id, text, split (the source's, or None), origin; a text stands once in
+            each split.
         qrels: query_id, page_id, relevance; each pair once.
-        quarantine: origin, item, reason.
+        quarantine: origin, item, reason of unusable queries and of qrels to unknown pages.
         merged: Queries that were joined with another of the same text and split.
     """
 
@@ -23,16 +24,22 @@ class Judged:
     merged: int
 
 
-def judge(
+def check_queries(
     page_ids: dict[str, str], bad_keys: set[str], queries: pd.DataFrame, qrels: pd.DataFrame
-) -> Judged:
-    """Check the queries of a source against its usable pages.
+) -> CheckedQueries:
+    """Check a source's queries and qrels against its usable pages.
+
+    Queries of equal text and split become one.
 
     Args:
         page_ids: page_id of each usable page, by its key in the source.
-        bad_keys: Keys of pages that are in quarantine themselves.
+        bad_keys: Source keys of pages already in quarantine; a qrel that names one is dropped
+            without an entry of its own.
         queries: As `storing.QUERY_SCHEMA`.
         qrels: As `storing.QREL_SCHEMA`.
+
+    Returns:
+        Usable queries and qrels under query_id and page_id, and the quarantine.
     """
     queries = queries.set_index("query")
     queries["text"] = [" ".join(text.split()) for text in queries["text"]]
@@ -57,11 +64,11 @@ def judge(
     rows = usable_qrels.merge(usable[["query_id"]], left_on="query", right_index=True)
     grades = rows.groupby(["query_id", "page_id"], sort=False)["relevance"].max().reset_index()
     once = usable.drop_duplicates("query_id")[["query_id", "text", "split", "origin"]]
-    return Judged(once.reset_index(drop=True), grades, quarantine, len(usable) - len(once))
+    return CheckedQueries(once.reset_index(drop=True), grades, quarantine, len(usable) - len(once))
 
 
 def query_id(text: str, split: str | None) -> str:
-    """Identity of a query: its words in any case, and the split that its source gives it."""
+    """Hash of a query's text in lower case and the split that its source gives it (None: none)."""
     return "q" + hashlib.sha256(f"{split or ''}\0{text.casefold()}".encode()).hexdigest()[:16]
 
 
@@ -76,7 +83,7 @@ def _reasons(queries: pd.DataFrame, usable_qrels: pd.DataFrame) -> pd.Series:
 
 
 def _entries(queries: pd.DataFrame, items: pd.Series, reasons: list[str]) -> pd.DataFrame:
-    """Rows of the quarantine, one for each query."""
+    """Rows of the quarantine: each query's place in the source, its item and its reason."""
     # A list, not `.str`: without a single query the column is empty and has no type to speak of.
     item = pd.Series([text[:80] for text in items], dtype=object)
     return pd.DataFrame({"origin": queries["where"].to_numpy(), "item": item, "reason": reasons})

@@ -1,8 +1,8 @@
 """Split queries and pages into train, dev and eval so that no page teaches what it then tests.
 
-A unit is what must not be divided: pages of one document, pages that answer one query, editions of
-one document. Which units go to dev and eval is drawn by a hash of seed and name, so that a changed
-document moves few others.
+A unit is all pages and queries that a shared document, edition or answer links. They go to one
+split as a whole, so that nothing leaks. Which units go to dev and eval is drawn by a hash of seed
+and name, so that a changed document moves few others.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ class Split:
         queries: Queries with their split, without those that lost every answer.
         qrels: Judgements whose query and page are of one split.
         dropped: Counts of leaking pages, judgements and queries.
-        by_part: Documents were too few, so parts of them were split.
+        few_documents: Fewer documents than splits, so parts of documents went to splits.
     """
 
     pages: pd.DataFrame
     queries: pd.DataFrame
     qrels: pd.DataFrame
     dropped: dict[str, int]
-    by_part: bool
+    few_documents: bool
 
 
 def split_corpus(
@@ -51,37 +51,44 @@ def split_corpus(
     dev_share: float,
     seed: int,
 ) -> Split:
-    """Give every page and query a split.
+    """Give each page and query a split, and drop what would leak from one split to another.
+
+    A unit is all pages and queries that a shared document, edition or answer links: they go to one
+    split as a whole.
 
     Args:
-        pages: Usable pages, identical ones still repeated: page_id, document_id, page_number,
+        pages: Usable pages, duplicates included: page_id, document_id, page_number,
             split (the source's, or None), digest, text_hash, row.
         queries: query_id, split (the source's, or None).
         qrels: query_id, page_id, relevance.
-        eval_share: Of the units without a split of the source.
-        dev_share: Of the train units.
-        seed: Of the draw.
+        eval_share: Share of the units without a split of the source that go to eval.
+        dev_share: Share of the train units that go to dev, unless the source has a dev split.
+        seed: Changes which units are drawn.
+
+    Returns:
+        Pages (identical ones merged), queries and qrels of the splits, and what was dropped.
     """
     pages = pages.assign(source_split=pages["split"].map(_or_empty))
     queries = queries.assign(source_split=queries["split"].map(_or_empty))
     by_query = queries[["query_id", "source_split"]]
     answers = qrels[qrels["relevance"] > 0].merge(by_query, on="query_id")
-    by_part = has_few_documents(pages, queries, answers)
-    unit_of = find_units(document_pages(pages, answers, by_part), answers)
+    few_documents = has_few_documents(pages, queries, answers)
+    unit_of = find_units(document_pages(pages, answers, few_documents), answers)
     answering = {unit_of[node] for node in nodes(answers, "page", "page_id")}
     unit_split = assign(set(unit_of.values()), answering, eval_share, dev_share, seed)
     node_split = {node: unit_split[unit] for node, unit in unit_of.items()}
     queries["split"] = [node_split[node] for node in nodes(queries, "query", "query_id")]
     pages["split"] = _page_splits(pages, queries, qrels, node_split)
-    split = _without_leaks(pages, queries, qrels, by_part)
+    split = _without_leaks(pages, queries, qrels, few_documents)
     check_leaks(split)
     return split
 
 
 def draw(names: Iterable[Member], share: float, salt: str) -> set[Member]:
-    """The share of names with the smallest salted hashes: at least one of two or more.
+    """Draw a share of names: those with the smallest hashes of `salt` and name.
 
-    Never all of them: something has to stay for the other split.
+    At least one name is drawn and at least one stays for the other split. None is drawn where
+    there is only one, or `share` is 0.
     """
     ordered = sorted(
         set(names), key=lambda name: hashlib.sha256(f"{salt}\0{name}".encode()).hexdigest()
@@ -94,15 +101,15 @@ def draw(names: Iterable[Member], share: float, salt: str) -> set[Member]:
 def assign(
     units: set[Node], answering: set[Node], eval_share: float, dev_share: float, seed: int
 ) -> dict[Node, str]:
-    """Split of every unit.
+    """The split of each unit: the one that the source gives, else a drawn one.
 
     Args:
-        units: Each by one of its nodes.
-        answering: Units that hold the answer to some query. They are drawn apart from the rest, so
-            that every split gets its share of both.
-        eval_share: Of the units without a split of the source, that go to eval.
-        dev_share: Of the units that would be train, that go to dev, unless the source has a dev.
-        seed: Of the draw.
+        units: Each is named by its smallest node.
+        answering: Units with a page that answers a query. They are drawn apart from the rest, so
+            that each split gets its share of both.
+        eval_share: Share of the units without a split of the source that go to eval.
+        dev_share: Share of the train units that go to dev, unless the source has a dev split.
+        seed: Changes which units are drawn.
     """
     result = {unit: unit.source_split or "train" for unit in units}
     has_dev = "dev" in result.values()
@@ -116,7 +123,7 @@ def assign(
 
 
 def check_leaks(split: Split) -> None:
-    """Assert that no judgement crosses splits and no stored pixels stand in two of them."""
+    """Raise AssertionError if a qrel crosses splits, or if two splits hold equal stored pixels."""
     pages = split.pages.set_index("page_id")["split"]
     queries = split.queries.set_index("query_id")["split"]
     crossing = split.qrels["query_id"].map(queries) != split.qrels["page_id"].map(pages)
@@ -128,19 +135,20 @@ def check_leaks(split: Split) -> None:
 
 
 def _or_empty(split: object) -> str:
+    """The split as a text; empty for None and NaN."""
     return split if isinstance(split, str) else ""
 
 
 def _page_splits(
     pages: pd.DataFrame, queries: pd.DataFrame, qrels: pd.DataFrame, node_split: dict[Node, str]
 ) -> pd.Series:
-    """Split of every page: the highest in RANK of those that claim it, eval if none does.
+    """The split of each page: the highest in RANK of the splits that claim it, eval if none does.
 
     The split of its unit claims a page, and so does the split that the source gives it. A query
     claims its negatives: strongly where the source put the query into its split, else weakly. A
-    weak claim counts only for a page without a strong one. Else a few drawn queries would take
-    their negatives, and with them the answers of many others, out of train. A page that nothing
-    claims is a distractor that somebody put into the corpus.
+    weak claim counts only for a page without a strong one. Otherwise a few drawn queries would take
+    their negatives, which may be the answers of many other queries, out of train. A page that no
+    split claims is a distractor that somebody put into the corpus.
     """
     units = [(node.name, split) for node, split in node_split.items() if node.kind == "page"]
     sources = pages.loc[pages["source_split"] != "", ["page_id", "source_split"]]
@@ -160,14 +168,14 @@ def _page_splits(
 
 
 def _without_leaks(
-    pages: pd.DataFrame, queries: pd.DataFrame, qrels: pd.DataFrame, by_part: bool
+    pages: pd.DataFrame, queries: pd.DataFrame, qrels: pd.DataFrame, few_documents: bool
 ) -> Split:
-    """The split corpus, without what would leak.
+    """The split corpus, each page once, without pages, qrels and queries that would leak.
 
     Dropped are pages whose pixels stand in a split higher in RANK, judgements across splits, and
     queries that this leaves without an answer.
     """
-    # Of identical pages the first with a document or text stands for all.
+    # Of pages with equal page_id the first one with a document or text stays.
     bare = pages["document_id"].isna() & (pages["text_hash"] == "")
     ordered = pages.iloc[bare.argsort(kind="stable")]
     unique = ordered.drop_duplicates("page_id").sort_values("row").reset_index(drop=True)
@@ -184,4 +192,4 @@ def _without_leaks(
         "judgements": len(qrels) - len(safe_qrels),
         "queries": len(queries) - len(safe_queries),
     }
-    return Split(safe_pages, safe_queries, safe_qrels, dropped, by_part)
+    return Split(safe_pages, safe_queries, safe_qrels, dropped, few_documents)

@@ -1,4 +1,4 @@
-"""What metrics/corpus.json says of a corpus: its counts, and what became of the rest."""
+"""What metrics/corpus.json says of a corpus: counts of what is in it and what is not."""
 
 from collections import Counter
 from typing import Any
@@ -16,9 +16,9 @@ def corpus_metrics(
 
     Args:
         split: The corpus as it is written.
-        quarantine: origin, item and reason of what is not in it.
-        items: Pages and queries that came in.
-        merged: Pages and queries that were joined with an identical one.
+        quarantine: origin, item and reason of each unusable page, query or qrel.
+        items: Number of pages and queries that the source has.
+        merged: Numbers of pages and of queries that were joined with an identical one.
     """
     pages, queries, grades = split.pages, split.queries, split.qrels["relevance"]
     reasons = Counter(reason.split(":")[0].replace(" ", "_") for reason in quarantine["reason"])
@@ -31,7 +31,7 @@ def corpus_metrics(
         "kinds": {str(k): int(n) for k, n in sorted(Counter(pages["kind"].dropna()).items())},
         "qrels": {"positive": int((grades > 0).sum()), "negative": int((grades == 0).sum())},
         "leaks_dropped": split.dropped,
-        "split_by_parts_of_documents": int(split.by_part),
+        "split_by_parts_of_documents": int(split.few_documents),
         "quarantined": {
             "items": len(quarantine),
             "share": len(quarantine) / items if items else 0.0,
@@ -42,7 +42,7 @@ def corpus_metrics(
 
 
 def sentence(metrics: dict[str, Any]) -> str:
-    """The metrics as a person reads them, on one line."""
+    """The content of metrics/corpus.json in words, on one line for the log."""
     pages, queries, bad = metrics["pages"], metrics["queries"], metrics["quarantined"]
     reasons = ", ".join(f"{count} {name}" for name, count in bad["reasons"].items())
     return (

@@ -1,4 +1,7 @@
-"""Units of pages: what must go to one split, as its pages would answer each other's questions."""
+"""Units: all pages and queries that a shared document, edition or answer links.
+
+A unit goes to one split as a whole, so that nothing leaks.
+"""
 
 import itertools
 from collections import Counter
@@ -39,9 +42,9 @@ Member = TypeVar("Member", bound=str | Node)
 
 
 def has_few_documents(pages: pd.DataFrame, queries: pd.DataFrame, answers: pd.DataFrame) -> bool:
-    """Whether fewer documents than splits answer queries, editions counted once.
+    """Whether fewer than FEWEST_DOCUMENTS documents answer queries, editions counted once.
 
-    Not where the source gives a split: then nothing is drawn from few documents alone.
+    False where the source gives splits, as then they are not drawn.
     """
     documents = pages[pages["document_id"].notna()]
     if (queries["source_split"] != "").any() or (documents["source_split"] != "").any():
@@ -53,14 +56,15 @@ def has_few_documents(pages: pd.DataFrame, queries: pd.DataFrame, answers: pd.Da
     return 0 < answering.map(edition_of).nunique() < FEWEST_DOCUMENTS
 
 
-def document_pages(pages: pd.DataFrame, answers: pd.DataFrame, by_part: bool) -> pd.DataFrame:
-    """The pages of documents with `part` (document, or a tenth of it), once for each source split.
+def document_pages(pages: pd.DataFrame, answers: pd.DataFrame, few_documents: bool) -> pd.DataFrame:
+    """The pages that have a document, with the column `part`, once for each of their source splits.
 
-    A page has its own source split, else those of the queries that it answers.
+    `part` is the document, or with `few_documents` a tenth of it. A page has its own source
+    split; without one, those of the queries that it answers.
     """
     rows = pages[pages["document_id"].notna()]
     part = rows["document_id"]
-    if by_part:
+    if few_documents:
         number = rows["page_number"].fillna(1).clip(lower=1)
         last = number.groupby(part).transform("max").clip(lower=1)
         part = part + "#" + ((number - 1) * PARTS // last).astype(int).astype(str)
@@ -74,9 +78,13 @@ def document_pages(pages: pd.DataFrame, answers: pd.DataFrame, by_part: bool) ->
 
 
 def find_units(documents: pd.DataFrame, answers: pd.DataFrame) -> dict[Node, Node]:
-    """Every page, document and query with its unit, which the smallest node in it stands for.
+    """Node -> the smallest node of its unit, for the nodes of pages, documents and queries.
 
-    Only editions whose split is drawn are joined: the source may have put them into two.
+    Editions are joined only if their split is drawn: the source may have put them into two splits.
+
+    Args:
+        documents: As `document_pages` returns them.
+        answers: query_id, page_id, source_split of each qrel with relevance above 0.
     """
     free = documents[documents["source_split"] == ""]
     same = editions(zip(free["part"], free["digest"], strict=True))
@@ -91,13 +99,13 @@ def find_units(documents: pd.DataFrame, answers: pd.DataFrame) -> dict[Node, Nod
 
 
 def nodes(rows: pd.DataFrame, kind: str, column: str) -> list[Node]:
-    """A node for every row, which has `source_split`."""
+    """The node of each row, named by `column`; rows have a column `source_split`."""
     splits, names = rows["source_split"], rows[column]
     return [Node(split, kind, name) for split, name in zip(splits, names, strict=True)]
 
 
 def components(groups: Iterable[Iterable[Member]]) -> dict[Member, Member]:
-    """Every member with the smallest member of its component.
+    """Member -> the smallest member of its component.
 
     Groups that share a member are one component, whatever the order of groups and members.
     """
@@ -120,10 +128,13 @@ def editions(pages: Iterable[tuple[str, str]]) -> list[list[str]]:
     memory test. It takes more than half of the shorter document: a page or two that everybody's
     documents have, blank or of legal notes, would else join all of them into one unit that cannot
     be split, and so would a file that is nothing but such a page. Where fewer pages are the same,
-    those are dropped from train and the others stay.
+    only these pages are dropped from train.
 
     Args:
-        pages: Document and digest of the stored pixels of every page.
+        pages: (document, digest of the stored pixels) of each page.
+
+    Returns:
+        Pairs of documents, each sorted.
     """
     holders: dict[str, set[str]] = {}
     for document, digest in pages:

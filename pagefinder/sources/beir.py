@@ -16,7 +16,11 @@ IDS = ("_id", "id", "corpus-id", "query-id", "corpus_id", "query_id")
 
 
 def parts(configs: Configs, settings: Hub) -> dict[str, Callable[[int], Iterator[Row]]]:
-    """The pages, and the queries with their judgements, as functions that yield rows."""
+    """Part (corpus, queries) -> function that yields its rows from a row number on.
+
+    Raises:
+        InputError: the dataset has no qrels.
+    """
     qrels = configs.get("qrels") or configs.get("default")
     if qrels is None:
         raise InputError(
@@ -45,7 +49,7 @@ def parts(configs: Configs, settings: Hub) -> dict[str, Callable[[int], Iterator
 
 
 def _relevance(qrels: dict[str, OpenSplit]) -> dict[str, dict[str, dict[str, int]]]:
-    """Split -> query -> page -> relevance, of all judgements."""
+    """Split -> query -> page -> relevance, from the qrels of each split."""
     relevance: dict[str, dict[str, dict[str, int]]] = {}
     for split, open_split in qrels.items():
         for row in open_split():
@@ -57,7 +61,7 @@ def _relevance(qrels: dict[str, OpenSplit]) -> dict[str, dict[str, dict[str, int
 
 
 def _roles(splits: set[str], settings: Hub) -> dict[str, str]:
-    """The publisher's splits that are our train and eval; empty unless both are there."""
+    """Publisher's split -> train or eval; empty unless both are there."""
     roles = {}
     for role, name in (("train", settings.train), ("eval", settings.eval)):
         aliases = [alias for alias in (name, *hub_splits.ALIASES[role]) if alias in splits]
@@ -67,7 +71,7 @@ def _roles(splits: set[str], settings: Hub) -> dict[str, str]:
 
 
 def _numbered(splits: dict[str, OpenSplit], start: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows of all splits of a config, numbered from 1, from row `start` on."""
+    """Rows of all splits of a config, numbered from 1, without the first `start`."""
     number = 0
     for open_split in splits.values():
         for row in hub_splits.undecoded(open_split()):
@@ -77,7 +81,7 @@ def _numbered(splits: dict[str, OpenSplit], start: int) -> Iterator[tuple[int, d
 
 
 def _page(row: Mapping[str, Any], where: str, settings: Hub) -> SourcePage:
-    """The page of a row of the corpus; with a problem where its image cannot be read."""
+    """The page of a corpus row; `where` is its origin. An unreadable image becomes a problem."""
     key, text = str(_cell(row, IDS)), _cell(row, ("text", "markdown"))
     try:
         image = cells.read(row.get(settings.image), None, settings.allow_urls)
@@ -94,5 +98,5 @@ def _page(row: Mapping[str, Any], where: str, settings: Hub) -> SourcePage:
 
 
 def _cell(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:  # noqa: ANN401  # a cell
-    """The cell of the first of these columns that the row has; None: it has none of them."""
+    """The cell of the first column in `names` that the row has; None if it has no such column."""
     return next((row[name] for name in names if name in row), None)

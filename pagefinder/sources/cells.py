@@ -1,6 +1,6 @@
 """Make pages and queries of the rows of tables and datasets: a query, its pages and negatives.
 
-What cannot be used becomes a page or query with a problem: `prepare` puts it into quarantine.
+An unusable row or cell becomes a query or page with a problem, which `prepare` quarantines.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ class BadCellError(ValueError):
 
 
 def check_columns(columns: Sequence[str], settings: Table | Hub, section: str, table: str) -> None:
-    """Check that `columns`, those of a table or dataset, are the ones that params name.
+    """Check that the columns of a table or dataset include those that params name.
 
     Raises:
-        InputError: naming the table, its columns, and the param in `section` to set.
+        InputError: names the table, its columns, and the param in `section` to set.
     """
     for param in ("query", "image"):
         name = getattr(settings, param)
@@ -52,11 +52,11 @@ def items(
     """The query of a row, its pages and its negatives.
 
     Args:
-        row: Cells by column. `document_id`, `page_number` and `text`, if there, are of its pages.
+        row: Column -> cell. The columns `document_id`, `page_number` and `text` describe the pages.
         where: File or part, and number of the row.
-        split: Of the query; None: it stands in the column `split`, or is drawn.
-        settings: They name the columns.
-        folder: That paths are relative to and may not leave; None: paths are not allowed.
+        split: Split of the query; None: it stands in the column `split`, or is drawn.
+        settings: Params that name the columns.
+        folder: Paths are relative to it and may not leave it; None: paths are not allowed.
     """
     problem = None
     text = row.get(settings.query)
@@ -84,15 +84,15 @@ def items(
 
 
 def read(value: object, folder: Path | None, allow_urls: bool) -> bytes:
-    """Encoded bytes of a page from bytes, a {bytes, path} pair, an image, a path or a URL.
+    """The encoded image of a page from bytes, a {bytes, path} pair, an image, a path or a URL.
 
     Args:
         value: The cell.
-        folder: That paths are relative to and may not leave; None: paths are not allowed.
-        allow_urls: Whether pages may be fetched.
+        folder: Paths are relative to it and may not leave it; None: paths are not allowed.
+        allow_urls: Whether pages may be fetched from URLs.
 
     Raises:
-        BadCellError: saying why not.
+        BadCellError: the cell holds no readable page image; the text says why.
     """
     if isinstance(value, Mapping):
         inner = value.get("bytes")
@@ -113,7 +113,7 @@ def read(value: object, folder: Path | None, allow_urls: bool) -> bytes:
 
 
 def _cells(row: Mapping[str, Any], settings: Table | Hub) -> Iterator[tuple[str, object, int]]:
-    """Column, value and relevance of every page of a row; the pages of a list one by one."""
+    """Column, value and relevance (1 or 0) of each page of a row; lists are taken apart."""
     for column, value in row.items():
         if column == settings.image or (
             settings.negatives and column.startswith(settings.negatives)
@@ -125,7 +125,7 @@ def _cells(row: Mapping[str, Any], settings: Table | Hub) -> Iterator[tuple[str,
 
 
 def _page(data: bytes, origin: str, row: Mapping[str, Any]) -> SourcePage:
-    """A page, with what the row says of it."""
+    """A page from its encoded image, with the document, page number and text of the row."""
     number = str(row.get("page_number"))
     return SourcePage(
         key=hashlib.sha256(data).hexdigest()[:24],
@@ -138,10 +138,12 @@ def _page(data: bytes, origin: str, row: Mapping[str, Any]) -> SourcePage:
 
 
 def _text(value: object) -> str | None:
+    """The cell as a text; None if it is empty."""
     return None if value is None or value == "" else str(value)
 
 
 def _read_path(value: str, folder: Path) -> bytes:
+    """The content of the file at path `value` in `folder`; BadCellError where that fails."""
     try:
         # Resolved, so that neither `..` nor a symbolic link leads outside.
         path, base = (folder / value).resolve(), folder.resolve()
@@ -159,6 +161,7 @@ def _read_path(value: str, folder: Path) -> bytes:
 
 
 def _fetch(url: str, allowed: bool) -> bytes:
+    """What the URL sends; BadCellError where that fails or is not allowed."""
     if not url.startswith(("http://", "https://")):
         raise BadCellError(f"URL not allowed: {url[:80]!r} is neither http nor https")
     if not allowed:

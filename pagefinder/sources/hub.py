@@ -59,7 +59,7 @@ def open_source(params: Params, root: Path) -> Source:
 
 
 def _digests(local: Path) -> dict[str, str]:
-    """SHA-256 of every data file, by its path in the folder."""
+    """Path in the folder -> SHA-256 of the file, for the data files of a local dataset."""
     folder = local if local.is_dir() else local.parent
     files = sorted(local.rglob("*")) if local.is_dir() else [local]
     return {
@@ -70,7 +70,11 @@ def _digests(local: Path) -> dict[str, str]:
 
 
 def _resolve(settings: Hub) -> str:
-    """Commit of the revision; says what the download needs, and stops where there is no room."""
+    """The commit of the revision; logs the size of the download.
+
+    Raises:
+        InputError: the Hub does not give the dataset, or the disk has too little room.
+    """
     try:
         info = HfApi().dataset_info(
             settings.path, revision=settings.revision or None, files_metadata=True
@@ -100,7 +104,7 @@ def _resolve(settings: Hub) -> str:
 def _triple_parts(
     configs: Configs, settings: Hub, folder: Path | None
 ) -> dict[str, Callable[[int], Iterator[Row]]]:
-    """Per role (train, eval) a function that yields the rows of its dataset from a number on."""
+    """Role (train, eval) -> function that yields the rows of its dataset from a row number on."""
     parts: dict[str, Callable[[int], Iterator[Row]]] = {}
     for role, name in (("train", settings.train), ("eval", settings.eval)):
         if not name:
@@ -121,7 +125,10 @@ def _triple_parts(
 
 
 def _choose(configs: Configs, name: str, role: str) -> OpenSplit | None:
-    """The dataset that `name` means: a config, else a split, else a split that plays the role."""
+    """The dataset of the config `name`, else of the split `name`; None if there is neither.
+
+    A name that is the role itself (train, eval) also means the usual other names of that split.
+    """
     if name in configs:
         splits = configs[name]
         return splits.get(name) or splits.get("train") or next(iter(splits.values()))
@@ -138,10 +145,12 @@ def _triple_rows(
     folder: Path | None,
     start: int,
 ) -> Iterator[Row]:
+    """Query, pages and negatives of each row of the dataset, without the first `start` rows."""
     for number, row in enumerate(dataset.skip(start), start + 1):
         row = hub_splits.with_bytes(row)
         yield cells.items(row, f"{part}:{number}", split, settings, folder)
 
 
 def _line(error: BaseException) -> str:
+    """The text of an error on one line, cut to 300 characters."""
     return " ".join(str(error).split())[:300]

@@ -37,7 +37,10 @@ def remote(path: str, commit: str) -> Configs:
 
 
 def local(path: Path) -> Configs:
-    """Configs of a folder: as its README names them, else its subfolders, else one."""
+    """Configs and splits of a local file or folder.
+
+    The configs of a folder are those that its README names, else its subfolders, else one.
+    """
     if path.is_file():
         if path.suffix not in READERS:
             raise InputError(f"data.hub.path {str(path)!r} is none of {', '.join(READERS)}")
@@ -57,12 +60,14 @@ def local(path: Path) -> Configs:
 
 
 def _splits(path: Path, config: str | None = None) -> dict[str, OpenSplit]:
+    """Split -> function that opens it, for a config of a folder."""
     load = functools.partial(datasets.load_dataset, str(path), config, streaming=True)
     names = datasets.get_dataset_split_names(str(path), config)
     return {name: functools.partial(load, split=name) for name in names}
 
 
 def _holds_data(folder: Path) -> bool:
+    """Whether a path is a folder with data files in it."""
     return folder.is_dir() and any(path.suffix in READERS for path in folder.iterdir())
 
 
@@ -74,7 +79,7 @@ def undecoded(dataset: datasets.IterableDataset) -> datasets.IterableDataset:
 
 
 def with_bytes(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose images are bytes, also those that the library gives as a path.
+    """The row with its images as bytes; images that the library gives as a path are read.
 
     Such a path lies on the Hub or in a local image folder.
     """

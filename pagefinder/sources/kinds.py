@@ -11,7 +11,7 @@ class SourceKind:
         complete_qrels: The qrels name every relevant page, so false negatives can be counted.
         neighbouring_pages: Pages before and after a positive, in its document, that may answer its
             query too: `mine.same_document_pages: -1` excludes as many as negatives.
-        may_crash: Native code reads the user's files when pages are made, and may end the process.
+        may_crash: Native code reads the user's files when `prepare` renders pages, and may crash.
     """
 
     complete_qrels: bool = False

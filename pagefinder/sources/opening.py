@@ -12,11 +12,11 @@ def open_chosen_source(params: Params, root: Path) -> Source:
     Only the module of that source is imported: the library of the Hub alone takes seconds.
 
     Args:
-        params: Of the run; each source reads its section of `data`, and `input` or `seed`.
+        params: Params of the run; a source reads its section of `data`, and `input` or `seed`.
         root: The folder that relative paths in params start from.
 
     Raises:
-        InputError: the source is not there, or has not what params name.
+        InputError: the source is missing, or lacks a file, split or column that params name.
     """
     source = params.data.source
     if source == "generated":

@@ -32,7 +32,7 @@ def open_source(params: Params, root: Path) -> Source:
     """All PDF files in the folder `input`, at any depth; identical files count once.
 
     Raises:
-        InputError: there is none.
+        InputError: the folder holds no PDF file.
     """
     folder = root / params.input
     documents, links = _find(folder)
@@ -59,7 +59,7 @@ def open_source(params: Params, root: Path) -> Source:
 
 
 def _find(folder: Path) -> tuple[list[Document], list[str]]:
-    """The files to read, and names of links that lead out of the folder."""
+    """Documents of the folder, and the names of symbolic links that lead out of it."""
     base = folder.resolve()
     paths = [folder] if folder.is_file() else sorted(folder.rglob("*"))
     documents: dict[str, Document] = {}
@@ -79,14 +79,14 @@ def _find(folder: Path) -> tuple[list[Document], list[str]]:
 
 
 def crashed(document: Document) -> Row:
-    """Like `read_document`, for a file that ended the process of its reader."""
+    """One page with a problem, for a file that crashed the process that read it."""
     return _unreadable(document, "unreadable PDF: the reader crashed")
 
 
 def read_document(document: Document) -> Row:
-    """Pages of one file without pixels, and a candidate for a query for each of its phrases.
+    """Pages of one file, not yet rendered, and a query with a phrase for each of its phrases.
 
-    A file that cannot be read is one page with a problem.
+    `choose_queries` makes the questions. A file that cannot be read is one page with a problem.
     """
     path, stored, name = document
     _forget_last_error()
@@ -123,26 +123,27 @@ def read_document(document: Document) -> Row:
             relevance={keys[index]: 1 for index in phrase.pages},
             phrase=phrase,
         )
-        for phrase in phrases.find(pages, outline, title or Path(name).stem)
+        for phrase in phrases.find_phrases(pages, outline, title or Path(name).stem)
     ]
     return [*source_pages, *candidates]
 
 
 def _forget_last_error() -> None:
-    """A file without pages fails and leaves the error of the file before it in place.
+    """Clear PDFium's last error, so that a file is not taken for encrypted like the one before.
 
-    Bytes that are no PDF set it to something that is not about passwords.
+    A file without pages fails without an error of its own. Bytes that are no PDF set another one.
     """
     with contextlib.suppress(pypdfium2.PdfiumError):
         pypdfium2.PdfDocument(b"none").close()
 
 
 def _unreadable(document: Document, problem: str) -> Row:
+    """One page with a problem, for the whole file."""
     return [SourcePage(key=document.name, origin=document.name, problem=problem)]
 
 
 def _outline(pdf: pypdfium2.PdfDocument) -> list[sections.Entry]:
-    """Bookmarks with the titles above them; an entry that leads nowhere is left out."""
+    """Bookmarks with the titles above them, without those that have no title or page."""
     entries: list[sections.Entry] = []
     above: list[str] = []
     for bookmark in pdf.get_toc():
@@ -156,7 +157,7 @@ def _outline(pdf: pypdfium2.PdfDocument) -> list[sections.Entry]:
 
 
 def _read_page(pdf: pypdfium2.PdfDocument, index: int) -> layout.PageLayout:
-    """A page without text where it cannot be read: rendering decides whether it is one at all."""
+    """The layout of page `index`; a picture if it cannot be read, as it may still render."""
     try:
         page = pdf[index]
         try:

@@ -17,11 +17,12 @@ POINTS_PER_INCH = 72
 def render(path: Path, index: int, dpi: int, budget: Pixels) -> Image.Image:
     """A page of a PDF file in RGB, at its size in the pixel budget.
 
-    `dpi` gives the page's nominal size, which the budget then bounds; the page is rendered once,
-    at the final size, so that no resize blurs its type.
+    The page has its size at `dpi`, fitted to the budget. It is rendered once, at the final size, so
+    that no resize blurs its type.
 
     Raises:
-        pixels.BadImageError: PDFium cannot open or render it.
+        pixels.BadImageError: PDFium cannot open or render the page, a side has 0 pixels, or it is
+            more elongated than MAX_ASPECT.
     """
     try:
         page = _open(path)[index]

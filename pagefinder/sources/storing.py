@@ -1,7 +1,7 @@
 """data/source: pages and queries of any source, stored as found, in shards that survive a kill.
 
-A source is a few named parts, each an iterator of rows that can start anywhere; a row is the pages
-and queries that belong together. `writing` stores them.
+A source has a few named parts. Each is a function that yields rows from a row number on. A row is a
+list of pages and queries that belong together. `writing` stores them.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ QREL_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class SourcePage:
-    """A page as the source gives it; `problem` says why it is none after all."""
+    """A page as the source gives it; `problem` says why it is unusable (None: usable)."""
 
     key: str
     origin: str
@@ -112,17 +112,17 @@ Row = Sequence[SourcePage | SourceQuery]
 
 @dataclass(frozen=True)
 class Source:
-    """What `write` stores.
+    """Pages and queries of a source, for `writing.write` to store.
 
     Attributes:
         name: The value of `data.source`.
-        parts: Per part a function that yields its rows from a given row number on.
+        parts: Part -> function that yields its rows from a row number on.
         provenance: Settings, resolved revision and hashes of the user's files.
         files: Files copied unchanged to data/source/pdf, by name.
         folder: The user's folder, if the source reads one: an interrupted download starts again
             when a file in it has changed.
-        choose_queries: Makes the queries from those of all rows and the folder of shards. None: the
-            queries of the rows are kept as they are.
+        choose_queries: Makes the final queries from the queries of all rows and the folder of
+            shards. None: the queries of the rows are final.
     """
 
     name: str
@@ -134,7 +134,10 @@ class Source:
 
 
 def batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Record batches of at most BATCH_PAGES pages in source order, memory-mapped."""
+    """Record batches of at most BATCH_PAGES pages in source order, memory-mapped.
+
+    `columns`: None for all of PAGE_SCHEMA.
+    """
     for path in sorted(folder.glob("pages-*.arrow")):
         with pa.memory_map(str(path)) as mapped:
             for batch in pa.ipc.open_stream(mapped):
@@ -142,7 +145,7 @@ def batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator[pa.R
 
 
 def units(folder: Path) -> list[tuple[Path, int]]:
-    """Shard and number of every record batch, in source order."""
+    """Shard, and number in it, of each record batch of data/source, in source order."""
     places = []
     for path in sorted(folder.glob("pages-*.arrow")):
         with pa.memory_map(str(path)) as mapped:
@@ -151,7 +154,7 @@ def units(folder: Path) -> list[tuple[Path, int]]:
 
 
 def read_unit(path: Path, number: int) -> pa.RecordBatch:
-    """One record batch of a shard."""
+    """Record batch `number` of the shard at `path`."""
     with pa.memory_map(str(path)) as mapped:
         for index, batch in enumerate(pa.ipc.open_stream(mapped)):
             if index == number:

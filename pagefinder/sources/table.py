@@ -39,7 +39,7 @@ Numbered = tuple[int, Mapping[str, Any] | str]
 def open_source(params: Params, root: Path) -> Source:
     """The table in the folder `input`, and its images, which lie at any depth.
 
-    A folder and not a file: all of it then is what the pipeline depends on.
+    `input` is a folder, not a file, so that the pipeline depends on the images too.
 
     Raises:
         InputError: no folder, no table, several, or one without the columns named in params.
@@ -71,9 +71,9 @@ def save_rows(rows: Iterable[Mapping[str, Any]], path: Path) -> Path:
     """Write rows that a program holds as a Parquet table that source `table` reads.
 
     Args:
-        rows: Each with `query`, `image` and, if you like, `negative`: one or a list of PIL images,
-            encoded bytes or paths; also `split`, `document_id`, `page_number` and `text`.
-        path: Of the .parquet file.
+        rows: Each has `query`, `image` and, if you like, `negative`: an image or a list of images,
+            as PIL images, encoded bytes or paths. The other columns of ROWS_SCHEMA may be there.
+        path: The .parquet file to write.
 
     Raises:
         InputError: a row has another key, no query, or an image that cannot be read.
@@ -93,7 +93,7 @@ def save_rows(rows: Iterable[Mapping[str, Any]], path: Path) -> Path:
 
 
 def _checked(number: int, row: Mapping[str, Any]) -> pa.RecordBatch:
-    """A row of `save_rows` with its images as encoded bytes."""
+    """Row `number` of `save_rows` with its images as encoded bytes; InputError if it is wrong."""
     unknown = set(row) - set(ROWS_SCHEMA.names)
     if unknown:
         raise InputError(
@@ -109,14 +109,18 @@ def _checked(number: int, row: Mapping[str, Any]) -> pa.RecordBatch:
 
 
 def _encoded(value: object) -> list[bytes]:
-    """The encoded bytes of an image, or of each in a list."""
+    """The encoded bytes of an image, or of each image in a list."""
     values = value if isinstance(value, list | tuple) else [value]
     values = [str(Path(v).resolve()) if isinstance(v, str | Path) else v for v in values]
     return [cells.read(v, Path("/"), allow_urls=False) for v in values if v is not None]
 
 
 def _named(folder: Path, param: str, name: str) -> Path | None:
-    """The table that `data.table.PARAM` names; None where it names none."""
+    """The table `name`, the value of `data.table.PARAM`, in the folder; None if it is empty.
+
+    Raises:
+        InputError: the file is missing or of another type.
+    """
     path = folder / name
     if name and not (path.suffix in KINDS and path.is_file()):
         raise InputError(
@@ -126,7 +130,7 @@ def _named(folder: Path, param: str, name: str) -> Path | None:
 
 
 def _only(folder: Path, eval_name: str) -> Path:
-    """The only table of a folder, apart from the one of the eval queries."""
+    """The only table of a folder besides `eval_name`; InputError if there are several or none."""
     files = (path for path in sorted(folder.glob("*")) if path.suffix in KINDS)
     tables = [path for path in files if path.name != eval_name]
     if len(tables) > 1:
@@ -162,7 +166,7 @@ def _check_columns(path: Path, settings: Table) -> None:
 def _rows(path: Path, split: str | None, settings: Table) -> Callable[[int], Iterator[Row]]:
     """A function that yields the rows of a table from a row number on.
 
-    `split` is that of all rows; None: each row says its own.
+    `split` is the split of all rows; None: the row's column `split` says it, or it is drawn.
     """
     reader = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}[path.suffix]
 
@@ -178,6 +182,7 @@ def _rows(path: Path, split: str | None, settings: Table) -> Callable[[int], Ite
 
 
 def _read_jsonl(path: Path) -> Iterator[Numbered]:
+    """Line number, and the row or the reason why it is broken, of each line that is not blank."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -192,6 +197,7 @@ def _read_jsonl(path: Path) -> Iterator[Numbered]:
 
 
 def _read_csv(path: Path) -> Iterator[Numbered]:
+    """Line number, and the row or the reason why it is broken, of each row."""
     with _open_csv(path) as file:
         reader = csv.DictReader(file, restkey="\0", restval="\0")
         try:
@@ -206,11 +212,13 @@ def _read_csv(path: Path) -> Iterator[Numbered]:
 
 
 def _open_csv(path: Path) -> Any:  # noqa: ANN401  # a text file, closed by the caller
+    """The file opened for `csv`, with fields of any length and without a byte order mark."""
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     return path.open(encoding="utf-8-sig", newline="")
 
 
 def _read_parquet(path: Path) -> Iterator[Numbered]:
+    """Number from 1, and cells, of each row."""
     # Without its buffer, which would hold the whole file.
     with pq.ParquetFile(path, pre_buffer=False) as file:
         try:

@@ -58,7 +58,7 @@ _SHARD_QUERY_SCHEMA = pa.schema(
 
 
 def write(source: Source, folder: Path) -> None:
-    """Store a source in `folder`; an interrupted run is continued after its complete shards."""
+    """Store a source in `folder`, going on after the complete shards of an interrupted run."""
     if (folder / PROVENANCE).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def write(source: Source, folder: Path) -> None:
 
 
 def publish(folder: Path, target: Path) -> None:
-    """Move a finished work folder to `target`, without what only a resume needs."""
+    """Move a finished folder to `target`, without the files that only an interrupted run needs."""
     for number in range(len(list(folder.glob("queries-*.arrow")))):
         (folder / f"queries-{number:05d}.arrow").unlink()
     (folder / PROGRESS).unlink()
@@ -99,6 +99,7 @@ def publish(folder: Path, target: Path) -> None:
 
 
 def _shards(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """The rows in lists, each of which ends at SHARD_BYTES of images or SHARD_ITEMS items."""
     shard: list[Row] = []
     size = items = 0
     for row in rows:
@@ -113,9 +114,10 @@ def _shards(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def _write_shard(folder: Path, number: int, rows: list[Row], stored: set[tuple[str, bool]]) -> None:
-    """Write the queries of some rows, and their pages: each key once.
+    """Write pages and queries of `rows` as shard `number`, pages already in `stored` left out.
 
-    A page that came without document and text is written again where it comes with them.
+    A page stored without document and text is written again when it comes with them. `stored` gets
+    the identities of the pages that are written.
     """
     pages, queries = [], []
     for item in (item for row in rows for item in row):
@@ -136,6 +138,7 @@ def _identity(key: str, document: str | None, text: str | None) -> tuple[str, bo
 
 
 def _write_stream(path: Path, rows: list[dict[str, object]], schema: pa.Schema) -> None:
+    """Write rows as an Arrow stream; no partial file is ever left at `path`."""
     scratch = path.with_suffix(".tmp")
     with pa.ipc.new_stream(str(scratch), schema) as writer:
         for start in range(0, len(rows), BATCH_PAGES):
@@ -145,7 +148,7 @@ def _write_stream(path: Path, rows: list[dict[str, object]], schema: pa.Schema) 
 
 
 def _encodable(value: Any) -> Any:  # noqa: ANN401  # a row or a cell
-    """A value whose texts have a UTF-8 form: JSON and PDFs may hold lone surrogates."""
+    """The value with lone surrogates, which JSON and PDFs may hold, replaced: UTF-8 has none."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
@@ -164,6 +167,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _read_progress(folder: Path) -> dict[str, Any]:
+    """Number of complete shards, rows stored of each part, and names of complete parts."""
     try:
         progress: dict[str, Any] = json.loads((folder / PROGRESS).read_text())
         return progress
@@ -172,13 +176,14 @@ def _read_progress(folder: Path) -> dict[str, Any]:
 
 
 def _write_progress(folder: Path, progress: dict[str, Any]) -> None:
+    """Write what `_read_progress` reads, in one step that a kill cannot halve."""
     scratch = folder / f"{PROGRESS}.tmp"
     scratch.write_text(json.dumps(progress))
     scratch.replace(folder / PROGRESS)
 
 
 def _finish(source: Source, folder: Path, shards: int) -> None:
-    """Join the queries of all shards and write the provenance."""
+    """Write the final queries and qrels from those of all shards, and provenance.json."""
     queries: Iterable[SourceQuery] = _read_queries(folder, shards)
     if source.choose_queries is not None:
         queries = source.choose_queries(list(queries), folder)
@@ -197,7 +202,7 @@ def _finish(source: Source, folder: Path, shards: int) -> None:
 
 
 def _write_queries(queries: Iterable[SourceQuery], folder: Path) -> dict[str, int]:
-    """Write the tables of queries and judgements piece by piece; returns their lengths."""
+    """Write the tables of queries and qrels piece by piece; returns the number of rows of each."""
     numbered = enumerate(queries)
     counts = {"queries": 0, "qrels": 0}
     with (
@@ -221,6 +226,7 @@ def _write_queries(queries: Iterable[SourceQuery], folder: Path) -> dict[str, in
 
 
 def _read_queries(folder: Path, shards: int) -> Iterator[SourceQuery]:
+    """The queries of the first `shards` shards, in source order."""
     for number in range(shards):
         with pa.memory_map(str(folder / f"queries-{number:05d}.arrow")) as mapped:
             for row in pa.ipc.open_stream(mapped).read_all().to_pylist():

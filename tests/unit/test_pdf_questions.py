@@ -361,7 +361,7 @@ def test_whatever_a_document_says_its_answers_are_content_pages(pages, data):
         st.integers(0, len(pages) - 1),
     )
     outline = data.draw(st.lists(entry, max_size=4))
-    for phrase in phrases.find(pages, outline, "Book"):
+    for phrase in phrases.find_phrases(pages, outline, "Book"):
         assert phrase.wording
         if phrase.subject:
             assert {pages[index].kind for index in phrase.pages} <= set(layout.ANSWERS)

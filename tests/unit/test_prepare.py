@@ -269,7 +269,7 @@ def test_editions_of_a_document_go_to_one_split():
         of = split.pages.groupby("document_id")["split"].unique()
         assert all(list(of[f"d{n}-1"]) == list(of[f"d{n}-2"]) for n in range(10))
         assert split.pages["split"].value_counts().index.nunique() == 3
-        assert not split.by_part
+        assert not split.few_documents
 
 
 def test_a_page_that_all_have_does_not_join_them():
@@ -284,7 +284,7 @@ def test_a_page_that_all_have_does_not_join_them():
 def test_editions_of_one_document_are_split_by_its_parts():
     books = {f"v{n}": [f"p{page}" for page in range(29)] + [f"new{n}"] for n in range(4)}
     split = splits.split_corpus(*documents(**books), 0.3, 0.2, 1)
-    assert split.by_part
+    assert split.few_documents
     assert split.dropped["pages"] == 0
     assert set(split.pages["split"]) == {"train", "dev", "eval"}
 

@@ -24,7 +24,7 @@ SHORT, FULL = 0.6, 0.85
 
 
 def find(lines: Sequence[Line]) -> Iterator[tuple[str, str]]:
-    """Origin (figure or table) and wording of every caption of a page."""
+    """Origin (figure or table) and wording of each caption among the lines of a page."""
     longest = max((len(line.text) for line in lines), default=0)
     for number, line in enumerate(lines):
         match = CAPTION.match(line.text)
@@ -40,7 +40,8 @@ def _joined(text: str, lines: Sequence[Line], longest: int) -> str | None:
     """A caption with the further lines that belong to it; None where that is unclear.
 
     A caption goes on in the next line if that is of the same type and begins with a small letter.
-    It is unclear where a short line stands before such a one, or a full line before another.
+    It is unclear where a short line stands before a line with a small first letter, or a full line
+    before a line with another one. `longest`: characters of the longest line of the page.
     """
     for above, line in zip(lines, lines[1:], strict=False):
         if END.search(text) or line.size != above.size or CAPTION.match(line.text):
@@ -55,7 +56,7 @@ def _joined(text: str, lines: Sequence[Line], longest: int) -> str | None:
 
 
 def _subject(caption: str) -> str:
-    """The first sentence of a caption on the whole figure, else of that on its first panel."""
+    """The first sentence on the whole figure, else on its first panel; or empty."""
     parts = [END.split(part)[0] for part in PANEL.split(caption)]
     if len(parts) > 1 and parts[0] and titles.is_fragment(parts[0]):
         parts = [f"{parts[0]} {parts[1]}"]

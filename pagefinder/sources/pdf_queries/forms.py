@@ -29,7 +29,7 @@ AUXILIARIES = frozenset("to do does did can could is are was should must may wil
 
 
 class Scope(IntEnum):
-    """Where a wording is looked for. A question names its document, then also the part of it."""
+    """Where a question looks. It names the document, and with PART the part around it too."""
 
     FOLDER = 0
     DOCUMENT = 1
@@ -37,7 +37,7 @@ class Scope(IntEnum):
 
 
 def open_question(phrase: Phrase, scope: Scope) -> str:
-    """A question about a part that every page on the matter answers; empty if there is none."""
+    """A question on the phrase's subject that any page on it answers; empty if there is none."""
     subject = phrase.subject
     first, second = [*subject.lower().split(" "), ""][:2]
     if subject.endswith("?") or (first in OPENERS and second in AUXILIARIES):
@@ -49,7 +49,7 @@ def open_question(phrase: Phrase, scope: Scope) -> str:
 
 
 def specific_question(phrase: Phrase, scope: Scope) -> str:
-    """A question that only the figure, table, section or its beginning answers; or empty."""
+    """A question that only the phrase's figure, table or section answers; or empty."""
     subject = phrase.subject
     if phrase.origin in ("figure", "table"):
         return _ask(FIGURE if phrase.origin == "figure" else TABLE, subject, phrase, scope)
@@ -67,7 +67,7 @@ def specific_question(phrase: Phrase, scope: Scope) -> str:
 
 
 def _ask(forms: Sequence[str], subject: str, phrase: Phrase, scope: Scope) -> str:
-    """The question in one of the forms, with the context of its scope; or empty."""
+    """The question in one of `forms`, naming what `scope` asks for; or empty."""
     # A paraphrase with the words of the part around it would copy these from the page.
     if scope == Scope.PART and (not phrase.parent or phrase.origin == "paraphrase"):
         return ""

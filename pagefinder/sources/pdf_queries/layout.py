@@ -23,7 +23,7 @@ ANSWERS = ("text", "picture")
 
 @dataclass(frozen=True)
 class Line:
-    """A line of text: its height in points, whether it is bold, and where it stands.
+    """A line of text with its type and place.
 
     Attributes:
         text: Without blanks at its ends.
@@ -81,18 +81,24 @@ def running_lines(texts: list[list[str]]) -> set[str]:
     return {form for form, count in counts.items() if count >= RUNNING_PAGES} | {""}
 
 
-def body_lines(lines: list[str], running: set[str]) -> list[int]:
-    """Indexes of the lines of a page that are no header or footer."""
+def body_lines(lines: list[str], headers_and_footers: set[str]) -> list[int]:
+    """Indexes of the lines of a page that are no header or footer.
+
+    `headers_and_footers` are those of the document, as `running_lines` returns them.
+    """
     last = len(lines) - EDGE_LINES
     return [
         number
         for number, line in enumerate(lines)
-        if not ((number < EDGE_LINES or number >= last) and plain(line) in running)
+        if not ((number < EDGE_LINES or number >= last) and plain(line) in headers_and_footers)
     ]
 
 
 def mend_hyphens(pages: list[PageLayout]) -> list[PageLayout]:
-    """Join words that were broken at a line's end; a hyphen that the document writes stays."""
+    """The pages with words joined that were broken at a line's end.
+
+    The hyphen stays where the document also writes the word with it.
+    """
     words = {word for page in pages for line in page.lines for word in WORD.findall(line.text)}
 
     def mended(match: re.Match[str]) -> str:
@@ -114,11 +120,11 @@ def plain(line: str) -> str:
 
 
 def classify(pages: list[PageLayout], titles: list[str]) -> list[PageLayout]:
-    """Recognise contents pages and indexes.
+    """The pages with kind `contents` or `index` where they are such pages.
 
     Args:
-        pages: Of a whole document.
-        titles: Of its bookmarks: a page on which many of them stand lists them.
+        pages: All pages of a document.
+        titles: Titles of its bookmarks: a page that holds many of them is a contents page.
     """
     bookmarks = {plain(title) for title in titles} - {""}
     classified = []
@@ -162,7 +168,7 @@ def _is_index(lines: list[str]) -> bool:
 
 
 def _lines(textpage: pypdfium2.PdfTextPage, height: float) -> list[Line]:
-    """Lines as PDFium orders them, each measured at its first character."""
+    """Lines in PDFium's order, each measured at its first character; `height`: of the page."""
     count = textpage.count_chars()
     codes = [pdfium.FPDFText_GetUnicode(textpage, index) for index in range(count)]
     lines, start = [], 0
@@ -181,6 +187,7 @@ def _lines(textpage: pypdfium2.PdfTextPage, height: float) -> list[Line]:
 
 
 def _measure(textpage: pypdfium2.PdfTextPage, index: int, text: str, height: float) -> Line:
+    """The line `text` with the type and place of its first character, number `index`."""
     box = pdfium.FS_RECTF()
     size, below = 0.0, 0.5
     if pdfium.FPDFText_GetLooseCharBox(textpage, index, box):

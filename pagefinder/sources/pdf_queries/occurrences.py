@@ -13,11 +13,11 @@ Wording = tuple[str, ...]  # its tokens
 
 
 def pages_with(wordings: set[Wording], folder: Path) -> dict[Wording, list[str]]:
-    """Keys of the content pages on which each wording stands, in source order.
+    """Wording -> keys of the content pages on which it stands, in source order.
 
     Args:
-        wordings: What is looked for, as whole tokens.
-        folder: With the shards of pages.
+        wordings: Looked for as whole tokens in sequence.
+        folder: Holds the shards of all pages.
     """
     lengths: dict[str, set[int]] = defaultdict(set)  # by first token
     for wording in wordings:
@@ -36,13 +36,13 @@ def pages_with(wordings: set[Wording], folder: Path) -> dict[Wording, list[str]]
 
 
 def _content_pages(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Key and tokens, without running headers, of every page that may be an answer."""
+    """Key and tokens, without headers and footers, of each page that may be an answer."""
     batches = storing.batches(folder, ["key", "pdf", "kind", "text"])
     rows = (row for batch in batches for row in batch.to_pylist())
     for _, pages in itertools.groupby(rows, key=lambda row: row["pdf"]):
         document = [(row["key"], row["kind"], (row["text"] or "").split("\n")) for row in pages]
-        running = layout.running_lines([lines for _, _, lines in document])
+        headers_and_footers = layout.running_lines([lines for _, _, lines in document])
         for key, kind, lines in document:
             if kind in layout.ANSWERS:
-                body = [lines[number] for number in layout.body_lines(lines, running)]
+                body = [lines[number] for number in layout.body_lines(lines, headers_and_footers)]
                 yield key, tokens(" ".join(body))

@@ -22,23 +22,26 @@ REFERENCE = re.compile(r"(?:please\s+)?\b(?:see|refer\s+to)\b[^.]*(?:\.|$)", re.
 RUN_ON_WORDS, MOST_PAGES = 30, 3
 
 
-def find(pages: Sequence[PageLayout], outline: Sequence[Entry], title: str) -> list[Phrase]:
-    """The phrases of a document in page order, each wording of a page once; paraphrases last.
+def find_phrases(pages: Sequence[PageLayout], outline: Sequence[Entry], title: str) -> list[Phrase]:
+    """Phrases of a document (titles of parts, captions) that can become questions, in page order.
+
+    The same wording on the same first page counts once. Paraphrases follow at the end.
 
     Args:
-        pages: Of the whole document.
-        outline: Its bookmarks.
-        title: From its metadata or its file name.
+        pages: All pages of the document.
+        outline: The bookmarks of the document.
+        title: The document's title from its metadata, or its file name.
     """
     document = _document_title(title)
-    running = running_lines([[line.text for line in page.lines] for page in pages])
+    headers_and_footers = running_lines([[line.text for line in page.lines] for page in pages])
     spellings = titles.spellings(line.text for page in pages for line in page.lines)
-    parts = sections.find(pages, outline, running)
+    parts = sections.find(pages, outline, headers_and_footers)
     phrases: dict[tuple[str, int], Phrase] = {}
-    for phrase in (*_titles(parts, pages, running, document), *_captions(pages, document)):
+    from_titles = _titles(parts, pages, headers_and_footers, document)
+    for phrase in (*from_titles, *_captions(pages, document)):
         subject = titles.sentence_case(phrase.subject, spellings)
-        place = (plain(phrase.wording), phrase.pages[0])
-        phrases.setdefault(place, replace(phrase, subject=subject))
+        wording_and_page = (plain(phrase.wording), phrase.pages[0])
+        phrases.setdefault(wording_and_page, replace(phrase, subject=subject))
     ordered = sorted(phrases.values(), key=lambda phrase: (phrase.pages, phrase.origin))
     return ordered + list(_paraphrases(ordered, pages))
 
@@ -50,10 +53,10 @@ def _document_title(title: str) -> str:
 
 
 def _titles(
-    parts: Sequence[Part], pages: Sequence[PageLayout], running: set[str], document: str
+    parts: Sequence[Part], pages: Sequence[PageLayout], headers_and_footers: set[str], document: str
 ) -> Iterator[Phrase]:
-    """A phrase for every part whose title says what it is about."""
-    texts = sections.texts(parts, pages, running)
+    """A phrase for each part whose title says what it is about; an empty part has no subject."""
+    texts = sections.texts(parts, pages, headers_and_footers)
     for number, (part, text) in enumerate(zip(parts, texts, strict=True)):
         if not titles.is_named(part.title):
             continue
@@ -75,18 +78,18 @@ def _titles(
 
 
 def is_stub(text: Mapping[int, str]) -> bool:
-    """Whether a part only sends its reader elsewhere, or has no text of its own."""
+    """Whether a part, with its text by page, has no text or only sends the reader elsewhere."""
     return len(tokens(REFERENCE.sub("", " ".join(text.values())))) < STUB_WORDS
 
 
 def answering(page: int, text: Mapping[int, str]) -> tuple[int, ...]:
-    """The page on which a part begins, and those to which its text runs on."""
+    """Pages that answer: the one on which a part begins, and pages to which its text runs on."""
     after = (index for index in text if index > page)
     return page, *(index for index in after if len(tokens(text[index])) >= RUN_ON_WORDS)
 
 
 def _captions(pages: Sequence[PageLayout], document: str) -> Iterator[Phrase]:
-    """A phrase for every figure and table with a caption, on pages of text."""
+    """A phrase for each figure and table that has a caption on a page of kind `text`."""
     for index, page in enumerate(pages):
         if page.kind == "text":
             for origin, caption in captions.find(page.lines):
@@ -102,7 +105,7 @@ def _captions(pages: Sequence[PageLayout], document: str) -> Iterator[Phrase]:
 
 
 def routine(phrase: Phrase) -> Phrase:
-    """A title of the form `name — what it does`, asked by its name or, as often, by its task."""
+    """The phrase; a title `name — what it does` is asked by name or, as often, by task."""
     match = ROUTINE.match(phrase.wording)
     if match is None:
         return phrase
@@ -112,7 +115,7 @@ def routine(phrase: Phrase) -> Phrase:
 
 
 def _paraphrases(phrases: Sequence[Phrase], pages: Sequence[PageLayout]) -> Iterator[Phrase]:
-    """Titles in other words, where none of these words stands on the page."""
+    """A phrase in other words for each title, if none of these words stands on its pages."""
     for phrase in phrases:
         if phrase.subject and phrase.origin in ("bookmark", "heading"):
             text = " ".join(pages[index].text for index in phrase.pages)

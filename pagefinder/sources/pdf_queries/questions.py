@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A phrase of one of the documents.
+    """A phrase that may become a question.
 
     Attributes:
         phrase: Its subject and wording are those of the question.
@@ -45,8 +45,9 @@ class Candidate:
 def choose_queries(queries: list[SourceQuery], folder: Path) -> list[SourceQuery]:
     """Turn each phrase into a question that only its own pages answer.
 
-    A question names the document, then the part around it too, where something else bears the same
-    name. Phrases without such a question are dropped, and so are questions that occur twice.
+    A question names the document, then also the part around the phrase, if without this something
+    else has the same name or wording. Phrases without such a question, and questions that occur
+    twice, are dropped.
 
     Args:
         queries: One for each phrase of each document; their text is empty.
@@ -56,7 +57,7 @@ def choose_queries(queries: list[SourceQuery], folder: Path) -> list[SourceQuery
         The remaining queries, with the question as text.
     """
     candidates = _candidates(queries)
-    # A paraphrase bears the name of its original, which would count it twice.
+    # A paraphrase has the name of its original: if both counted, no such name would be unique.
     name_counts = Counter(
         name
         for candidate in candidates
@@ -66,14 +67,16 @@ def choose_queries(queries: list[SourceQuery], folder: Path) -> list[SourceQuery
     pages = pages_with({candidate.wording for candidate in candidates}, folder)
     questions = []
     for query, candidate in zip(queries, candidates, strict=True):
-        unique = [scope for scope, name in candidate.names.items() if name_counts[name] == 1]
-        text = _question(candidate, unique, set(pages[candidate.wording]) - set(query.relevance))
+        names = candidate.names.items()
+        unique_scopes = [scope for scope, name in names if name_counts[name] == 1]
+        elsewhere = set(pages[candidate.wording]) - set(query.relevance)
+        text = _question(candidate, unique_scopes, elsewhere)
         if text:
             questions.append(replace(query, text=text))
     times = Counter(query.text.casefold() for query in questions)
     chosen = [query for query in questions if times[query.text.casefold()] == 1]
     log.info(
-        "%d questions; dropped %d that do not tell their page from others or lead nowhere",
+        "%d questions; dropped %d for which no question tells their page from others",
         len(chosen),
         len(queries) - len(chosen),
     )
@@ -81,7 +84,10 @@ def choose_queries(queries: list[SourceQuery], folder: Path) -> list[SourceQuery
 
 
 def _candidates(queries: Sequence[SourceQuery]) -> list[Candidate]:
-    """The phrases of queries; a document's title names the file too where two files have it."""
+    """The candidate of each query, from its phrase.
+
+    Where several files have one title, the file name is added to the title.
+    """
     located = []
     documents: dict[str, set[str]] = defaultdict(set)  # by title
     for query in queries:
@@ -101,7 +107,7 @@ def _candidates(queries: Sequence[SourceQuery]) -> list[Candidate]:
 def _names(phrase: Phrase, document: str) -> dict[Scope, tuple[str, ...]]:
     """What a phrase is called in the folder, in its document and in the part around it.
 
-    A figure, a table and a section may bear one name; a paraphrase bears that of its section.
+    Names of figures, tables and parts are kept apart; a paraphrase has the name of its section.
     """
     kind = phrase.origin if phrase.origin in ("figure", "table") else "part"
     name = (kind, " ".join(tokens(phrase.wording)))
@@ -113,18 +119,18 @@ def _names(phrase: Phrase, document: str) -> dict[Scope, tuple[str, ...]]:
     }
 
 
-def _question(candidate: Candidate, unique: Sequence[Scope], elsewhere: set[str]) -> str:
+def _question(candidate: Candidate, unique_scopes: Sequence[Scope], elsewhere: set[str]) -> str:
     """The question with the least context that it needs; empty if there is none.
 
     Args:
         candidate: What the question is about.
-        unique: The scopes in which nothing else bears its name.
-        elsewhere: Keys of the content pages with its wording that are none of its answers.
+        unique_scopes: The scopes in which nothing else has the candidate's name, widest first.
+        elsewhere: Keys of content pages that hold the candidate's wording but are no answer.
     """
     phrase = candidate.phrase
     if not phrase.subject:
         return ""
-    scopes = [scope for scope in unique if scope >= _least_scope(phrase)]
+    scopes = [scope for scope in unique_scopes if scope >= _least_scope(phrase)]
     if phrase.origin not in ("figure", "table") and not phrase.beginning:
         for scope in scopes:
             text = open_question(phrase, scope)
@@ -134,7 +140,11 @@ def _question(candidate: Candidate, unique: Sequence[Scope], elsewhere: set[str]
 
 
 def _least_scope(phrase: Phrase) -> Scope:
-    """A title of one word needs its document; one that says nothing alone, the part around it."""
+    """The widest scope that a question on a phrase may have.
+
+    A title of one content word needs its document. A title that says nothing alone needs the part
+    around it.
+    """
     words = content_words(phrase.wording)
     if phrase.origin == "paraphrase":
         return Scope.DOCUMENT if len(words) < 2 else Scope.FOLDER
@@ -145,7 +155,7 @@ def _least_scope(phrase: Phrase) -> Scope:
 
 
 def _is_within(key: str, candidate: Candidate, scope: Scope) -> bool:
-    """Whether a page lies in the folder, the document or the part around a candidate."""
+    """Whether the page `key` lies in the candidate's folder, document or part, as scope says."""
     document, _, index = key.partition("/")
     if scope == Scope.FOLDER:
         return True

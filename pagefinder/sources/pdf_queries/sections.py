@@ -60,25 +60,33 @@ class Heading(NamedTuple):
     text: str
 
 
-def find(pages: Sequence[PageLayout], outline: Sequence[Entry], running: set[str]) -> list[Part]:
-    """All parts in the order of their text."""
+def find(
+    pages: Sequence[PageLayout], outline: Sequence[Entry], headers_and_footers: set[str]
+) -> list[Part]:
+    """All parts of a document in the order of their text, from bookmarks and, if few, headings.
+
+    `headers_and_footers` are those of the document, as `layout.running_lines` returns them.
+    """
     parts = _bookmarked(outline, pages)
     if len(outline) * PAGES_PER_BOOKMARK < len(pages):
         bookmarked = {(part.page, part.line) for part in parts}
         deepest = max((part.level for part in parts), default=-1)
-        headings = _headings(pages, running, deepest + 1)
+        headings = _headings(pages, headers_and_footers, deepest + 1)
         parts += [part for part in headings if (part.page, part.line) not in bookmarked]
         parts.sort(key=lambda part: (part.page, part.line, part.level))
     return parts
 
 
 def is_inner(parts: Sequence[Part], number: int) -> bool:
-    """Whether a part has parts of its own."""
+    """Whether part `number` contains other parts."""
     return number + 1 < len(parts) and parts[number + 1].level > parts[number].level
 
 
 def around(parts: Sequence[Part], number: int, last: int) -> tuple[str, int, int]:
-    """Title of the part around a part, and its first and last page; else the whole document."""
+    """Title, first and last page of the part around part `number`.
+
+    Where there is none: no title and the whole document, whose last page is `last`.
+    """
     level = parts[number].level
     outer = next((p for p in reversed(parts[:number]) if p.level < level), None)
     if outer is None:
@@ -88,13 +96,13 @@ def around(parts: Sequence[Part], number: int, last: int) -> tuple[str, int, int
 
 
 def texts(
-    parts: Sequence[Part], pages: Sequence[PageLayout], running: set[str]
+    parts: Sequence[Part], pages: Sequence[PageLayout], headers_and_footers: set[str]
 ) -> list[dict[int, str]]:
-    """The text of every part up to where the next one begins, by page index."""
-    bodies = [body_lines([line.text for line in page.lines], running) for page in pages]
+    """For each part, page index -> its text there, up to where the next part begins."""
+    bodies = [body_lines([line.text for line in page.lines], headers_and_footers) for page in pages]
     # Bookmarks need not be in the order of the pages, and two may lead to one place.
     places = sorted({(part.page, part.line) for part in parts} | {(len(pages), 0)})
-    by_part = []
+    part_texts = []
     for part in parts:
         end = places[bisect.bisect_right(places, (part.page, part.line))]
         text: dict[int, str] = {}
@@ -107,12 +115,12 @@ def texts(
                 for number in bodies[index]
                 if number >= first and (index, number) < end
             )
-        by_part.append(text)
-    return by_part
+        part_texts.append(text)
+    return part_texts
 
 
 def _bookmarked(outline: Sequence[Entry], pages: Sequence[PageLayout]) -> list[Part]:
-    """A part for every bookmark whose title stands on its page, or that leads to a picture."""
+    """A part for each bookmark whose title stands on its page, or that leads to a picture."""
     siblings: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for entry in outline:
         siblings[entry.above].append(entry.title)
@@ -133,7 +141,10 @@ def _bookmarked(outline: Sequence[Entry], pages: Sequence[PageLayout]) -> list[P
 def _place(
     title: Sequence[str], page: int, after: tuple[int, int], pages: Sequence[PageLayout]
 ) -> tuple[int, int, int] | None:
-    """Page, line and height of a title on its page or the next; of several the largest in type."""
+    """Page, line and number of lines of a title, looked for on `page` and the next; None: absent.
+
+    Of several places the one in the largest type counts; places before `after` do not.
+    """
     for index in range(page, min(page + 2, len(pages))):
         lines = pages[index].lines
         words = [titles.tokens(line.text) for line in lines]
@@ -150,14 +161,14 @@ def _place(
     return None
 
 
-def _headings(pages: Sequence[PageLayout], running: set[str], level: int) -> list[Part]:
-    """Lines that look like headings; the largest type is of the outermost `level`."""
+def _headings(pages: Sequence[PageLayout], headers_and_footers: set[str], level: int) -> list[Part]:
+    """A part for each heading; the largest type has `level`, smaller types the levels below."""
     sizes: Counter[float] = Counter()
     for page in pages:
         for line in page.lines:
             sizes[line.size] += len(line.text)
     body = sizes.most_common(1)[0][0] if sizes else 0.0
-    headings = list(_heading_lines(pages, running, body))
+    headings = list(_heading_lines(pages, headers_and_footers, body))
     by_size: dict[float, list[str]] = defaultdict(list)
     for heading in headings:
         by_size[heading.size].append(heading.text)
@@ -177,7 +188,7 @@ def _headings(pages: Sequence[PageLayout], running: set[str], level: int) -> lis
 
 
 def _heading_lines(
-    pages: Sequence[PageLayout], running: set[str], body: float
+    pages: Sequence[PageLayout], headers_and_footers: set[str], body: float
 ) -> Iterator[Heading]:
     """Short lines in larger type than the body, or bold with a section number."""
     seen: set[str] = set()
@@ -193,8 +204,12 @@ def _heading_lines(
             # What repeats a title at the edge of a page, or has the page's number, is a header.
             small = first.size < HEADING_SIZE * body
             paged = PAGE_NUMBER.search(text) or (small and text.split()[0].isdigit())
-            runs = edge and (form in seen or paged)
-            if height <= TITLE_LINES and not runs and _is_heading(first, text, body, running):
+            is_header = edge and (form in seen or paged)
+            if (
+                height <= TITLE_LINES
+                and not is_header
+                and _is_heading(first, text, body, headers_and_footers)
+            ):
                 yield Heading(index, number, height, first.size, text)
                 seen.add(form)
 
@@ -211,7 +226,8 @@ def _runs(lines: Sequence[Line]) -> list[tuple[int, int]]:
     return [(a, b - a) for a, b in pairwise([*starts, len(lines)]) if b > a]
 
 
-def _is_heading(line: Line, text: str, body: float, running: set[str]) -> bool:
+def _is_heading(line: Line, text: str, body: float, headers_and_footers: set[str]) -> bool:
+    """Whether `text`, whose first line is `line`, looks like a title; `body`: size of body type."""
     large = line.size >= HEADING_SIZE * body
     numbered = line.bold and bool(titles.NUMBER.match(text)) and line.size >= body * 0.98
     letters = sum(character.isalpha() for character in text)
@@ -222,7 +238,7 @@ def _is_heading(line: Line, text: str, body: float, running: set[str]) -> bool:
         and letters >= 0.6 * len(text.replace(" ", ""))
         and (text[0].isdigit() or text[0].isupper())
         and text[-1] not in ".,;:-"
-        and plain(text) not in running
+        and plain(text) not in headers_and_footers
         and not titles.is_formula(text)
         and not titles.is_fragment(text)
     )

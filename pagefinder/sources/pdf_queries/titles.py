@@ -32,16 +32,16 @@ UNNAMED = re.compile(
 
 
 def tokens(text: str) -> list[str]:
-    """Words and numbers in lower case; an underscore parts them, as many fonts draw it."""
+    """Words and numbers of a text in lower case; an underscore separates them."""
     return re.findall(r"[^\W_]+", text.lower())
 
 
 def clean(title: str, numbered: bool) -> str:
-    """A title without its closing marks and what says only that there is more.
+    """A title without closing marks and openings such as `More information about`.
 
     Args:
-        title: Of a bookmark, heading or caption.
-        numbered: Its number counts parts and goes too; else it belongs to the title.
+        title: Title of a bookmark, heading or caption.
+        numbered: Whether a number at its beginning counts parts: then it is removed too.
     """
     text = " ".join(title.split())
     text = (NUMBER.sub("", text) if numbered else text).strip(" .:;,–—-")
@@ -79,13 +79,13 @@ def is_named(text: str) -> bool:
 
 
 def is_fragment(text: str) -> bool:
-    """Whether a text breaks off: its last word wants another one, or a bracket stays open."""
+    """Whether a text breaks off: it ends in a function word, or a bracket stays open."""
     last = text.split()[-1].lower()
     return last in STOP - {"all", "about", "out"} or text.count("(") != text.count(")")
 
 
 def is_formula(text: str) -> bool:
-    """Whether a text has signs of mathematics or of a program."""
+    """Whether a text has symbols of mathematics or of program code."""
     symbols = any(ord(sign) > 127 and unicodedata.category(sign) == "Sm" for sign in text)
     return symbols or bool(FORMULA.search(text))
 
@@ -105,7 +105,7 @@ def spellings(lines: Iterable[str]) -> Counter[str]:
 
 
 def sentence_case(text: str, counts: Counter[str]) -> str:
-    """Lower the capitals of a title, except of words that the document writes with them.
+    """The title with capitals lowered, except in words that the document writes with a capital.
 
     Args:
         text: The title. The capital of its first word says nothing.
