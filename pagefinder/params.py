@@ -296,6 +296,6 @@ class ParamsFile(Shared):
 
 
 class Params(Profile, Shared):
-    """The shared knobs and those of the chosen profile, side by side, as stages use them."""
+    """What stages use: the shared knobs beside the knobs of the chosen profile."""
 
     compare: dict[str, CompareModel]

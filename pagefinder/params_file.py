@@ -138,7 +138,7 @@ def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
         loc: Pydantic's error location: the keys from the file's top level down to the wrong one.
     """
 
-    def step(model: Any, part: int | str) -> Any:  # noqa: ANN401  # types are walked, whatever they are
+    def step(model: Any, part: int | str) -> Any:  # noqa: ANN401  # any type
         if isinstance(model, type) and issubclass(model, Section) and part in model.model_fields:
             return model.model_fields[str(part)].annotation
         arguments = [kind for kind in getattr(model, "__args__", ()) if kind is not type(None)]

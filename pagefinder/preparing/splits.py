@@ -30,7 +30,7 @@ class Split:
 
     Attributes:
         pages: Usable pages, each once, with their split, without the dropped ones, in order.
-        queries: Queries with their split, without those that lost every answer.
+        queries: Queries with their split; queries left without an answer are dropped.
         qrels: Judgements whose query and page are of one split.
         dropped: Counts of leaking pages, judgements and queries.
         few_documents: Fewer documents than splits, so parts of documents went to splits.

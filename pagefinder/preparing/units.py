@@ -26,7 +26,7 @@ class Node(NamedTuple):
     Attributes:
         source_split: Empty where the source gives none: it is drawn.
         kind: document, page or query.
-        name: Unique among those of a kind.
+        name: Unique among the nodes of its kind.
     """
 
     source_split: str

@@ -1,1 +1,1 @@
-"""Where pages and queries come from: one module a source; all yield what `storing` describes."""
+"""Where pages and queries come from: one module a source, each yielding rows (see `storing`)."""

@@ -70,8 +70,8 @@ class Phrase:
     """What a document calls a part of itself, from which a question may be made.
 
     Attributes:
-        subject: What the question asks about; empty where no question is asked and the part only
-            bears its name.
+        subject: What the question asks about; empty where no question is asked: the name
+            of the part then only counts against equal names.
         wording: What stands on the page and names the part.
         origin: bookmark, heading, figure, table or paraphrase.
         pages: Indexes of the pages that answer the question, in the document.

@@ -183,7 +183,7 @@ def _write_progress(folder: Path, progress: dict[str, Any]) -> None:
 
 
 def _finish(source: Source, folder: Path, shards: int) -> None:
-    """Write the final queries and qrels from those of all shards, and provenance.json."""
+    """Write final queries and qrels from the queries of all shards, and provenance.json."""
     queries: Iterable[SourceQuery] = _read_queries(folder, shards)
     if source.choose_queries is not None:
         queries = source.choose_queries(list(queries), folder)

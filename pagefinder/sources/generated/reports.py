@@ -1,4 +1,4 @@
-"""Which reports the embedded default consists of: company, year, split and metrics."""
+"""The reports of the source `generated`: company, year, split and metrics."""
 
 import itertools
 import random
@@ -39,7 +39,7 @@ def companies(count: int) -> list[str]:
 
 
 def reports(settings: Generated, seed: int) -> list[Report]:
-    """All reports, `eval_share` of them in the eval split."""
+    """The report of each company and year; a share `eval_share` of them is in split eval."""
     years = range(2024 - settings.years, 2024)
     pairs = [(company, year) for company in companies(settings.companies) for year in years]
     rng = random.Random(f"reports {seed}")

@@ -22,7 +22,10 @@ Fact = tuple[str | int, ...]  # what a lookup names, e.g. (company, metric, figu
 
 @dataclass(frozen=True)
 class Question:
-    """A question that a page answers; a lookup is asked only if its fact is on that page alone."""
+    """A question that a page answers. A lookup names a figure; only lookups have a fact.
+
+    A lookup is asked only if no other page holds its fact.
+    """
 
     origin: str
     text: str
@@ -36,8 +39,8 @@ class Slide:
     Attributes:
         kind: The kind of page, e.g. `table`.
         draw: Draws it.
-        questions: What it answers, lookups included.
-        facts: Every fact that a lookup, of this or another page, might name.
+        questions: Questions that the page answers, lookups included.
+        facts: All facts on the page that a lookup of any page might name.
     """
 
     kind: str
@@ -76,21 +79,21 @@ def _canvas(deck: Deck, heading: str) -> drawing.Canvas:
 
 
 def _figure(metric: str, rng: random.Random) -> tuple[float, str]:
-    """A value of a metric and how it is printed."""
+    """A random value of a metric, and the text that is printed for it."""
     unit = METRICS[metric].unit
     value = rng.randint(101, 998) / 100 if unit == "%" else rng.randint(12, 980)
     return value, f"{value}{unit}" if unit in ("%", "") else f"{value} {unit}"
 
 
 def _alias(metric: str, rng: random.Random) -> tuple[str, bool]:
-    """A metric as a question names it, and whether that is a paraphrase."""
+    """A metric's name in a question, and whether it is a paraphrase of the printed name."""
     if rng.random() < 0.35:
         return rng.choice(METRICS[metric].aliases), True
     return metric, False
 
 
 def _lookups(deck: Deck, metric: str, printed: str) -> list[Question]:
-    """Questions that name a figure and ask where it is: only its digits tell the pages apart."""
+    """Two questions that name the printed figure: one leaves out when, the other which company."""
     name, _ = _alias(metric, deck.rng)
     company, year = deck.report.company, deck.report.year
     when = deck.rng.choice(
@@ -130,12 +133,13 @@ def _questions(
 
 
 def _facts(report: Report, metric: str, figures: list[str]) -> set[Fact]:
-    """The facts of `_lookups` for every figure on a page."""
+    """The facts that `_lookups` may name, of all figures of a metric on a page."""
     facts: set[Fact] = {(report.company, metric, printed) for printed in figures}
     return facts | {(metric, printed, report.year) for printed in figures}
 
 
 def _key_figures(deck: Deck, quarter: int, metrics: list[str]) -> Slide:
+    """Three metrics of a quarter, each with its figure."""
     company, year, rng = deck.report.company, deck.report.year, deck.rng
     figures = [_figure(metric, rng)[1] for metric in metrics]
     questions, facts = [], set[Fact]()
@@ -165,6 +169,7 @@ def _key_figures(deck: Deck, quarter: int, metrics: list[str]) -> Slide:
 
 
 def _table(deck: Deck, metric: str) -> Slide:
+    """A table of a metric by region."""
     regions = deck.rng.sample(REGIONS, 4)
     lines = [["Region", "H1", "H2"]]
     lines += [[name, *(_figure(metric, deck.rng)[1] for _ in range(2))] for name in regions]
@@ -186,6 +191,7 @@ def _table(deck: Deck, metric: str) -> Slide:
 
 
 def _bars(deck: Deck, metric: str) -> Slide:
+    """A bar chart of a metric by segment."""
     segments = deck.rng.sample(SEGMENTS, 4)
     values, figures = zip(*(_figure(metric, deck.rng) for _ in segments), strict=True)
     forms = (
@@ -204,6 +210,7 @@ def _bars(deck: Deck, metric: str) -> Slide:
 
 
 def _line(deck: Deck, metric: str) -> Slide:
+    """A line chart of a metric by quarter."""
     values, figures = zip(*(_figure(metric, deck.rng) for _ in QUARTERS), strict=True)
     forms = (
         "Did {name} at {company} rise or fall over {year}?",
@@ -223,6 +230,7 @@ def _line(deck: Deck, metric: str) -> Slide:
 
 
 def _note(deck: Deck, metric: str) -> Slide:
+    """A text on why a metric rose or fell."""
     company, year, rng = deck.report.company, deck.report.year, deck.rng
     up = rng.random() < 0.5
     cause = rng.choice(list(CAUSES))

@@ -21,7 +21,7 @@ LOOKUPS = 0.45  # share of questions that name a figure
 
 
 def open_source(params: Params, root: Path) -> Source:
-    """Pages that are drawn while they are stored; nothing in `root` is read."""
+    """The source `generated`: pages are drawn while they are stored; `root` is not read."""
     settings, seed = params.data.generated, params.seed
 
     def rows(start: int) -> Iterator[Row]:
@@ -31,7 +31,10 @@ def open_source(params: Params, root: Path) -> Source:
 
 
 def pages_and_queries(settings: Generated, seed: int) -> Iterator[Row]:
-    """Every page with its question: all train pages have one, of an eval report `eval_queries`."""
+    """A row for each page: the page and, unless it has none, its question.
+
+    Each page of a train report has a question; of an eval report `eval_queries` pages have one.
+    """
     documents = reports(settings, seed)
     # Slides are cheap until they are drawn, so all are made first: to see which facts are unique.
     decks = [
@@ -51,6 +54,7 @@ def pages_and_queries(settings: Generated, seed: int) -> Iterator[Row]:
 
 
 def _page(slide: Slide, document_id: str, number: int, split: str) -> SourcePage:
+    """The page that the slide draws; `number` counts from 1 in its document."""
     canvas = slide.draw()
     key = f"{document_id}-{number}"
     return SourcePage(
@@ -66,6 +70,7 @@ def _page(slide: Slide, document_id: str, number: int, split: str) -> SourcePage
 
 
 def _query(question: Question, page: SourcePage) -> SourceQuery:
+    """The question as a query whose only answer is the page."""
     return SourceQuery(
         text=question.text,
         origin=question.origin,
@@ -76,7 +81,10 @@ def _query(question: Question, page: SourcePage) -> SourceQuery:
 
 
 def _choose(questions: list[Question], counts: Counter[Fact], rng: random.Random) -> Question:
-    """A lookup with probability LOOKUPS, where one has a single answer, else another question."""
+    """Choose a question of a page: with probability LOOKUPS a lookup, if one has a single answer.
+
+    `counts`: on how many pages each fact stands.
+    """
     lookups = [question for question in questions if question.fact and counts[question.fact] == 1]
     if lookups and rng.random() < LOOKUPS:
         return rng.choice(lookups)

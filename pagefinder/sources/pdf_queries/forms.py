@@ -29,7 +29,7 @@ AUXILIARIES = frozenset("to do does did can could is are was should must may wil
 
 
 class Scope(IntEnum):
-    """Where a question looks. It names the document, and with PART the part around it too."""
+    """Where a question looks: DOCUMENT names the document, PART also the part around it."""
 
     FOLDER = 0
     DOCUMENT = 1

@@ -71,7 +71,7 @@ def running_lines(texts: list[list[str]]) -> set[str]:
         texts: The lines of each page.
 
     Returns:
-        The lines as `plain` makes them: those that differ in digits alone are one.
+        The lines as `plain` makes them: lines that differ in digits alone are one.
     """
     counts = Counter(
         form

@@ -3,7 +3,7 @@
 A question may be open (where can I read about it?): then its wording stands on its answers and on
 no other content page of the folder, the document or the part that the question names. Or it asks
 for one thing (where is the section on it? which figure shows it?): a page that only mentions the
-wording does not answer that, so it suffices that nothing else bears the same name.
+wording does not answer that, so it suffices that nothing else has the same name.
 """
 
 import logging
@@ -27,7 +27,7 @@ class Candidate:
     """A phrase that may become a question.
 
     Attributes:
-        phrase: Its subject and wording are those of the question.
+        phrase: With the subject and wording that the question uses.
         document: Key of the document: its pages have the keys DOCUMENT/INDEX.
         names: What the part, figure or table is called in each scope.
     """

@@ -35,7 +35,7 @@ def stem(word: str) -> str:
 
 
 def paraphrase(title: str, page: str) -> str | None:
-    """The title with every content word replaced, or None where that cannot be done well.
+    """The title with each content word replaced; None where a word has no fitting synonym.
 
     None of the new content words, nor another form of one, stands on the page: what the query
     shares with its answer is function words.
