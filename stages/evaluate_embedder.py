@@ -11,7 +11,8 @@ from pagefinder.errors import InputError
 from pagefinder.evaluation import dimensions, embedder
 from pagefinder.evaluation.baselines import baseline_runs
 from pagefinder.params import Params
-from pagefinder.retrieval.runs import DEPTH, metrics_per_query, write_runs
+from pagefinder.retrieval.metrics import metrics_per_query
+from pagefinder.retrieval.runs import DEPTH, write_runs
 from pagefinder.retrieval.tasks import task_of
 from pagefinder.retrieval.vector_search import search
 from pagefinder.retrieval.vectors import open_vectors

@@ -14,7 +14,7 @@ from pagefinder.mining.veto import open_veto
 from pagefinder.params import Params
 from pagefinder.retrieval.vectors import open_vectors
 from pagefinder.runtime import outputs
-from pagefinder.sources.kinds import source_kind
+from pagefinder.sources.traits import source_traits
 from stages import run
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def main(params: Params, root: Path = Path()) -> None:
     hidden = audit.hidden_positives(mining, vectors, negatives_per_query)
     if hidden:
         metrics["hidden_positives"] = hidden
-    if source_kind(params.data.source).complete_qrels:
+    if source_traits(params.data.source).complete_qrels:
         metrics["false_negatives"] = audit.false_negatives(pairs)
     negatives = pairs[pairs["rule"] == KEPT].sort_values("query", kind="stable")
     with outputs.output(root / NEGATIVES, root) as path:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from pagefinder.retrieval.metrics import mean_metrics
 from pagefinder.retrieval.precisions import FLOAT32, PRECISIONS
-from pagefinder.retrieval.runs import mean_metrics
 from pagefinder.retrieval.tasks import Task
 from pagefinder.retrieval.vector_search import search
 from pagefinder.retrieval.vectors import Vectors

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pagefinder.evaluation.significance import gain
-from pagefinder.retrieval.runs import METRICS, documents_of, first_relevant
+from pagefinder.retrieval.metrics import METRICS
+from pagefinder.retrieval.runs import documents_of, first_relevant
 from pagefinder.retrieval.tasks import Task
 from pagefinder.runtime import outputs
 from pagefinder.systems import BASE, DISTRACTORS, RANDOM, TEXT_BASELINES, TUNED, TUNED_AT

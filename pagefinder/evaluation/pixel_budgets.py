@@ -7,8 +7,8 @@ import numpy as np
 
 from pagefinder.data.pixels import budget_size
 from pagefinder.params import Base, Compute, Pixels
+from pagefinder.retrieval.metrics import mean_metrics
 from pagefinder.retrieval.nearest import nearest
-from pagefinder.retrieval.runs import mean_metrics
 from pagefinder.retrieval.tasks import Task
 
 log = logging.getLogger(__name__)

@@ -14,14 +14,8 @@ import pandas as pd
 from pagefinder.data.corpus import Corpus
 from pagefinder.evaluation.significance import gain
 from pagefinder.params import Reranker
-from pagefinder.retrieval.runs import (
-    Qrels,
-    Run,
-    documents_of,
-    mean_metrics,
-    metrics_per_query,
-    qrels_of,
-)
+from pagefinder.retrieval.metrics import mean_metrics, metrics_per_query
+from pagefinder.retrieval.runs import Qrels, Run, documents_of, qrels_of
 from pagefinder.systems import BASE, EMBEDDER, FUSED, RERANKING, TUNED
 
 log = logging.getLogger(__name__)

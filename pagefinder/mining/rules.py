@@ -7,7 +7,7 @@ import pandas as pd
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.params import Mine
-from pagefinder.sources.kinds import source_kind
+from pagefinder.sources.traits import source_traits
 
 # In the order in which they apply. Pages of another split are not even searched.
 RULES = (
@@ -29,7 +29,7 @@ def resolve_rules(rules: Mine, source: str) -> Mine:
     """Resolve `same_document_pages: -1` to the number of neighbouring pages of the source."""
     if rules.same_document_pages >= 0:
         return rules
-    pages = source_kind(source).neighbouring_pages
+    pages = source_traits(source).neighbouring_pages
     return rules.model_copy(update={"same_document_pages": pages})
 
 

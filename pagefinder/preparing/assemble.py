@@ -20,7 +20,7 @@ from pagefinder.preparing.queries import check_queries
 from pagefinder.preparing.splits import Split, split_corpus
 from pagefinder.runtime import pool
 from pagefinder.sources import storing
-from pagefinder.sources.kinds import source_kind
+from pagefinder.sources.traits import source_traits
 
 QUARANTINE_SCHEMA = pa.schema([(name, pa.string()) for name in ("origin", "item", "reason")])
 # Of all prepared pages, what fits into memory.
@@ -92,7 +92,7 @@ def _prepare_pages(source: Path, scratch: Path, params: Params) -> list[Path]:
         )
         for shard, number in storing.units(source)
     ]
-    isolate = source_kind(params.data.source).may_crash
+    isolate = source_traits(params.data.source).may_crash
     results = pool.run(pages.prepare_unit, tasks, pages.crashed_unit, isolate=isolate)
     return list(tqdm(results, total=len(tasks), desc=f"{storing.BATCH_PAGES} pages", disable=None))
 

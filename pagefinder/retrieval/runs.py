@@ -1,4 +1,4 @@
-"""Runs and their metrics: the pages that a system ranks for each query, and how good they are.
+"""Runs, the pages that a system ranks for each query, and qrels, by which a run is scored.
 
 Every system (base, tuned, BM25, the reranker) answers with a run, so all of them are scored and
 written by the same code, and anyone's trec_eval reproduces our figures from the files.
@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import pytrec_eval
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
@@ -21,14 +19,6 @@ from pagefinder.runtime import outputs
 
 Qrels = Mapping[str, Mapping[str, int]]
 
-# Each metric of a run, and what trec_eval calls it.
-METRICS = {
-    "ndcg@10": "ndcg_cut_10",
-    "ndcg@5": "ndcg_cut_5",
-    "recall@1": "recall_1",
-    "recall@10": "recall_10",
-    "mrr@10": "recip_rank",
-}
 DEPTH = 100  # pages per query in a written run
 
 
@@ -72,48 +62,6 @@ def qrels_of(corpus: Corpus, split: str) -> dict[str, dict[str, int]]:
     for query_id, page_id, relevance in rows.itertuples(index=False):
         qrels[query_id][page_id] = int(relevance)
     return qrels
-
-
-def metrics_per_query(run: Run, qrels: Qrels) -> pd.DataFrame:
-    """Score a run with trec_eval (through pytrec_eval).
-
-    NDCG takes the relevance as its gain (trec_eval's, not 2^relevance - 1) and the logarithm to
-    base 2 as its discount. In recall, mrr and rank every page with a relevance above 0 counts as
-    relevant.
-
-    Args:
-        run: The run of any system.
-        qrels: By query, {page_id: relevance}, at least one relevance above 0 for each query.
-
-    Returns:
-        One row per query of `qrels`, in its order (index query_id): METRICS, and `rank`, that of
-        the first relevant page in the run, 0 where there is none. A query that the run does not
-        answer scores 0, as under `trec_eval -c`.
-    """
-    evaluator = pytrec_eval.RelevanceEvaluator(
-        {query_id: dict(pages) for query_id, pages in qrels.items()}, {*METRICS.values()}
-    )
-    results = evaluator.evaluate(run.as_dict())
-    scored = pd.DataFrame(
-        [
-            [results.get(query_id, {}).get(name, 0.0) for name in METRICS.values()]
-            for query_id in qrels
-        ],
-        index=pd.Index(list(qrels), name="query_id"),
-        columns=list(METRICS),
-    )
-    reciprocal = scored["mrr@10"].to_numpy()
-    scored["rank"] = np.where(reciprocal > 0, np.rint(1 / np.maximum(reciprocal, 1e-9)), 0)
-    scored = scored.astype({"rank": "int32"})
-    # trec_eval's recip_rank has no cutoff: `-M 10` is the same as dropping the ranks past 10.
-    scored["mrr@10"] = np.where(scored["rank"] <= 10, reciprocal, 0.0)
-    return scored
-
-
-def mean_metrics(run: Run, qrels: Qrels) -> dict[str, float]:
-    """METRICS averaged over the queries of `qrels`."""
-    means = metrics_per_query(run, qrels)[list(METRICS)].mean()
-    return {name: float(means[name]) for name in METRICS}
 
 
 def write_runs(

@@ -10,15 +10,8 @@ from corpora import write_corpus
 from ir_measures import RR, R, nDCG
 
 from pagefinder.errors import InputError
-from pagefinder.retrieval.runs import (
-    METRICS,
-    Run,
-    documents_of,
-    mean_metrics,
-    metrics_per_query,
-    write_qrels,
-    write_run,
-)
+from pagefinder.retrieval.metrics import METRICS, mean_metrics, metrics_per_query
+from pagefinder.retrieval.runs import Run, documents_of, write_qrels, write_run
 
 QRELS = {
     "one": {"c": 1},

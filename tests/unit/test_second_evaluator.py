@@ -8,7 +8,7 @@ from sentence_transformers.sentence_transformer.evaluation import InformationRet
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.evaluation.baselines import TEXT_PACKAGE, baseline_runs
-from pagefinder.retrieval.runs import mean_metrics
+from pagefinder.retrieval.metrics import mean_metrics
 from pagefinder.retrieval.tasks import task_of
 from pagefinder.retrieval.vector_search import search
 from pagefinder.retrieval.vectors import open_vectors

@@ -6,7 +6,7 @@ from sources import ROOT, with_params
 
 from pagefinder.errors import InputError
 from pagefinder.params import Data
-from pagefinder.sources import kinds
+from pagefinder.sources import traits
 from pagefinder.sources.opening import open_chosen_source
 from tools import dependencies
 
@@ -40,4 +40,4 @@ def test_every_source_says_what_share_of_its_documents_is_evaluated(name):
 
 
 def test_sources_that_differ_exist():
-    assert set(kinds._KINDS) <= set(SOURCES)
+    assert set(traits._TRAITS) <= set(SOURCES)

@@ -9,13 +9,13 @@ import vector_corpus
 from pagefinder.data import corpus as corpora
 from pagefinder.errors import InputError
 from pagefinder.retrieval.hamming import hamming_nearest, pack, unpack
+from pagefinder.retrieval.metrics import metrics_per_query
 from pagefinder.retrieval.precisions import (
     PRECISIONS,
     Precision,
     ScalarCodec,
     search_scalar_codes,
 )
-from pagefinder.retrieval.runs import metrics_per_query
 from pagefinder.retrieval.tasks import Task, task_of
 from pagefinder.retrieval.vector_search import search
 from pagefinder.retrieval.vectors import Vectors, cut, open_vectors

@@ -1,10 +1,10 @@
-"""How the sources differ from each other, for the stages after `download`."""
+"""What is special about a source, for the stages after `download`."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class SourceKind:
+class SourceTraits:
     """Facts about the pages and queries of a source.
 
     Attributes:
@@ -19,13 +19,13 @@ class SourceKind:
     may_crash: bool = False
 
 
-_KINDS = {
-    "generated": SourceKind(complete_qrels=True),
+_TRAITS = {
+    "generated": SourceTraits(complete_qrels=True),
     # A section runs on, and its heading is a question that the next page answers as well.
-    "pdf": SourceKind(neighbouring_pages=2, may_crash=True),
+    "pdf": SourceTraits(neighbouring_pages=2, may_crash=True),
 }
 
 
-def source_kind(source: str) -> SourceKind:
+def source_traits(source: str) -> SourceTraits:
     """The facts about a source, by its name in `data.source`."""
-    return _KINDS.get(source, SourceKind())
+    return _TRAITS.get(source, SourceTraits())
