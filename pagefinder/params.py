@@ -14,6 +14,7 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 FileName = Annotated[str, Field(pattern=r"^[^/\\]*$")]
+PageContent = Literal["image", "text", "image_text"]
 
 
 class Section(pydantic.BaseModel):
@@ -43,6 +44,7 @@ class RerankerModel(Section):
 
     model: str
     revision: str
+    page_content: PageContent
     instruction: str
 
 
@@ -189,6 +191,7 @@ class Base(Section):
 
     model: str
     revision: str
+    page_content: PageContent
     pooling: Literal["", "lasttoken", "mean"]
     query_prompt: str
     page_prompt: str
@@ -257,6 +260,7 @@ class CompareModel(Section):
 
     model: str
     revision: str = ""
+    page_content: PageContent = "image"
     query_prompt: str = ""
     page_prompt: str = ""
     pooling: Literal["", "lasttoken", "mean"] = ""

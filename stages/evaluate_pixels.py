@@ -29,7 +29,7 @@ def main(params: Params, root: Path = Path()) -> None:
                 f"evaluate.pixel_budgets names {budget}: give budgets from {lowest} to below "
                 f"pixels.max {pixels.max}, at which the pages are stored"
             )
-    task = task_of(Corpus(root / layout.CORPUS), "eval")
+    task = task_of(Corpus(root / layout.CORPUS, base.page_content), "eval")
     vectors = open_vectors(root / layout.TUNED_VECTORS, task.corpus)
     queries = vectors.queries[task.query_rows]
     # The first row reuses the stored vectors.

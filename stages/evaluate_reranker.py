@@ -24,10 +24,10 @@ from stages import run
 def main(params: Params, root: Path = Path()) -> None:
     """Write metrics/reranker.json, runs, a per-query table and the depth curve."""
     device_settings = choose_device(params.compute, scoring=True)
-    corpus = Corpus(root / CORPUS)
+    corpus = Corpus(root / CORPUS, params.reranker.page_content)
     candidates = pd.read_parquet(root / CANDIDATES)
     tuned = open_reranker(params.reranker, params.pixels, device_settings, root, root / RERANKER)
-    check_budget(tuned, corpus.image(0), on_own_grid(tuned, params.pixels))
+    check_budget(tuned, corpus.page_inputs([0])[0], on_own_grid(tuned, params.pixels))
     base = open_reranker(params.reranker, params.pixels, device_settings, root)
 
     def logits(model: CrossEncoder, rows: pd.DataFrame) -> np.ndarray:

@@ -21,7 +21,7 @@ def main(params: Params, root: Path = Path()) -> None:
     """Write models/embedder and metrics/plots/embedder_training.csv."""
     device_settings = choose_device(params.compute)
     model = open_embedder(params.base, params.pixels, device_settings, root)
-    corpus = Corpus(root / CORPUS)
+    corpus = Corpus(root / CORPUS, params.base.page_content)
     negatives = pd.read_parquet(root / NEGATIVES)
     rules = resolve_rules(params.mine, params.data.source)
     qrels = qrel_rows(corpus, "train")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,10 @@ from PIL import Image
 
 from pagefinder.data.files import write_table
 from pagefinder.errors import InputError
+from pagefinder.params import PageContent
+
+# A page as a model takes it: its image, its text, or both as one input {"image": ..., "text": ...}.
+PageInput = Image.Image | str | dict[str, Any]
 
 PAGES, QUERIES, QRELS = "pages.arrow", "queries.parquet", "qrels.parquet"
 NEAR_DUPLICATES = "near_duplicates.parquet"
@@ -66,9 +71,15 @@ NEAR_DUPLICATE_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus folder, opened lazily; picklable, so loader processes open it for themselves."""
+    """A corpus folder, opened lazily; picklable, so loader processes open it for themselves.
+
+    Attributes:
+        folder: The tables' folder.
+        page_content: What of a page a model gets: image, text or image_text, see `page_inputs`.
+    """
 
     folder: Path
+    page_content: PageContent = "image"
 
     @cached_property
     def table(self) -> pa.Table:
@@ -158,8 +169,34 @@ class Corpus:
         """The pages of several rows as RGB images, like `image`."""
         return [self.image(int(row)) for row in rows]
 
-    def __getstate__(self) -> dict[str, Path]:
-        return {"folder": self.folder}
+    def page_inputs(self, rows: Sequence[int] | np.ndarray) -> list[PageInput]:
+        """The pages of several rows as inputs of a model, by `page_content`.
+
+        They are images like those of `image`, texts, or dictionaries of both. A page without text
+        has the text "".
+
+        Raises:
+            InputError: a stored image cannot be read.
+        """
+        return [self._page_input(int(row)) for row in rows]
+
+    def _page_input(self, row: int) -> PageInput:
+        if self.page_content == "image":
+            return self.image(row)
+        text = as_text(self.table["text"][row].as_py() or "")
+        return text if self.page_content == "text" else {"image": self.image(row), "text": text}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"folder": self.folder, "page_content": self.page_content}
+
+
+def as_text(text: str) -> str:
+    """A page's text, with a leading blank where a model could take it for an address or a path.
+
+    Sentence Transformers opens a string that is the address or the path of a picture.
+    """
+    is_address = text.startswith(("http://", "https://", "data:"))
+    return f" {text}" if is_address or (text and "\n" not in text) else text
 
 
 def write_corpus(

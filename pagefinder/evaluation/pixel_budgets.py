@@ -33,7 +33,7 @@ def encode(
 
     device_settings = choose_device(compute, scoring=True)
     model = open_embedder(base, pixels, device_settings, root, embedder_folder)
-    check_budget(model, task.corpus.image(int(task.page_rows[0])), pixels)
+    check_budget(model, task.corpus.page_inputs(task.page_rows[:1])[0], pixels)
     log.info("encoding %d eval pages at %d pixels", len(task.page_rows), pixels.max)
     parts = []
     for start in range(0, len(task.page_rows), CHUNK):

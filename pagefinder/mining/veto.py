@@ -1,5 +1,6 @@
 """The cross-encoder that says which mined pages answer a question after all."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,9 +31,10 @@ def open_veto(
     from pagefinder.models.opening import open_reranker
     from pagefinder.models.visual_tokens import check_budget, on_own_grid
 
+    corpus = dataclasses.replace(corpus, page_content=params.page_content)
     device_settings = choose_device(compute, scoring=True)
     model = open_reranker(params, pixels, device_settings, root, section="mine.veto")
-    check_budget(model, corpus.image(0), on_own_grid(model, pixels))
+    check_budget(model, corpus.page_inputs([0])[0], on_own_grid(model, pixels))
     texts = corpus.queries["text"].to_numpy()
     batch = compute.encode_batch
 
@@ -40,7 +42,7 @@ def open_veto(
         parts = []
         for start in tqdm(range(0, len(pairs), batch), desc="veto", unit="batch", disable=None):
             rows = pairs[start : start + batch]
-            pages = corpus.images(rows["page"].to_numpy())
+            pages = corpus.page_inputs(rows["page"].to_numpy())
             inputs = list(zip(texts[rows["query"].to_numpy()], pages, strict=True))
             with device_settings.precision():
                 # predict() applies the sigmoid itself.

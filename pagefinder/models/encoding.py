@@ -123,7 +123,7 @@ def encode_pages(
         return vectors
     with device_settings.precision():
         vectors = model.encode_document(
-            corpus.images(rows),
+            corpus.page_inputs(rows),
             batch_size=batch,
             normalize_embeddings=True,
             show_progress_bar=False,
@@ -179,7 +179,7 @@ def preprocess_pages(
 ) -> dict[str, Any]:
     """The model's inputs for the pages in `rows` and the page prompt, by name."""
     features: dict[str, Any] = model.preprocess(
-        corpus.images(rows), prompt=model.prompts["document"], task="document"
+        corpus.page_inputs(rows), prompt=model.prompts["document"], task="document"
     )
     return features
 

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from sentence_transformers import CrossEncoder
 from tqdm import tqdm
 from transformers import BatchFeature
 from transformers.image_utils import make_flat_list_of_images
 
-from pagefinder.data.corpus import Corpus
+from pagefinder.data.corpus import Corpus, PageInput
 from pagefinder.models import prefetching
 from pagefinder.models.device import DeviceSettings
 
@@ -61,10 +60,11 @@ def text_and_page_row(corpus: Corpus, pairs: pd.DataFrame) -> list[Pair]:
     ]
 
 
-def _with_images(corpus: Corpus, pairs: Sequence[Pair]) -> list[tuple[str, Image.Image]]:
-    """The pairs with the images of their pages, each page decoded once."""
-    images = {row: corpus.image(row) for row in dict.fromkeys(row for _, row in pairs)}
-    return [(text, images[row]) for text, row in pairs]
+def _with_pages(corpus: Corpus, pairs: Sequence[Pair]) -> list[tuple[str, PageInput]]:
+    """The pairs with their pages as the model takes them, each page decoded once."""
+    rows = list(dict.fromkeys(row for _, row in pairs))
+    pages = dict(zip(rows, corpus.page_inputs(rows), strict=True))
+    return [(text, pages[row]) for text, row in pairs]
 
 
 def _score_chunks(
@@ -78,7 +78,7 @@ def _score_chunks(
     for start in range(0, len(pairs), CHUNK):
         with device_settings.precision(), cached_preprocessing(model):
             logits = model.predict(
-                _with_images(corpus, pairs[start : start + CHUNK]),
+                _with_pages(corpus, pairs[start : start + CHUNK]),
                 batch_size=batch,
                 activation_fn=torch.nn.Identity(),
                 convert_to_tensor=True,
@@ -111,7 +111,7 @@ def preprocess_pairs(model: CrossEncoder, corpus: Corpus, pairs: Sequence[Pair])
     """The model's inputs for the pairs and its instruction, by name."""
     prompt = model.prompts.get(model.default_prompt_name)
     with cached_preprocessing(model):
-        features: dict[str, Any] = model.preprocess(_with_images(corpus, pairs), prompt=prompt)
+        features: dict[str, Any] = model.preprocess(_with_pages(corpus, pairs), prompt=prompt)
     return features
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from PIL import Image
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
+from pagefinder.data.corpus import PageInput
 from pagefinder.data.pixels import budget_size
 from pagefinder.errors import InputError
 from pagefinder.params import Pixels
@@ -13,11 +14,9 @@ from pagefinder.params import Pixels
 log = logging.getLogger(__name__)
 
 
-def visual_tokens(model: SentenceTransformer | CrossEncoder, image: Image.Image) -> int | None:
+def visual_tokens(model: SentenceTransformer | CrossEncoder, page: PageInput) -> int | None:
     """The number of visual tokens that the model makes of a page; None if it has no grid."""
-    features = model.preprocess(
-        [image] if isinstance(model, SentenceTransformer) else [("", image)]
-    )
+    features = model.preprocess([page] if isinstance(model, SentenceTransformer) else [("", page)])
     if "image_grid_thw" not in features:
         return None
     merge = int(model[0].processor.image_processor.merge_size)
@@ -39,16 +38,22 @@ def on_own_grid(model: SentenceTransformer | CrossEncoder, pixels: Pixels) -> Pi
 
 
 def check_budget(
-    model: SentenceTransformer | CrossEncoder, image: Image.Image, pixels: Pixels
+    model: SentenceTransformer | CrossEncoder, page: PageInput, pixels: Pixels
 ) -> int | None:
-    """Log and return how many visual tokens the model makes of a page; None if it has no grid.
+    """Log and return how many visual tokens the model makes of a page.
+
+    None for the text of a page, and where the model's processor has no grid.
 
     A processor can show one budget and apply another, so attributes prove nothing.
 
     Raises:
         InputError: the pixel budget means another number.
     """
-    tokens = visual_tokens(model, image)
+    if isinstance(page, str):
+        log.info("pages are given as text: no visual tokens")
+        return None
+    image: Image.Image = page["image"] if isinstance(page, dict) else page
+    tokens = visual_tokens(model, page)
     if tokens is None:
         log.info("visual tokens per page: unknown to this model's processor")
         return None

@@ -1,4 +1,4 @@
-"""What training batches hold: rows of ids, their texts and images, and which rows share a batch."""
+"""What training batches hold: rows of ids, their texts and pages, and which rows share a batch."""
 
 import logging
 from collections.abc import Mapping
@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from datasets import Dataset
-from datasets import Image as ImageFeature
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
-from sentence_transformers.util import resolve_ids
 
-from pagefinder.data.corpus import PAGES, Corpus
+from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -103,26 +101,22 @@ def _with_random_pages(
 
 
 def with_content(rows: pd.DataFrame, corpus: Corpus) -> Dataset:
-    """Rows of ids as a dataset whose texts and images are read when a row is read."""
-    queries = Dataset.from_pandas(corpus.queries[["query_id", "text"]], preserve_index=False)
-    pages = Dataset.from_file(str(corpus.folder / PAGES)).select_columns(["page_id", "image"])
-    # cast_column changes the view; cast would write a second copy of every page.
-    pages = pages.cast_column("image", ImageFeature(mode="RGB"))
-    lookups = {
-        column: queries if column == "query_id" else pages
-        for column in rows.columns
-        if column.endswith("_id")
-    }
-    resolve = resolve_ids(lookups)
+    """Rows of ids as a dataset whose questions and pages are read when a row is read.
+
+    Column NAME_id becomes NAME; a page is what `corpus.page_inputs` makes of it.
+    """
 
     def content(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        try:
-            resolved: dict[str, list[Any]] = resolve(batch)
-        except (OSError, SyntaxError, ValueError) as error:
-            page_columns = [column for column in lookups if column != "query_id"]
-            page_ids = [page_id for column in page_columns for page_id in batch[column]]
-            raise corpus.damaged(page_ids) from error
-        return resolved
+        columns: dict[str, list[Any]] = {}
+        for column, values in batch.items():
+            if column == "query_id":
+                columns["query"] = [corpus.query_text[query_id] for query_id in values]
+            elif column.endswith("_id"):
+                page_rows = [corpus.page_row[page_id] for page_id in values]
+                columns[column.removesuffix("_id")] = list(corpus.page_inputs(page_rows))
+            else:
+                columns[column] = values
+        return columns
 
     dataset = Dataset.from_pandas(rows, preserve_index=False)
     dataset.set_transform(content)

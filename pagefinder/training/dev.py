@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
-from pagefinder.data.corpus import Corpus
+from pagefinder.data.corpus import Corpus, PageInput
 from pagefinder.errors import InputError
 from pagefinder.models import encoding
 from pagefinder.models.device import DeviceSettings
@@ -43,9 +42,10 @@ def dev_retrieval(
         if len(page_ids) >= knobs.dev_pages:
             break
         page_ids[str(page_id)] = None
+    rows = [corpus.page_row[page_id] for page_id in page_ids]
     return InformationRetrievalEvaluator(
         queries={query_id: corpus.query_text[query_id] for query_id in qrels},
-        corpus={page_id: corpus.image(corpus.page_row[page_id]) for page_id in page_ids},
+        corpus=dict(zip(page_ids, corpus.page_inputs(rows), strict=True)),
         relevant_docs={query_id: set(relevant) for query_id, relevant in qrels.items()},
         ndcg_at_k=[10],
         mrr_at_k=[10],
@@ -107,21 +107,21 @@ def dev_reranking(
     page_ids = dev.sort_values(["query_id", "rank"]).groupby("query_id")["page_id"].agg(list)
     samples: list[dict[str, Any]] = []
 
-    # One image of a page, however many queries it is a candidate of: nothing changes it.
+    # One input of a page, however many queries it is a candidate of: nothing changes it.
     @functools.cache
-    def image(page_id: str) -> Image.Image:
-        return corpus.image(corpus.page_row[page_id])
+    def page(page_id: str) -> PageInput:
+        return corpus.page_inputs([corpus.page_row[page_id]])[0]
 
     for query_id in np.random.default_rng(seed).permutation(page_ids.index.to_numpy(str)):
         relevant = positives.get(query_id, {})
         positive = [page_id for page_id in page_ids[query_id] if page_id in relevant]
         negative = [page_id for page_id in page_ids[query_id] if page_id not in relevant]
         if positive and negative and len(samples) < knobs.dev_queries:
-            images = {
-                "positive": list(map(image, positive)),
-                "negative": list(map(image, negative)),
+            pages = {
+                "positive": list(map(page, positive)),
+                "negative": list(map(page, negative)),
             }
-            samples.append({"query": corpus.query_text[query_id]} | images)
+            samples.append({"query": corpus.query_text[query_id]} | pages)
     if not samples:
         raise InputError(
             "no dev query has both positives and negatives among its candidates, so no checkpoint "
