@@ -30,6 +30,7 @@ class Prepare(Section):
     max_quarantined: Share
     near_duplicate_distance: Annotated[int, Field(ge=0, le=64)]
     near_duplicate_pixels: Annotated[float, Field(ge=0, le=255)]
+    ocr: Literal["none", "auto"]
 
 
 class Loss(Section):

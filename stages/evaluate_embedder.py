@@ -35,7 +35,6 @@ def main(params: Params, root: Path = Path()) -> None:
     choice = dimensions.recommended_dimension(dev, tuned, dims, knobs.tolerance, device)
     grid = dimensions.score_grid(task, models, {BASE: dims, TUNED: dims}, knobs.rescore, device)
     dimension_metrics = dimensions.dimension_metrics(grid, choice)
-
     deep_search = partial(search, k=DEPTH, device=device)
     runs = {name: deep_search(task, vectors) for name, vectors in models.items()}
     for dimension in dimensions.claimed_dimensions(dimension_metrics):

@@ -8,7 +8,7 @@ from pagefinder.layout import CORPUS, METRICS, QUARANTINE, SOURCE
 from pagefinder.params import Params
 from pagefinder.preparing.assemble import QUARANTINE_SCHEMA, prepare
 from pagefinder.preparing.summary import sentence
-from pagefinder.runtime import outputs
+from pagefinder.runtime import outputs, scratch
 from pagefinder.sources import storing
 from stages import resume_folder, run
 
@@ -18,10 +18,12 @@ log = logging.getLogger(__name__)
 def main(params: Params, root: Path = Path()) -> None:
     """Write the corpus from data/source, the quarantine, and metrics/corpus.json."""
     # Pages that an interrupted run had prepared are reused while params and source are the same.
-    knobs = (params.pixels, params.data.pdf.dpi)
+    knobs = (params.pixels, params.data.pdf.dpi, params.prepare.ocr)
     resume = resume_folder("prepare", knobs, [SOURCE / storing.PROVENANCE], root)
+    # Texts of OCR stay: they cost seconds a page, and no knob changes them.
+    texts = scratch.folder("ocr", (), [root / SOURCE / storing.PROVENANCE], root)
     with outputs.output(root / CORPUS, root) as target:
-        quarantine, metrics = prepare(root / SOURCE, target, resume, params)
+        quarantine, metrics = prepare(root / SOURCE, target, resume, texts, params)
     with outputs.output(root / QUARANTINE, root) as path:
         write_table(quarantine, QUARANTINE_SCHEMA, path)
     write_json(metrics, root / METRICS / "corpus.json", root)

@@ -42,6 +42,7 @@ PAGE_SCHEMA = pa.schema(
         pa.field("height", pa.int32()),
         pa.field("pixel_hash", pa.string()),  # perceptual hash of the stored pixels, 16 hex digits
         pa.field("text", pa.string()),
+        pa.field("text_origin", pa.string()),  # source | ocr: read from the page's image
     ]
 )
 QUERY_SCHEMA = pa.schema(

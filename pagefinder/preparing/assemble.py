@@ -15,7 +15,7 @@ from pagefinder.data.corpus import Corpus
 from pagefinder.data.files import write_table
 from pagefinder.errors import InputError
 from pagefinder.params import Params, Prepare
-from pagefinder.preparing import near_duplicates, pages, summary
+from pagefinder.preparing import near_duplicates, ocr, pages, summary
 from pagefinder.preparing.queries import check_queries
 from pagefinder.preparing.splits import Split, split_corpus
 from pagefinder.runtime import pool
@@ -29,7 +29,7 @@ _COPIED = [n for n in corpus.PAGE_SCHEMA.names if n in pages.PREPARED_SCHEMA.nam
 
 
 def prepare(
-    source: Path, target: Path, scratch: Path, params: Params
+    source: Path, target: Path, scratch: Path, texts: Path, params: Params
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Write the corpus folder `target` from data/source.
 
@@ -38,6 +38,7 @@ def prepare(
         target: The corpus folder to write.
         scratch: Folder for prepared pages, a file for each record batch of data/source. A later run
             with the same folder reuses the files that are there.
+        texts: Folder for the texts that OCR reads, reused likewise.
         params: Params of the run.
 
     Returns:
@@ -47,7 +48,10 @@ def prepare(
         InputError: a split is left without queries, or more pages and queries are unusable than
             `prepare.max_quarantined` allows.
     """
-    files = _prepare_pages(source, scratch, params)
+    if params.prepare.ocr == "auto":
+        isolate = source_traits(params.data.source).may_crash
+        ocr.read_scans(source, texts, isolate=isolate)
+    files = _prepare_pages(source, scratch, texts, params)
     rows = _descriptions(files)
     usable, unusable = rows[rows["problem"].isna()], rows[rows["problem"].notna()]
     queries = pd.read_parquet(source / storing.QUERIES)
@@ -79,7 +83,7 @@ def prepare(
     return quarantine, metrics
 
 
-def _prepare_pages(source: Path, scratch: Path, params: Params) -> list[Path]:
+def _prepare_pages(source: Path, scratch: Path, texts: Path, params: Params) -> list[Path]:
     """Prepare all pages; returns the file of each record batch of data/source, in source order."""
     scratch.mkdir(parents=True, exist_ok=True)
     tasks = [
@@ -87,6 +91,7 @@ def _prepare_pages(source: Path, scratch: Path, params: Params) -> list[Path]:
             shard,
             number,
             scratch / f"{shard.stem}-{number:04d}.arrow",
+            texts,
             params.pixels,
             params.data.pdf.dpi,
         )

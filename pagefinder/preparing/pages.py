@@ -17,6 +17,7 @@ from PIL import Image
 
 from pagefinder.data import pixels
 from pagefinder.params import Pixels
+from pagefinder.preparing import ocr
 from pagefinder.sources import storing
 from pagefinder.sources.rendering import render
 
@@ -33,7 +34,8 @@ PREPARED_SCHEMA = pa.schema(
         pa.field("split", pa.string()),
         pa.field("kind", pa.string()),
         pa.field("text", pa.string()),
-        pa.field("text_hash", pa.string()),  # empty where there is no text
+        pa.field("text_origin", pa.string()),  # source or ocr; null where there is no text
+        pa.field("text_hash", pa.string()),  # of the text that the source gives
         pa.field("png", pa.binary()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
@@ -46,11 +48,15 @@ PREPARED_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Unit:
-    """A record batch of a shard, the file for its prepared pages, and how they are prepared."""
+    """A record batch of a shard, the file for its prepared pages, and how they are prepared.
+
+    `texts` is the folder of the texts that OCR read.
+    """
 
     shard: Path
     number: int
     target: Path
+    texts: Path
     pixels: Pixels
     dpi: int
 
@@ -62,7 +68,7 @@ def prepare_unit(unit: Unit) -> Path:
     """
     if not unit.target.exists():
         rows = storing.read_unit(unit.shard, unit.number).to_pylist()
-        _write(unit.target, [_prepare_page(row, unit) for row in rows])
+        _write(unit.target, [_prepare_page(row, place, unit) for place, row in enumerate(rows)])
     return unit.target
 
 
@@ -94,8 +100,8 @@ def _problem(row: dict[str, Any], reason: str) -> dict[str, object]:
     return {"key": row["key"], "origin": row["origin"], "problem": reason}
 
 
-def _prepare_page(row: dict[str, Any], unit: Unit) -> dict[str, object]:
-    """A row of PREPARED_SCHEMA from a row of `storing.PAGE_SCHEMA`."""
+def _prepare_page(row: dict[str, Any], place: int, unit: Unit) -> dict[str, object]:
+    """A row of PREPARED_SCHEMA from a row of `storing.PAGE_SCHEMA` and its place in the unit."""
     if row["problem"]:
         return _problem(row, row["problem"])
     try:
@@ -110,12 +116,18 @@ def _prepare_page(row: dict[str, Any], unit: Unit) -> dict[str, object]:
             image = pixels.fit(source, unit.pixels)
     except pixels.BadImageError as error:
         return _problem(row, f"unreadable image: {error}")
-    text = " ".join((row["text"] or "").split())
-    copied = ("key", "origin", "document_id", "page_number", "split", "kind", "text")
+    scan = ocr.text_file(unit.texts, unit.shard, unit.number, place)
+    text, origin = row["text"] or "", "source"
+    words = " ".join(text.split())
+    if not words and scan.exists():
+        text, origin = scan.read_text(encoding="utf-8"), "ocr"
+    copied = ("key", "origin", "document_id", "page_number", "split", "kind")
     return {
         **{name: row[name] for name in copied},
         "page_id": page_id,
-        "text_hash": hashlib.sha256(text.encode()).hexdigest()[:16] if text else "",
+        "text": text or None,
+        "text_origin": origin if text.strip() else None,
+        "text_hash": hashlib.sha256(words.encode()).hexdigest()[:16] if words else "",
         "png": pixels.encode_png(image),
         "width": image.width,
         "height": image.height,

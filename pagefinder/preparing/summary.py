@@ -24,7 +24,11 @@ def corpus_metrics(
     reasons = Counter(reason.split(":")[0].replace(" ", "_") for reason in quarantine["reason"])
     documents = pages.dropna(subset="document_id").drop_duplicates(["split", "document_id"])
     return {
-        "pages": _by_split(pages) | {"with_text": int((pages["text_hash"] != "").sum())},
+        "pages": _by_split(pages)
+        | {
+            "with_text": int(pages["text_origin"].notna().sum()),
+            "with_text_by_ocr": int((pages["text_origin"] == "ocr").sum()),
+        },
         "queries": _by_split(queries),
         "documents": _by_split(documents),
         "origins": {str(name): _by_split(rows) for name, rows in queries.groupby("origin")},
