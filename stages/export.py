@@ -6,7 +6,7 @@ from pathlib import Path
 from pagefinder.layout import EMBEDDER, METRICS, RELEASE, RERANKER
 from pagefinder.params import Params
 from pagefinder.release.cards import model_card
-from pagefinder.release.folders import release_model
+from pagefinder.release.folders import CARD, copy_model, serve_unit_vectors
 from pagefinder.runtime import outputs
 from stages import run
 
@@ -18,13 +18,17 @@ def main(params: Params, root: Path = Path()) -> None:
         for name in ("embedder", "dimensions", "reranker")
     }
     recommended = int(metrics["dimensions"]["recommended"]["dimension"])
+    width = max(map(int, metrics["dimensions"]["dims"]))
     base, reranker = params.base, params.reranker
     with outputs.output(root / RELEASE, root) as folder:
-        card = model_card("embedder", base.model, base.revision, **metrics)
-        release_model(root / EMBEDDER, folder / "embedder", card, truncate_dim=recommended)
+        copy_model(root / EMBEDDER, folder / "embedder")
+        cut = serve_unit_vectors(folder / "embedder", width, recommended)
+        copy_model(root / RERANKER, folder / "reranker")
+        card = model_card("embedder", base.model, base.revision, cut=cut, **metrics)
+        (folder / "embedder" / CARD).write_text(card, encoding="utf-8")
         instruction = {"instruction": reranker.instruction}
         card = model_card("reranker", reranker.model, reranker.revision, **instruction, **metrics)
-        release_model(root / RERANKER, folder / "reranker", card)
+        (folder / "reranker" / CARD).write_text(card, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ from pagefinder.models.opening import open_embedder, open_reranker
 from pagefinder.models.saving import save_model
 from pagefinder.models.visual_tokens import check_budget, visual_tokens
 from pagefinder.params import Pixels
-from pagefinder.release.folders import release_model
+from pagefinder.release.folders import copy_model, serve_unit_vectors
+from pagefinder.retrieval.vectors import cut
 from pagefinder.runtime import processes
 from pagefinder.training import callbacks, checkpoints
 from pagefinder.training.arguments import TrainingRun
@@ -387,7 +388,7 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
     assert result.metrics["first_stage_missed"] == 0
     found = pairs[pairs["split"] == "eval"].reset_index(drop=True)
     expected = scoring.score_pairs(model, corpus, found, DEVICE_SETTINGS, 8)
-    release_model(tmp_path / "saved", tmp_path / "released", "# card")
+    copy_model(tmp_path / "saved", tmp_path / "released")
     opened = CrossEncoder(str(tmp_path / "released"), device="cpu")
     first = found[found["query_id"] == "q32"]
     text = corpus.query_text["q32"]
@@ -422,7 +423,7 @@ def test_the_instruction_is_the_same_in_training_evaluation_and_serving(root, co
     assert seen == {"Does the page answer?"}
     del model.preprocess
     save_model(model, tmp_path / "saved")
-    release_model(tmp_path / "saved", tmp_path / "released", "# card")
+    copy_model(tmp_path / "saved", tmp_path / "released")
     opened = CrossEncoder(str(tmp_path / "released"), device="cpu")
     seen = spied(opened)
     opened.rank("Where is revenue?", [blank(), blank(64, 96)])
@@ -447,12 +448,40 @@ def test_fusion_ends_are_the_two_stages():
     assert fused(alone, np.array([3.0]), 0.5, 5).tolist() == [0.0]
 
 
-def test_the_released_embedder_opens_cut_to_the_recommended_dimension(root, tmp_path):
-    save_model(embedder(root), tmp_path / "saved")
-    release_model(tmp_path / "saved", tmp_path / "released", "# card", truncate_dim=48)
+@pytest.mark.parametrize("dimension", [48, 192])
+def test_the_released_embedder_gives_unit_vectors_of_the_recommended_dimension(
+    root, tmp_path, dimension: int
+):
+    trained = embedder(root)
+    save_model(trained, tmp_path / "saved")
+    pages = [blank(), blank(64, 96)]
+    full = trained.encode_document(pages, normalize_embeddings=True)
+    copy_model(tmp_path / "saved", tmp_path / "released")
+    cutting = serve_unit_vectors(tmp_path / "released", full.shape[1], dimension)
     model = SentenceTransformer(str(tmp_path / "released"), device="cpu")
-    assert model.encode_document([blank()]).shape == (1, 48)
+    assert model.get_embedding_dimension() == dimension
     assert model.prompts["query"] == PARAMS.base.query_prompt
-    assert (tmp_path / "released/README.md").read_text() == "# card"
+    for served in (model.encode_document(pages), model.encode_query(["Where?"])):
+        np.testing.assert_allclose(np.linalg.norm(served, axis=1), 1, atol=1e-6)
+    served = model.encode_document(pages)
+    np.testing.assert_allclose(served, cut(full, dimension), atol=1e-6)
+    if dimension < full.shape[1]:
+        del model[cutting]
+    assert model.prompts["query"] == PARAMS.base.query_prompt
+    np.testing.assert_allclose(model.encode_document(pages), full, atol=1e-6)
     video = json.loads((tmp_path / "released/video_preprocessor_config.json").read_text())
     assert video["video_processor_type"] == "Qwen3VLVideoProcessor"
+
+
+def test_a_model_that_does_not_normalise_is_released_with_unit_vectors(root, tmp_path):
+    model = embedder(root)
+    SentenceTransformer(modules=[model[0], model[1]], prompts=model.prompts).save_pretrained(
+        str(tmp_path / "saved"), create_model_card=False
+    )
+    config = tmp_path / "saved/config_sentence_transformers.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"truncate_dim": 7}))
+    copy_model(tmp_path / "saved", tmp_path / "released")
+    assert serve_unit_vectors(tmp_path / "released", 192, 48) == 2
+    served = SentenceTransformer(str(tmp_path / "released"), device="cpu").encode_query(["Where?"])
+    assert served.shape == (1, 48)
+    assert np.linalg.norm(served) == pytest.approx(1, abs=1e-6)
