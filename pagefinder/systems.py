@@ -16,7 +16,16 @@ BASELINES = {RANDOM: "random order"} | {
 RESERVED = (BASE, TUNED, *BASELINES, "qrels")
 
 TUNED_AT = "tuned@"  # begins the name of the tuned embedder cut to the dimension that follows
+WITH_BM25 = "+bm25"  # ends the name of an embedder whose scores are fused with those of BM25
 DISTRACTORS = "+distractors"  # ends the name of a system that searched every page of the corpus
+
+
+def label(system: str) -> str:
+    """A reader's name of a system that searches: base + BM25 for base+bm25."""
+    if system.endswith(WITH_BM25):
+        return f"{system.removesuffix(WITH_BM25)} + {TEXT_BASELINES[BM25]}"
+    return BASELINES.get(system, system)
+
 
 EMBEDDER, FUSED = "embedder", "fused"  # beside a reranker: without it, and both together
 # What evaluate_reranker compares at each depth, and a reader's names of it. There `base` and

@@ -14,7 +14,16 @@ from pagefinder.retrieval.metrics import METRICS
 from pagefinder.retrieval.runs import documents_of, first_relevant
 from pagefinder.retrieval.tasks import Task
 from pagefinder.runtime import outputs
-from pagefinder.systems import BASE, DISTRACTORS, RANDOM, TEXT_BASELINES, TUNED, TUNED_AT
+from pagefinder.systems import (
+    BASE,
+    BM25,
+    DISTRACTORS,
+    RANDOM,
+    TEXT_BASELINES,
+    TUNED,
+    TUNED_AT,
+    WITH_BM25,
+)
 
 SLICES = ("origin", "kind", "document_id")
 
@@ -53,9 +62,6 @@ def embedder_metrics(
     def ndcg(system: str) -> dict[str, float]:
         return {"ndcg@10": float(scored[system]["ndcg@10"].mean())}
 
-    line = f"before == '{BASE}' and after == '{TUNED}' and metric == 'ndcg@10'"
-    claim = claims.query(line).iloc[0]
-    claim = claim[["difference", "low", "high", "p_value", "documents"]].dropna()
     all_pages = {name: name + DISTRACTORS for name in (BASE, TUNED)}
     optional = {
         "text": {name: ndcg(name) for name in TEXT_BASELINES if name in scored},
@@ -67,9 +73,17 @@ def embedder_metrics(
     return {
         BASE: ndcg(BASE),
         TUNED: {name: float(scored[TUNED][name].mean()) for name in METRICS},
-        "gain": claim.rename({"difference": "ndcg@10"}).to_dict(),
+        "gain": claimed_gain(claims, BASE, TUNED),
         RANDOM: ndcg(RANDOM),
     } | {name: metrics for name, metrics in optional.items() if metrics}
+
+
+def claimed_gain(claims: pd.DataFrame, before: str, after: str) -> dict[str, float]:
+    """The line of `comparisons` on two systems and NDCG@10, as `significance.gain` gives it."""
+    rows = claims[(claims["before"] == before) & (claims["after"] == after)]
+    row = rows[rows["metric"] == "ndcg@10"].iloc[0]
+    row = row[["difference", "low", "high", "p_value", "documents"]].dropna()
+    return {str(name): number for name, number in row.rename({"difference": "ndcg@10"}).items()}
 
 
 def comparisons(
@@ -79,7 +93,8 @@ def comparisons(
 
     The tuned embedder is compared with the base by all METRICS, with any other system but random by
     NDCG@10. Cut to D dimensions (tuned@D), it is compared with base and tuned at full dimension.
-    Systems that search among all pages are compared with each other only.
+    Systems that search among all pages are compared with each other only. An embedder fused with
+    BM25 is compared with each of the two alone, and the tuned one with the base, both fused.
 
     Args:
         scored: By system, its metrics per query.
@@ -92,14 +107,19 @@ def comparisons(
         empty where documents are too few).
     """
     pairs = []
+    fused = [system for system in scored if system.endswith(WITH_BM25)]
     for system in scored:
-        if system.startswith(TUNED_AT):
+        if system.startswith(TUNED_AT) or system in fused:
             continue
         after = TUNED + DISTRACTORS if system.endswith(DISTRACTORS) else TUNED
         if system not in (after, RANDOM):
             pairs.append((system, after))
-    cuts = [system for system in scored if system.startswith(TUNED_AT)]
+    cuts = [system for system in scored if system.startswith(TUNED_AT) and system not in fused]
     pairs += [(before, cut) for cut in cuts for before in (BASE, TUNED)]
+    for system in fused:
+        pairs += [(part, system) for part in (system.removesuffix(WITH_BM25), BM25)]
+    if {BASE + WITH_BM25, TUNED + WITH_BM25} <= set(fused):
+        pairs.append((BASE + WITH_BM25, TUNED + WITH_BM25))
     claim = partial(gain, resamples=resamples, seed=seed, metric="difference")
     rows = []
     for before, after in pairs:

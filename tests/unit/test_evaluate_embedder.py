@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import vector_corpus
+from corpora import write_corpus
 from ir_measures import R, nDCG
 
 from pagefinder import layout, params_file
+from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.params import Params
 from pagefinder.retrieval import precisions
@@ -78,9 +80,12 @@ def test_the_files_are_as_promised(root) -> None:
             "base+distractors",
             "tuned+distractors",
             "qrels",
+            "base+bm25",
+            "tuned+bm25",
             *(
-                f"tuned@{metrics(root, 'dimensions')[name]['dimension']}"
+                f"tuned@{metrics(root, 'dimensions')[name]['dimension']}{with_bm25}"
                 for name in ("recommended", "beats_base")
+                for with_bm25 in ("", "+bm25")
             ),
         )
     }
@@ -104,6 +109,8 @@ def test_figures_equal_ir_measures_on_the_files(root) -> None:
         "bm25": embedder["text"]["bm25"],
         "random": embedder["random"],
         "other": embedder["compare"]["other"],
+        "base+bm25": metrics(root, "fusion")["base+bm25"],
+        "tuned+bm25": metrics(root, "fusion")["tuned+bm25"],
         "tuned+distractors": embedder["distractors"]["tuned"],
     }
     for name, value in singles.items():
@@ -119,6 +126,70 @@ def test_gain_is_the_difference_and_lies_in_its_interval(root) -> None:
     assert 0 < gain["low"] < gain["ndcg@10"] < gain["high"]
     assert gain["p_value"] < 0.05
     assert gain["documents"] == 10
+
+
+def test_fused_with_bm25_it_is_compared_with_each_part(root) -> None:
+    embedder, fusion = metrics(root, "embedder"), metrics(root, "fusion")
+    alone = {"bm25": embedder["text"]["bm25"]} | {
+        name: embedder[name] for name in ("base", "tuned")
+    }
+    for name in ("base", "tuned"):
+        fused = fusion[f"{name}+bm25"]
+        assert sum(fused["weights"].values()) == pytest.approx(1)
+        assert list(fused["weights"]) == list(fused["over"]) == [name, "bm25"]
+        for part, gain in fused["over"].items():
+            difference = fused["ndcg@10"] - alone[part]["ndcg@10"]
+            assert gain["ndcg@10"] == pytest.approx(difference, abs=2e-6)
+            assert gain["low"] <= gain["ndcg@10"] <= gain["high"]
+    claims = pd.read_csv(root / "data/per_query/embedder_comparisons.csv")
+    claim = claims[(claims["before"] == "bm25") & (claims["after"] == "tuned")].iloc[0]
+    assert fusion["bm25"]["over"]["tuned"] == pytest.approx(
+        {
+            "ndcg@10": -claim["difference"],
+            "low": -claim["high"],
+            "high": -claim["low"],
+            "p_value": claim["p_value"],
+            "documents": 10,
+        }
+    )
+
+
+def test_dev_alone_chooses_the_weights(root, tmp_path) -> None:
+    """Other eval questions change no weight; where dev's words mislead, BM25 has none."""
+    weights = metrics(root, "fusion")["base+bm25"]["weights"]
+    build(tmp_path)
+    queries = pd.read_parquet(tmp_path / layout.CORPUS / "queries.parquet")
+    rubbish = queries.assign(text=queries["text"].where(queries["split"] != "eval", "zebra"))
+    rubbish.to_parquet(tmp_path / layout.CORPUS / "queries.parquet")
+    evaluate_embedder.main(settings(), tmp_path)
+    assert metrics(tmp_path, "embedder")["text"]["bm25"]["ndcg@10"] < 0.3
+    assert metrics(tmp_path, "fusion")["base+bm25"]["weights"] == weights
+    rubbish = queries.assign(text=queries["text"].where(queries["split"] != "dev", "zebra"))
+    rubbish.to_parquet(tmp_path / layout.CORPUS / "queries.parquet")
+    evaluate_embedder.main(settings(), tmp_path)
+    fusion = metrics(tmp_path, "fusion")
+    assert fusion["tuned+bm25"]["weights"] == {"tuned": 1.0, "bm25": 0.0}
+    assert fusion["tuned+bm25"]["over"]["tuned"]["ndcg@10"] == 0
+
+
+@pytest.mark.parametrize("without", ["text", "query"])
+def test_without_text_or_queries_on_dev_nothing_is_fused(tmp_path, without, caplog) -> None:
+    build(tmp_path)
+    corpus = Corpus(tmp_path / layout.CORPUS)
+    pages, queries = corpus.table.to_pylist(), corpus.queries
+    if without == "query":
+        queries = queries[queries["split"] != "dev"]
+        for folder in (layout.BASE_VECTORS, layout.TUNED_VECTORS, layout.COMPARE_VECTORS / "other"):
+            path = tmp_path / folder / "queries.npy"
+            np.save(path, np.load(path)[queries.index])
+    else:
+        pages = [page | {"text": page["text"] * (page["split"] != "dev")} for page in pages]
+    qrels = list(corpus.qrels.itertuples(index=False, name=None))
+    write_corpus(tmp_path / layout.CORPUS, pages, queries.to_dict("records"), qrels)
+    evaluate_embedder.main(settings(), tmp_path)
+    assert metrics(tmp_path, "fusion") == {}
+    assert "bm25" in metrics(tmp_path, "embedder")["text"]
+    assert "no weight for BM25" in caplog.text
 
 
 def test_every_model_has_its_size_beside_its_score(root) -> None:
@@ -247,6 +318,7 @@ def test_no_text_and_no_documents(tmp_path) -> None:
     evaluate_embedder.main(settings(), tmp_path)
     embedder = metrics(tmp_path, "embedder")
     assert "text" not in embedder
+    assert metrics(tmp_path, "fusion") == {}
     assert "distractors" not in embedder
     assert embedder["gain"]["documents"] == 40  # each page counts as a document of its own
     slices = pd.read_csv(tmp_path / "data/per_query/embedder_slices.csv")

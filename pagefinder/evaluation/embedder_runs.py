@@ -1,0 +1,51 @@
+"""The runs of all systems that evaluate_embedder scores."""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+from pagefinder.evaluation.baselines import baseline_runs
+from pagefinder.evaluation.fusion import Weights, fuse_with_bm25
+from pagefinder.params import Evaluate
+from pagefinder.retrieval.runs import DEPTH, Run
+from pagefinder.retrieval.tasks import Task, task_of
+from pagefinder.retrieval.vector_search import search
+from pagefinder.retrieval.vectors import Vectors
+from pagefinder.systems import BASE, DISTRACTORS, TUNED, TUNED_AT
+
+
+def embedder_runs(
+    task: Task,
+    dev: Task,
+    models: Mapping[str, Vectors],
+    dims: Iterable[int],
+    knobs: Evaluate,
+    *,
+    seed: int,
+    device: str,
+) -> tuple[dict[str, Run], Weights]:
+    """The runs by system: models, baselines, both fused; and the weights of the fused ones.
+
+    Args:
+        task: Of eval.
+        dev: Of dev, which chooses the weights.
+        models: Vectors by the model's name, base and tuned among them.
+        dims: Dimensions to which the tuned model is cut as well.
+        knobs: Say which baselines run, and whether a second search is among all pages.
+        seed: Of the random run.
+        device: Of the searches.
+
+    Returns:
+        DEPTH pages for each query; see `fuse_with_bm25` for the weights.
+    """
+    deep_search = partial(search, k=DEPTH, device=device)
+    searches = {name: partial(deep_search, vectors=vectors) for name, vectors in models.items()}
+    cuts = {f"{TUNED_AT}{d}": partial(searches[TUNED], dimension=d) for d in dims}
+    runs = {name: run_search(task) for name, run_search in (searches | cuts).items()}
+    runs |= baseline_runs(task, knobs.text_baseline, knobs.text_embedder, seed, device)
+    fusible = {name: searches[name] for name in (BASE, TUNED)} | cuts
+    fused, weights = fuse_with_bm25(runs, fusible, dev)
+    runs |= fused
+    if knobs.distractors == "all":
+        all_pages = task_of(task.corpus, "eval", distractors=True)
+        runs |= {name + DISTRACTORS: searches[name](all_pages) for name in (BASE, TUNED)}
+    return runs, weights

@@ -1,0 +1,82 @@
+"""What BM25 adds to an embedder: runs of both fused, by weights that dev chooses."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+
+from pagefinder.evaluation.baselines import bm25_run
+from pagefinder.evaluation.embedder import claimed_gain
+from pagefinder.retrieval.bm25 import has_words
+from pagefinder.retrieval.fusion import choose_weights, fuse
+from pagefinder.retrieval.runs import Run
+from pagefinder.retrieval.tasks import Task
+from pagefinder.systems import BM25, TUNED, WITH_BM25
+
+log = logging.getLogger(__name__)
+
+Weights = dict[str, dict[str, float]]  # of each fused system, by the runs that it is made of
+
+
+def fuse_with_bm25(
+    runs: Mapping[str, Run], embedders: Mapping[str, Callable[[Task], Run]], dev: Task
+) -> tuple[dict[str, Run], Weights]:
+    """The eval run of each embedder fused with BM25, and the weights that dev chose for it.
+
+    Nothing is fused where BM25 did not run, and where dev has no text or no query with an answer to
+    choose the weights by.
+
+    Args:
+        runs: On eval, by system: BM25 and the embedders.
+        embedders: Search the pages of a task, by system.
+        dev: The task of dev.
+
+    Returns:
+        Both by EMBEDDER+bm25.
+    """
+    if BM25 not in runs:
+        return {}, {}
+    if not dev.query_ids or not has_words(dev.page_texts):
+        log.warning("no weight for BM25: dev has no text or no query with an answer")
+        return {}, {}
+    bm25 = bm25_run(dev)
+    fused, weights = {}, {}
+    for embedder, search in embedders.items():
+        chosen = choose_weights({embedder: search(dev), BM25: bm25}, dev.qrels)
+        weights[embedder + WITH_BM25] = chosen
+        fused[embedder + WITH_BM25] = fuse([runs[name] for name in chosen], list(chosen.values()))
+    return fused, weights
+
+
+def fusion_metrics(
+    scored: Mapping[str, pd.DataFrame], weights: Weights, claims: pd.DataFrame
+) -> dict[str, object]:
+    """The numbers of metrics/fusion.json: by fused system NDCG@10, weights, gains over each part.
+
+    Of BM25 alone there is the gain over the tuned embedder; its NDCG@10 is in embedder.json. Empty
+    where nothing was fused.
+
+    Args:
+        scored: By system, its metrics per query.
+        weights: Of `fuse_with_bm25`.
+        claims: Of `comparisons`.
+    """
+    if not weights:
+        return {}
+    metrics: dict[str, object] = {
+        system: {
+            "ndcg@10": float(scored[system]["ndcg@10"].mean()),
+            "weights": chosen,
+            "over": {before: claimed_gain(claims, before, system) for before in chosen},
+        }
+        for system, chosen in weights.items()
+    }
+    return metrics | {BM25: {"over": {TUNED: _opposite(claimed_gain(claims, BM25, TUNED))}}}
+
+
+def _opposite(gain: Mapping[str, float]) -> dict[str, float]:
+    """The gain of the first system over the second, from that of the second over the first."""
+    turned = {"ndcg@10": -gain["ndcg@10"]}
+    if "low" in gain:
+        turned |= {"low": -gain["high"], "high": -gain["low"], "p_value": gain["p_value"]}
+    return turned | {"documents": gain["documents"]}
