@@ -83,7 +83,8 @@ def claimed_gain(claims: pd.DataFrame, before: str, after: str) -> dict[str, flo
     rows = claims[(claims["before"] == before) & (claims["after"] == after)]
     row = rows[rows["metric"] == "ndcg@10"].iloc[0]
     row = row[["difference", "low", "high", "p_value", "documents"]].dropna()
-    return {str(name): number for name, number in row.rename({"difference": "ndcg@10"}).items()}
+    numbers = row.rename({"difference": "ndcg@10"}).to_dict()
+    return {str(name): number for name, number in numbers.items()}
 
 
 def comparisons(

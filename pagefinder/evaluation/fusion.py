@@ -11,7 +11,7 @@ from pagefinder.retrieval.bm25 import has_words
 from pagefinder.retrieval.fusion import choose_weights, fuse
 from pagefinder.retrieval.runs import Run
 from pagefinder.retrieval.tasks import Task
-from pagefinder.systems import BM25, TUNED, WITH_BM25
+from pagefinder.systems import BM25, TUNED, TUNED_AT, WITH_BM25
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ def fusion_metrics(
 ) -> dict[str, object]:
     """The numbers of metrics/fusion.json: by fused system NDCG@10, weights, gains over each part.
 
-    Of BM25 alone there is the gain over the tuned embedder; its NDCG@10 is in embedder.json. Empty
-    where nothing was fused.
+    A cut embedder has no gains here: they stand among the claims. Of BM25 alone there is the gain
+    over the tuned embedder; its NDCG@10 is in embedder.json. Empty where nothing was fused.
 
     Args:
         scored: By system, its metrics per query.
@@ -63,14 +63,15 @@ def fusion_metrics(
     """
     if not weights:
         return {}
-    metrics: dict[str, object] = {
-        system: {
+    metrics: dict[str, object] = {}
+    for system, chosen in weights.items():
+        numbers: dict[str, object] = {
             "ndcg@10": float(scored[system]["ndcg@10"].mean()),
             "weights": chosen,
-            "over": {before: claimed_gain(claims, before, system) for before in chosen},
         }
-        for system, chosen in weights.items()
-    }
+        if not system.startswith(TUNED_AT):
+            numbers["over"] = {part: claimed_gain(claims, part, system) for part in chosen}
+        metrics[system] = numbers
     return metrics | {BM25: {"over": {TUNED: _opposite(claimed_gain(claims, BM25, TUNED))}}}
 
 
