@@ -1,9 +1,17 @@
 """The stages of dvc.yaml, one module each, run as `python -m stages.NAME`."""
 
+import sys
+
+from pagefinder.runtime import interrupts
+
+# Python sets argv[0] to this while it looks for the module of `python -m stages.NAME`. All other
+# imports follow: they take seconds, in which Ctrl-C should not print where it came.
+if sys.argv[0] == "-m":
+    interrupts.end_imports_at_once()
+
 import contextlib
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -81,6 +89,7 @@ def run(
     module = Path(main.__code__.co_filename).stem
     name = stage or module
     try:
+        interrupts.take_over()
         checked = params_file.load(root / "params.yaml")
         if distributed:
             processes.relaunch(f"stages.{module}", checked.compute.processes)
@@ -93,15 +102,13 @@ def run(
         log.error("error: %s", error)
         sys.exit(1)
     except KeyboardInterrupt:
-        log.error("%s: interrupted; the next `dvc repro` goes on from here", name)
-        sys.exit(130)
+        log.error(interrupts.HINT, name)
+        sys.exit(interrupts.EXIT_CODE)
     except Exception as error:
-        if not outputs.is_disk_full(error):
+        mend = outputs.writing_problem(error, root)
+        if not mend:
             raise
-        log.error(
-            "error: the disk of %s is full: free some space, then run again; checkpoints written "
-            "so far are kept in %s",
-            root.resolve(),
-            outputs.WORK,
-        )
+        log.error("error: %s", mend)
         sys.exit(1)
+    finally:
+        interrupts.end_children()

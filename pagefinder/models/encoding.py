@@ -76,12 +76,12 @@ def merge(chunks: Path, corpus: Corpus, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for kind, rows in ((PAGES, len(corpus.pages)), (QUERIES, len(corpus.queries))):
         dimension = np.load(_chunk_file(chunks, kind, 0), mmap_mode="r").shape[1]
-        vectors = np.lib.format.open_memmap(
-            folder / kind, mode="w+", dtype=np.float32, shape=(rows, dimension)
-        )
-        for number, part in enumerate(_chunks(kind, rows)):
-            vectors[part.start : part.stop] = np.load(_chunk_file(chunks, kind, number))
-        vectors.flush()
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)}
+        # Written and not mapped: a process that writes to a mapped file on a full disk is killed.
+        with (folder / kind).open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for number, _ in enumerate(_chunks(kind, rows)):
+                file.write(np.load(_chunk_file(chunks, kind, number)).astype("<f4").tobytes())
         log.info("%s: %d vectors of %d dimensions", kind, rows, dimension)
 
 

@@ -1,11 +1,14 @@
 """Run tasks in several processes, so that a process that dies loses only its own task."""
 
+import contextlib
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from pagefinder.runtime import interrupts
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -53,14 +56,40 @@ def _pooled(
 
     What waits has not been read yet: the bound keeps finished results from filling the memory.
     """
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        window = [pool.submit(function, task) for task in tasks[: workers * AHEAD]]
+    with _workers(workers) as pool:
+        window = [_submit(pool, function, task) for task in tasks[: workers * AHEAD]]
         for number in range(len(tasks)):
             next_task = number + workers * AHEAD
             result = window.pop(0).result()
             if next_task < len(tasks):
-                window.append(pool.submit(function, tasks[next_task]))
+                window.append(_submit(pool, function, tasks[next_task]))
             yield result
+
+
+@contextlib.contextmanager
+def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of `count` new processes; where the block fails they end in the middle of their tasks.
+
+    A task that is left in the middle leaves no partial file, and the next run does it again.
+    """
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(count, context, interrupts.end_with_parent)
+    try:
+        yield pool
+    except BaseException:
+        for process in list(pool._processes.values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _submit(
+    pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task
+) -> Future[Result]:
+    """Give a task to the pool, which may start a process for it."""
+    with interrupts.held_back():
+        return pool.submit(function, task)
 
 
 def _alone(

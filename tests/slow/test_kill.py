@@ -118,6 +118,19 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(whole, smal
     assert embedder_bytes(root) == embedder_bytes(whole)
 
 
+def test_vectors_that_do_not_fit_on_the_disk_are_an_error_that_can_be_named(tmp_path, small_disk):
+    code = (
+        "import sys, numpy; from pathlib import Path; from types import SimpleNamespace\n"
+        "from pagefinder.models import encoding; from pagefinder.runtime import outputs\n"
+        "numpy.save('000000-pages.npy', numpy.zeros((512, 40000), numpy.float32))\n"
+        "corpus = SimpleNamespace(pages=range(512), queries=())\n"
+        "try:\n    encoding.merge(Path(), corpus, Path(sys.argv[1]))\n"
+        "except OSError as error:\n    print(outputs.is_disk_full(error))\n"
+    )
+    done = run_python(tmp_path, "-c", code, small_disk)
+    assert done.stdout == "True\n", (done.returncode, done.stderr)
+
+
 def test_encoding_goes_on_with_the_chunks_that_are_there(tmp_path):
     whole, torn = write_root(tmp_path / "whole"), write_root(tmp_path / "torn")
     code = (

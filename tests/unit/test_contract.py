@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -35,6 +36,32 @@ def library_of(name: str) -> list[str]:
 
 def test_dvc_yaml_lists_the_code_that_its_stages_import():
     assert dependencies.main(ROOT, check=True) == 0, "run `make readme`"
+
+
+def test_bytecode_is_in_no_hash_of_dvc(tmp_path):
+    """Python writes it beside the code; a stage that hashed it would run again."""
+    deps = {dep for stage in STAGES.values() for dep in stage["deps"] if "/" in dep}
+    code = {dep for dep in deps if dep.startswith(("pagefinder/", "stages/"))}
+    assert len(code) > 50
+    assert all((ROOT / dep).is_file() for dep in code)
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
+    shutil.copy(ROOT / ".dvcignore", tmp_path)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    for folder in ("pagefinder", "nano/models"):
+        written = tmp_path / folder / "module.py"
+        written.parent.mkdir(parents=True)
+        written.touch()
+        command = [sys.executable, "-c", "import module"]
+        subprocess.run(command, cwd=written.parent, env=environment, check=True)
+        (bytecode,) = (tmp_path / folder).rglob("*.pyc")
+        command = [sys.executable, "-m", "dvc", "check-ignore", bytecode.relative_to(tmp_path)]
+        assert subprocess.run(command, cwd=tmp_path, env=environment).returncode == 0
+
+
+def test_ci_writes_bytecode_as_a_person_s_machine_does():
+    lines = (ROOT / ".ci/run").read_text().splitlines()
+    assert lines.index("unset PYTHONDONTWRITEBYTECODE") < lines.index("make test")
 
 
 @pytest.mark.parametrize("name", STAGES)

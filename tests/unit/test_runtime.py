@@ -1,12 +1,16 @@
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
+from tiny import stage_environment
 
 from pagefinder.runtime import outputs, running, scratch
 
@@ -32,6 +36,117 @@ def test_output_replaces_a_folder(tmp_path):
             scratch.mkdir()
             (scratch / content).write_text(content)
     assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_the_old_output_stays_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    target = tmp_path / "models" / "release"
+    target.mkdir(parents=True)
+    (target / "old").write_text("old")
+    rename = Path.rename
+
+    def refused(path, goal):
+        if goal == target and (path / "new").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(path, goal)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(OSError, match="No space"), outputs.output(target, tmp_path) as scratch:
+        scratch.mkdir()
+        (scratch / "new").write_text("new")
+    assert [path.name for path in target.iterdir()] == ["old"]
+    assert not list((tmp_path / ".work/making").iterdir())
+
+
+def test_the_old_output_goes_only_once_the_new_one_stands(tmp_path, monkeypatch, caplog):
+    target = tmp_path / "models" / "release"
+    target.mkdir(parents=True)
+    (target / "old").write_text("old")
+
+    def remove(folder):
+        assert [path.name for path in target.iterdir()] == ["new"], folder
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(folder))
+
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    with outputs.output(target, tmp_path) as scratch:
+        scratch.mkdir()
+        (scratch / "new").write_text("new")
+    (rest,) = (tmp_path / ".work/making").iterdir()
+    assert (rest / "old").read_text() == "old"
+    assert f"the old one could not be removed and lies in {rest}" in caplog.text
+    # What is left of it is in nobody's way.
+    monkeypatch.undo()
+    for number in range(2):
+        with outputs.output(target, tmp_path) as scratch:
+            scratch.mkdir()
+            (scratch / f"newer-{number}").write_text("newer")
+    assert [path.name for path in target.iterdir()] == ["newer-1"]
+    assert not list((tmp_path / ".work/making").iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second disk")
+def test_an_output_on_another_disk_appears_whole_too(tmp_path):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        (tmp_path / "models").symlink_to(other)
+        for content in ("old", "new"):
+            with outputs.output(tmp_path / "models/release", tmp_path) as scratch:
+                scratch.mkdir()
+                (scratch / content).write_text(content)
+        assert [path.name for path in Path(other).rglob("*")] == ["release", "new"]
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (OSError("19968 requested and 992 written"), True),  # NumPy's short write
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+            True,
+        ),
+        (RuntimeError("[enforce fail at inline_container.cc:858] . file write failed"), True),
+        (OSError(errno.EIO, "Input/output error"), False),
+        (ValueError("20 requested"), False),
+    ],
+)
+def test_a_full_disk_is_known_by_its_number_or_by_the_words_of_libraries(error, full, tmp_path):
+    assert outputs.is_disk_full(error) is full
+    assert ("disk of" in outputs.writing_problem(error, tmp_path)) is full
+
+
+def test_numpy_says_of_a_full_disk_what_is_expected_of_it(tmp_path):
+    """A limit on the size of files stands for the disk: NumPy writes short of it all the same."""
+    code = (
+        "import resource, numpy; from pagefinder.runtime import outputs\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try:\n    numpy.save('a.npy', numpy.zeros(9999))\n"
+        "except OSError as error:\n    print(error, outputs.is_disk_full(error))\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=stage_environment(), capture_output=True)
+    assert done.stdout.endswith(b"written True\n"), done
+
+
+def failing_stage(root: Path, error: str) -> subprocess.CompletedProcess:
+    """A stage whose work ends in an error."""
+    (root / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    code = f"import stages\ndef main(params, root):\n    {error}\nstages.run(main, stage='export')"
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, cwd=root, env=stage_environment(), capture_output=True, text=True
+    )
+
+
+def test_an_output_that_may_not_be_written_is_one_line(tmp_path):
+    error = "raise PermissionError(1, 'Operation not permitted', 'models/release/a.bin')"
+    done = failing_stage(tmp_path, error)
+    assert done.returncode == 1
+    assert "error: models/release/a.bin: Operation not permitted: allow this user" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_of_the_code_keeps_its_traceback(tmp_path):
+    assert "Traceback" in failing_stage(tmp_path, "raise OSError(5, 'Input/output error')").stderr
 
 
 def test_stage_records_time_and_memory(tmp_path):
