@@ -7,7 +7,7 @@ from pagefinder import layout
 from pagefinder.data.corpus import Corpus
 from pagefinder.data.files import write_csv, write_json
 from pagefinder.errors import InputError
-from pagefinder.evaluation import dimensions, embedder, fusion
+from pagefinder.evaluation import dimensions, embedder, fusion, recommending
 from pagefinder.evaluation.embedder_runs import embedder_runs
 from pagefinder.params import Params
 from pagefinder.retrieval.metrics import metrics_per_query
@@ -29,10 +29,10 @@ def main(params: Params, root: Path = Path()) -> None:
     models = {name: open_vectors(folder, corpus) for name, folder in folders.items()}
     tuned, dev = models[TUNED], task_of(corpus, "dev")
     dims = sorted({tuned.pages.shape[1], *params.embedder.dims}, reverse=True)
-    choice = dimensions.recommended_dimension(dev, tuned, dims, knobs.tolerance, device)
+    losses = recommending.dev_losses(dev, tuned, dims, knobs, seed, device)
+    choice = recommending.recommended_dimension(losses, knobs.tolerance)
     grid = dimensions.score_grid(task, models, {BASE: dims, TUNED: dims}, knobs.rescore, device)
-    dimension_metrics = dimensions.dimension_metrics(grid, choice)
-
+    dimension_metrics = dimensions.dimension_metrics(grid, losses, choice)
     cuts = dimensions.claimed_dimensions(dimension_metrics)
     runs, weights = embedder_runs(task, dev, models, cuts, knobs, seed=seed, device=device)
     scored = {name: metrics_per_query(run, task.qrels) for name, run in runs.items()}

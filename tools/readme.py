@@ -56,7 +56,8 @@ def results(root: Path) -> str:
     recommended = dimensions["recommended"]["dimension"]
     return (
         f"{text}\n\n{table(['dimensions', *names], [*by_model, cost])}\n\n"
-        f"Recommended by the development split: {recommended} dimensions."
+        f"Recommended by the development split: {recommended} dimensions"
+        f"{summary.certainty(dimensions)}."
     )
 
 

@@ -49,12 +49,21 @@ def recommendation(root: Path) -> str:
     dimensions = metrics(root, "dimensions")
     if not dimensions:
         return ""
-    recommended = int(dimensions["recommended"]["dimension"])
-    at = dimensions["precision"]["float32"][str(recommended)]
+    recommended = str(dimensions["recommended"]["dimension"])
+    at = dimensions["precision"]["float32"][recommended]
     return (
-        f"recommended: {recommended} dimensions, {at['bytes_per_page']:,} bytes a page as float32, "
-        f"NDCG@10 {at['ndcg@10']:.4f}\n"
+        f"recommended: {recommended} dimensions{certainty(dimensions)}, {at['bytes_per_page']:,} "
+        f"bytes a page as float32, NDCG@10 {at['ndcg@10']:.4f}\n"
     )
+
+
+def certainty(dimensions: dict[str, Any]) -> str:
+    """How often resampled dev sets choose the recommended dimension, as text in brackets.
+
+    "" where dev has too few documents. `dimensions` is the content of metrics/dimensions.json.
+    """
+    at = dimensions.get("dev", {}).get(str(dimensions["recommended"]["dimension"]), {})
+    return f" ({at['share']:.0%} of resampled dev sets choose it)" if "share" in at else ""
 
 
 def times(root: Path) -> list[Sequence[str]]:

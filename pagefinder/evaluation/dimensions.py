@@ -1,4 +1,4 @@
-"""Matryoshka dimensions and precisions: the score and cost of each, and which one to take."""
+"""Matryoshka dimensions and precisions: the score and cost of each."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -66,39 +66,17 @@ def _on_pareto_front(row: pd.Series, grid: pd.DataFrame) -> bool:
     return bool(row["ndcg@10"] >= rivals["ndcg@10"].max())
 
 
-def recommended_dimension(
-    task: Task, vectors: Vectors, dims: Sequence[int], tolerance: float, device: str
-) -> int:
-    """The smallest dimension that loses at most `tolerance` of the NDCG@10 at full dimension.
-
-    Args:
-        task: That of dev: eval only reports what was chosen. Without queries the full dimension
-            is recommended.
-        vectors: Of the tuned model.
-        dims: Dimensions to choose from, the full one included.
-        tolerance: Share of the NDCG@10 at full dimension.
-        device: Of the search.
-    """
-    if not task.query_ids:
-        log.warning("no dev query has an answer: the full dimension %d is recommended", max(dims))
-        return max(dims)
-    scores = {}
-    for dimension in dims:
-        run = search(task, vectors, CUT, dimension=dimension, device=device)
-        scores[dimension] = mean_metrics(run, task.qrels)["ndcg@10"]
-    floor = scores[max(dims)] * (1 - tolerance)
-    return min(dimension for dimension in dims if scores[dimension] >= floor)
-
-
-def dimension_metrics(grid: pd.DataFrame, recommended: int) -> dict[str, Any]:
+def dimension_metrics(grid: pd.DataFrame, losses: pd.DataFrame, recommended: int) -> dict[str, Any]:
     """The numbers of metrics/dimensions.json.
 
+    `dev` is what the recommended dimension was chosen by; keys without a number are left out.
     `recommended.loss` is the share of the full dimension's NDCG@10 that the recommended one loses
     on eval. `beats_base.dimension` is the smallest dimension at which the tuned model scores above
     the base at full dimension; the key is left out if there is none.
 
     Args:
         grid: As `score_grid` returns it: model, precision, dimension, ndcg@10.
+        losses: From `recommending.dev_losses`.
         recommended: The recommended dimension.
     """
     ndcg = grid.set_index(["model", "precision", "dimension"])["ndcg@10"].to_dict()
@@ -119,6 +97,7 @@ def dimension_metrics(grid: pd.DataFrame, recommended: int) -> dict[str, Any]:
             }
             for p in precisions
         },
+        "dev": {d: row.dropna().to_dict() for d, row in losses.iterrows()},
         "recommended": {"dimension": recommended, "loss": loss},
     }
     better = [d for d in dims if ndcg[TUNED, FLOAT32.name, d] > base_full]

@@ -68,7 +68,7 @@ def paired_bootstrap(
     Returns:
         (low, high), or None below FEWEST_DOCUMENTS documents.
     """
-    sums, counts = _by_document(differences, documents)
+    sums, counts = sums_by_document(differences, documents)
     if len(sums) < FEWEST_DOCUMENTS:
         return None
     interval = scipy.stats.bootstrap(
@@ -78,7 +78,7 @@ def paired_bootstrap(
         vectorized=True,
         method="percentile",
         n_resamples=resamples,
-        batch=_batch(sums),
+        batch=batch_of(sums),
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return float(interval.low), float(interval.high)
@@ -101,7 +101,7 @@ def sign_flip_p_value(
     """
     # Two-sided: the statistic is the absolute sum. Flips leave the number of queries alone, so the
     # sum does for the mean.
-    sums, _ = _by_document(differences, documents)
+    sums, _ = sums_by_document(differences, documents)
     if 2 ** len(sums) <= resamples:
         exact = scipy.stats.permutation_test(
             (sums,),
@@ -110,7 +110,7 @@ def sign_flip_p_value(
             alternative="greater",
             vectorized=True,
             n_resamples=resamples,
-            batch=_batch(sums),
+            batch=batch_of(sums),
         )
         return float(exact.pvalue)
     rng = np.random.default_rng(seed)
@@ -122,7 +122,7 @@ def sign_flip_p_value(
         alternative="greater",
         vectorized=True,
         n_resamples=resamples,
-        batch=_batch(sums),
+        batch=batch_of(sums),
     )
     return float(sampled.pvalue)
 
@@ -133,7 +133,7 @@ def _absolute_sum(sums: Floats, axis: int) -> Floats:
     return result
 
 
-def _by_document(differences: ArrayLike, documents: Sequence[str]) -> tuple[Floats, Floats]:
+def sums_by_document(differences: ArrayLike, documents: Sequence[str]) -> tuple[Floats, Floats]:
     """Sum of the differences and number of queries of each document."""
     values = np.asarray(differences, np.float64)
     if len(values) != len(documents):
@@ -142,7 +142,7 @@ def _by_document(differences: ArrayLike, documents: Sequence[str]) -> tuple[Floa
     return np.bincount(codes, values).astype(np.float64), np.bincount(codes).astype(np.float64)
 
 
-def _batch(documents: Floats) -> int:
+def batch_of(documents: Floats) -> int:
     """Number of resamples to hold at a time, for the documents' sums."""
     # A multiple of 4: the generator makes four signs of one draw, which no batch may cut in two.
     return 4 * max(1, BATCH_DOCUMENTS // len(documents) // 4)

@@ -87,6 +87,10 @@ def _embedder(root: Path, full: bool) -> None:
     }
     recommended = {"dimension": 96, "loss": 0.007264}
     content = {"dims": dims, "precision": precision, "recommended": recommended}
+    content["dev"] = {"192": {"loss": 0.0}, "96": {"loss": 0.004}}
+    if full:
+        content["dev"]["192"] |= {"high": 0.0, "share": 0.08}
+        content["dev"]["96"] |= {"high": 0.021, "share": 0.92}
     _json(root / "metrics/dimensions.json", content)
     rows = [
         [d, model, "float32", dims[str(d)][model]["ndcg@10"], 0.9, 4 * d, 1]

@@ -62,7 +62,10 @@ def test_parts_are_written_and_the_rest_is_left(root) -> None:
     assert "| first 20 reranked | 0.9260 | +0.1000 | −0.1000 to +0.3000 | 0.31 |" in text
     assert "| other-2B | 0.7000 |" in text
     assert "| tuned | 0.8260 | 0.8200 |" in text
-    assert "Recommended by the development split: 96 dimensions." in text
+    assert (
+        "Recommended by the development split: 96 dimensions (92% of resampled dev sets choose it)."
+        in text
+    )
     text = (root / "docs/architecture.md").read_text()
     assert text.startswith("# a\n<!-- stages -->\n|")
     assert "\n<!-- /stages -->\nbetween\n<!-- files -->\n" in text

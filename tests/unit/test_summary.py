@@ -63,8 +63,9 @@ def test_scores_with_gain_interval_and_baselines(root) -> None:
         ("BM25", "0.6000", "", "", ""),
         ("other-2B", "0.7000", "", "", ""),
     ]
-    assert "96 dimensions, 384 bytes a page as float32, NDCG@10 0.8200" in summary.recommendation(
-        root
+    assert summary.recommendation(root) == (
+        "recommended: 96 dimensions (92% of resampled dev sets choose it), 384 bytes a page as "
+        "float32, NDCG@10 0.8200\n"
     )
 
 
@@ -94,6 +95,7 @@ def test_too_few_documents_are_named(tmp_path) -> None:
     report_inputs.write(tmp_path, full=False)
     rows = list(summary.scores(tmp_path))
     assert rows[1] == ("tuned embedder", "0.8260", "+0.3506", "too few documents (3)", "")
+    assert "recommended: 96 dimensions, 384 bytes" in summary.recommendation(tmp_path)
 
 
 def test_without_metrics_the_stages_are_still_listed(tmp_path, capsys) -> None:

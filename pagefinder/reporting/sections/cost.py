@@ -32,7 +32,7 @@ def section(inputs: Inputs) -> Section:
             "At no dimension does the tuned model score above the base at full length."
         )
     section.tables += [
-        _dimension_table(metrics["dims"], recommended),
+        _dimension_table(metrics, recommended),
         _precision_table(metrics["precision"], recommended),
     ]
     if "int8" not in metrics["precision"]:
@@ -45,16 +45,29 @@ def section(inputs: Inputs) -> Section:
 
 
 def _recommendation(inputs: Inputs, recommended: int) -> str:
-    """The sentence on the recommended dimension."""
+    """The sentences on the recommended dimension: why this one, how surely, what it loses."""
     full = max(map(int, inputs.dimensions["dims"]))
     loss = inputs.dimensions["recommended"]["loss"]
     verb = "gains" if loss < 0 else "loses"
     share = "none" if recommended == full else f"{abs(loss):.1%}"
     return (
         f"Recommended: {recommended} dimensions, {count(4 * recommended)} bytes a page as float32. "
-        f"It is the smallest that loses at most {inputs.params.evaluate.tolerance:.0%} of NDCG@10 "
-        f"on the dev split; on the eval split it {verb} {share} against all {full} dimensions"
-        f"{_gain_clause(inputs, TUNED, recommended)}."
+        f"{_choice(inputs, recommended)} On the eval split it {verb} {share} of NDCG@10 against "
+        f"all {full} dimensions{_gain_clause(inputs, TUNED, recommended)}."
+    )
+
+
+def _choice(inputs: Inputs, recommended: int) -> str:
+    """Why dev chose the recommended dimension, and how surely."""
+    dev = inputs.dimensions.get("dev", {})
+    at = dev.get(str(recommended), {})
+    if "share" not in at:
+        return "Dev has too few documents to show what a cut costs: nothing is cut."
+    tolerance = f"{inputs.params.evaluate.tolerance:.0%}"
+    return (
+        f"It is the smallest of which dev shows, with 95% confidence over its documents, that it "
+        f"loses at most {tolerance} of NDCG@10: there it loses {at['loss']:.1%}, and at most "
+        f"{at['high']:.1%}. Of resampled dev sets {at['share']:.0%} choose it again."
     )
 
 
@@ -67,13 +80,21 @@ def _gain_clause(inputs: Inputs, before: str, dimension: int) -> str:
     return f": {gained(gain)}" if gain else ""
 
 
-def _dimension_table(dims: Mapping[str, Any], recommended: int) -> Table:
-    """NDCG@10 of base and tuned by dimension; `dims` as in metrics/dimensions.json."""
+def _dimension_table(metrics: Mapping[str, Any], recommended: int) -> Table:
+    """NDCG@10 of base and tuned by dimension, and what dev made of each.
+
+    `metrics` is the content of metrics/dimensions.json.
+    """
+    dims, dev = metrics["dims"], metrics.get("dev", {})
     rows = [
         [name, score(at[BASE]["ndcg@10"]), score(at[TUNED]["ndcg@10"]), count(4 * int(name))]
         for name, at in dims.items()
     ]
     header = ["dimensions", "base", "tuned", "bytes as float32"]
+    if any("share" in at for at in dev.values()):
+        header += ["lost on dev", "at most", "chosen by"]
+        for row in rows:
+            row += [f"{dev[row[0]][key]:.1%}" for key in ("loss", "high", "share")]
     caption = "NDCG@10 by dimension (recommended marked)"
     return Table(caption, header, rows, _marked(list(dims), recommended))
 
