@@ -18,7 +18,7 @@ from huggingface_hub import HfApi
 from pagefinder.errors import InputError
 from pagefinder.params import Hub, Params
 from pagefinder.sources import beir, cells, hub_splits
-from pagefinder.sources.hub_splits import Configs, OpenSplit
+from pagefinder.sources.hub_splits import Configs
 from pagefinder.sources.storing import Row, Source, file_digest
 
 log = logging.getLogger(__name__)
@@ -44,9 +44,10 @@ def open_source(params: Params, root: Path) -> Source:
             provenance["files"] = _digests(local)
             configs = hub_splits.local(local)
         else:
-            commit = _resolve(settings)
+            commit, sizes = _resolve(settings)
             provenance["commit"] = commit
             configs = hub_splits.remote(settings.path, commit)
+            _check_room(settings, commit, sizes, configs)
         if set(configs) >= BEIR:
             parts = beir.parts(configs, settings)
         else:
@@ -69,11 +70,11 @@ def _digests(local: Path) -> dict[str, str]:
     }
 
 
-def _resolve(settings: Hub) -> str:
-    """The commit of the revision; logs the size of the download.
+def _resolve(settings: Hub) -> tuple[str, dict[str, int]]:
+    """The commit of the revision, and the bytes of each file of the dataset at it.
 
     Raises:
-        InputError: the Hub does not give the dataset, or the disk has too little room.
+        InputError: the Hub does not give the dataset.
     """
     try:
         info = HfApi().dataset_info(
@@ -84,12 +85,27 @@ def _resolve(settings: Hub) -> str:
             f"data.hub.path {settings.path!r} is no local folder, and the Hub does not give it at"
             f" revision {settings.revision!r}: {_line(error)}"
         ) from error
-    size = sum(file.size or 0 for file in info.siblings or ())
+    return str(info.sha), {file.rfilename: file.size or 0 for file in info.siblings or ()}
+
+
+def _check_room(settings: Hub, commit: str, sizes: dict[str, int], configs: Configs) -> None:
+    """Log the size of the download; raise InputError where the disk has too little room for it.
+
+    Only files of the configs and splits that are read count: a dataset may hold others, larger.
+    """
+    if set(configs) >= BEIR:
+        splits = {(name, split) for name in (*BEIR, "qrels") for split in configs.get(name, ())}
+    else:
+        chosen = {role: getattr(settings, role) for role in ("train", "eval")}
+        found = [hub_splits.choose(configs, name, role) for role, name in chosen.items() if name]
+        splits = {split for split in found if split}
+    files = hub_splits.files(settings.path, commit, splits)
+    size = sum(size for name, size in sizes.items() if not files or name in files)
     free = shutil.disk_usage(Path.cwd()).free
     log.info(
         "%s at %s: up to %.1f GB for data/source and less again for data/corpus; %.1f GB are free",
         settings.path,
-        info.sha,
+        commit,
         size / 1e9,
         free / 1e9,
     )
@@ -98,7 +114,6 @@ def _resolve(settings: Hub) -> str:
             f"data.hub.path {settings.path!r} needs up to {size * 2 / 1e9:.1f} GB, but"
             f" {free / 1e9:.1f} GB are free: make room or name a smaller dataset"
         )
-    return str(info.sha)
 
 
 def _triple_parts(
@@ -109,12 +124,14 @@ def _triple_parts(
     for role, name in (("train", settings.train), ("eval", settings.eval)):
         if not name:
             continue
-        open_split = _choose(configs, name, role)
-        if open_split is None:
+        chosen = hub_splits.choose(configs, name, role)
+        if chosen is None:
             raise InputError(
                 f"data.hub.{role} is {name!r}, which is neither config nor split of"
                 f" {settings.path!r}: there are {hub_splits.listing(configs)}"
             )
+        config, split_name = chosen
+        open_split = configs[config][split_name]
         dataset = hub_splits.undecoded(open_split())
         table = f"{name} of {settings.path!r}"
         cells.check_columns(list(dataset.features), settings, "data.hub", table)
@@ -122,19 +139,6 @@ def _triple_parts(
         split = role if settings.eval else None
         parts[role] = functools.partial(_triple_rows, dataset, role, split, settings, folder)
     return parts
-
-
-def _choose(configs: Configs, name: str, role: str) -> OpenSplit | None:
-    """The dataset of the config `name`, else of the split `name`; None if there is neither.
-
-    A name that is the role itself (train, eval) also means the usual other names of that split.
-    """
-    if name in configs:
-        splits = configs[name]
-        return splits.get(name) or splits.get("train") or next(iter(splits.values()))
-    splits = configs.get("default") or next(iter(configs.values()))
-    names = [name, *hub_splits.ALIASES[role]] if name == role else [name]
-    return next((splits[alias] for alias in names if alias in splits), None)
 
 
 def _triple_rows(

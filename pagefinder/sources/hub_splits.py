@@ -36,6 +36,35 @@ def remote(path: str, commit: str) -> Configs:
     }
 
 
+def files(path: str, commit: str, splits: set[tuple[str, str]]) -> set[str]:
+    """Files that hold the (config, split) pairs of a dataset of the Hub; none where that is unsaid.
+
+    A dataset of Parquet, JSONL or image files says it. One that was made otherwise does not.
+    """
+    names: set[str] = set()
+    for config in {config for config, _ in splits}:
+        builder = datasets.load_dataset_builder(path, config, revision=commit)
+        for split, urls in (builder.config.data_files or {}).items():
+            if (config, str(split)) in splits:
+                names |= {url.removeprefix(f"hf://datasets/{path}@{commit}/") for url in urls}
+    return names
+
+
+def choose(configs: Configs, name: str, role: str) -> tuple[str, str] | None:
+    """Config and split of the config `name`, else of the split `name`; None if there is neither.
+
+    A name that is the role itself (train, eval) also means the usual other names of that split.
+    """
+    if name in configs:
+        splits = configs[name]
+        return name, next(
+            (split for split in (name, "train") if split in splits), next(iter(splits))
+        )
+    config = "default" if "default" in configs else next(iter(configs))
+    names = [name, *ALIASES[role]] if name == role else [name]
+    return next(((config, alias) for alias in names if alias in configs[config]), None)
+
+
 def local(path: Path) -> Configs:
     """Configs and splits of a local file or folder.
 

@@ -5,6 +5,7 @@ import json
 import threading
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import datasets
 import pandas as pd
@@ -372,25 +373,45 @@ def test_dataset_that_cannot_be_used_is_a_clear_error(tmp_path, settings, messag
     assert "\n" not in str(error.value)
 
 
+class HubOf:
+    """The Hub with one dataset, of files with these sizes."""
+
+    def __init__(self, sizes):
+        self.sizes = sizes
+
+    def dataset_info(self, path, revision, files_metadata):
+        siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in self.sizes.items()]
+        return SimpleNamespace(sha="c0ffee", siblings=siblings)
+
+
 def test_space_is_told_before_a_download(tmp_path, monkeypatch, caplog):
-    class Api:
-        def __init__(self, size):
-            self.size = size
-
-        def dataset_info(self, path, revision, files_metadata):
-            files = [type("File", (), {"size": self.size})]
-            return type("Info", (), {"sha": "c0ffee", "siblings": files})
-
     params = with_params("hub", {"path": "who/what", "revision": "main"})
-    monkeypatch.setattr(hub, "HfApi", partial(Api, 10**18))
-    with pytest.raises(InputError, match="GB are free: make room"):
-        hub.open_source(params, tmp_path)
-    monkeypatch.setattr(hub, "HfApi", partial(Api, 3_000_000))
     reference(tmp_path / "set", False)
     monkeypatch.setattr(
         hub_splits, "remote", lambda path, commit: hub_splits.local(tmp_path / "set")
     )
+    parts = {
+        "train": {"train": ["hf://datasets/who/what@c0ffee/train/0.parquet"]},
+        "eval": {"train": ["hf://datasets/who/what@c0ffee/eval/0.parquet"]},
+    }
+
+    def builder(path, config, revision):
+        assert (path, revision) == ("who/what", "c0ffee")
+        return SimpleNamespace(config=SimpleNamespace(data_files=parts[config]))
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", builder)
+    monkeypatch.setattr(hub.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**11))
+    sizes = {"train/0.parquet": 3_000_000_000, "eval/0.parquet": 10**18}
+    monkeypatch.setattr(hub, "HfApi", partial(HubOf, sizes))
+    with pytest.raises(InputError, match="GB are free: make room"):
+        hub.open_source(params, tmp_path)
+    # A config that is not read may be as large as it likes.
+    sizes |= {"eval/0.parquet": 1_000_000_000, "full/0.parquet": 10**18}
     with caplog.at_level("INFO"):
         source = hub.open_source(params, tmp_path)
     assert source.provenance["commit"] == "c0ffee"
-    assert "GB for data/source" in caplog.text
+    assert "who/what at c0ffee: up to 4.0 GB for data/source" in caplog.text
+    # A dataset that does not say which file holds what counts whole.
+    parts |= {"train": None, "eval": None}
+    with pytest.raises(InputError, match="GB are free: make room"):
+        hub.open_source(params, tmp_path)
