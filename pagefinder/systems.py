@@ -27,11 +27,14 @@ def label(system: str) -> str:
     return BASELINES.get(system, system)
 
 
-EMBEDDER, FUSED = "embedder", "fused"  # beside a reranker: without it, and both together
+# Beside a reranker: the tuned embedder alone, it fused with BM25, and this fused with the reranker.
+EMBEDDER, FIRST_STAGE, FUSED = "embedder", "first_stage", "fused"
 # What evaluate_reranker compares at each depth, and a reader's names of it. There `base` and
-# `tuned` are the reranker before and after fine-tuning, `fused` its scores with the embedder's.
+# `tuned` are the reranker before and after fine-tuning, over the pages of the first stage. Without
+# BM25 the first stage is the embedder alone and has no figures of its own.
 RERANKING = {
     EMBEDDER: "embedder alone",
+    FIRST_STAGE: "embedder + BM25",
     BASE: "untrained reranker",
     TUNED: "tuned reranker",
     FUSED: "fused scores",

@@ -6,7 +6,7 @@ import logging
 import numpy as np
 
 from pagefinder.errors import InputError
-from pagefinder.retrieval.bm25 import bm25_nearest, has_words
+from pagefinder.retrieval.bm25 import bm25_run, has_words
 from pagefinder.retrieval.nearest import nearest
 from pagefinder.retrieval.runs import DEPTH, Run
 from pagefinder.retrieval.tasks import Task
@@ -47,13 +47,6 @@ def random_run(task: Task, seed: int) -> Run:
     page_rows = np.array([rng.choice(task.page_rows, k, replace=False) for _ in task.query_ids])
     scores = np.broadcast_to(np.arange(k, 0, -1, dtype=np.float32), page_rows.shape)
     return task.run(scores, page_rows)
-
-
-def bm25_run(task: Task) -> Run:
-    """The run of BM25 over the text of the pages."""
-    ties = task.tie_break[task.page_rows]
-    scores, places = bm25_nearest(task.query_texts, task.page_texts, DEPTH, ties)
-    return task.run(scores, task.page_rows[places])
 
 
 def minilm_run(task: Task, device: str) -> Run:

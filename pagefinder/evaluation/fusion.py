@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from pagefinder.evaluation.baselines import bm25_run
 from pagefinder.evaluation.embedder import claimed_gain
-from pagefinder.retrieval.bm25 import has_words
+from pagefinder.retrieval.bm25 import bm25_run, has_words
 from pagefinder.retrieval.fusion import choose_weights, fuse
 from pagefinder.retrieval.runs import Run
 from pagefinder.retrieval.tasks import Task

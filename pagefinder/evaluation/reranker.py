@@ -1,6 +1,8 @@
 """Rerank first-stage candidates by a cross-encoder's logits, and fuse these with the first stage.
 
-Candidates are a table with query_id, page_id, rank (from 1) and score, the first stage's cosine.
+The first stage is the tuned embedder or, where pages have text, it fused with BM25. Candidates are
+a table with query_id, page_id, the first stage's rank (from 1) and score, and embedder_rank, that
+of the tuned embedder alone. A page that one of them does not have has no rank there.
 """
 
 import logging
@@ -14,17 +16,15 @@ import pandas as pd
 from pagefinder.data.corpus import Corpus
 from pagefinder.evaluation.significance import gain
 from pagefinder.params import Reranker
-from pagefinder.retrieval.metrics import mean_metrics, metrics_per_query
+from pagefinder.retrieval.fusion import choose_weights, fuse
+from pagefinder.retrieval.metrics import metrics_per_query
 from pagefinder.retrieval.runs import Qrels, Run, documents_of, qrels_of
-from pagefinder.systems import BASE, EMBEDDER, FUSED, RERANKING, TUNED
+from pagefinder.systems import BASE, EMBEDDER, FIRST_STAGE, FUSED, RERANKING, TUNED
 
 log = logging.getLogger(__name__)
 
 # Gives the logits of candidates, float32 [candidates], in their order.
 Scorer = Callable[[pd.DataFrame], np.ndarray]
-# Weights of the reranker's logit against the first stage's cosine, tried on dev. Both are
-# standardised, so that 0.5 gives them equal weight.
-WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 def reranked(candidates: pd.DataFrame, scores: np.ndarray, depth: int) -> Run:
@@ -46,43 +46,35 @@ def reranked(candidates: pd.DataFrame, scores: np.ndarray, depth: int) -> Run:
 
 
 def fused(candidates: pd.DataFrame, logits: np.ndarray, weight: float, depth: int) -> np.ndarray:
-    """Weighted sum of logit and first-stage score, both standardised within each query.
+    """The scores of `fuse` for the first stage and the reranker, which has `weight`.
 
     Only each query's first `depth` candidates count and get a score. Candidates further down get
     nan: they are not reranked, and would change the balance of the two scores.
     """
     inside = (candidates["rank"] <= depth).to_numpy()
     rows = candidates[inside]
-    first_stage = _standardised(rows, rows["score"].to_numpy())
+    runs = [reranked(rows, rows["score"].to_numpy(), depth), reranked(rows, logits[inside], depth)]
+    by_query = fuse(runs, [1 - weight, weight]).as_dict()
     scores = np.full(len(candidates), np.nan)
-    scores[inside] = weight * _standardised(rows, logits[inside]) + (1 - weight) * first_stage
+    scores[inside] = [
+        by_query[query_id][page_id]
+        for query_id, page_id in zip(rows["query_id"], rows["page_id"], strict=True)
+    ]
     return scores
 
 
-def _standardised(candidates: pd.DataFrame, values: np.ndarray) -> np.ndarray:
-    """Values of candidates with mean 0 and deviation 1 within each query, float64."""
-    series = pd.Series(np.asarray(values, np.float64), index=candidates.index)
-    grouped = series.groupby(candidates["query_id"])
-    spread = grouped.transform("std", ddof=0).to_numpy()
-    centred = (series - grouped.transform("mean")).to_numpy()
-    # A query with one candidate, or with equal scores, has no spread and nothing to reorder.
-    return np.asarray(np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0))
-
-
 def choose_weight(dev: pd.DataFrame, logits: np.ndarray, qrels: Qrels, depth: int) -> float:
-    """The fusion weight with the best NDCG@10 on dev; of equally good ones the smallest.
+    """The weight of the reranker against the first stage, by `choose_weights` on dev.
 
     `logits` are the reranker's, of the dev candidates. Without qrels the weight is 1.
     """
     if not qrels:
         return 1.0
-    ndcg = {}
-    for weight in WEIGHTS:
-        run = reranked(dev, fused(dev, logits, weight, depth), depth)
-        ndcg[weight] = mean_metrics(run, qrels)["ndcg@10"]
-    best = max(WEIGHTS, key=lambda weight: (round(ndcg[weight], 9), -weight))
-    log.info("fusion weight %.1f: dev NDCG@10 %.4f, pure %.4f", best, ndcg[best], ndcg[1.0])
-    return best
+    inside = (dev["rank"] <= depth).to_numpy()
+    rows = dev[inside]
+    scores = {FIRST_STAGE: rows["score"].to_numpy(), TUNED: logits[inside]}
+    runs = {name: reranked(rows, values, depth) for name, values in scores.items()}
+    return choose_weights(runs, qrels)[TUNED]
 
 
 @dataclass(frozen=True)
@@ -105,10 +97,11 @@ def evaluate(
     resamples: int,
     seed: int,
 ) -> Result:
-    """Score four systems at each depth: embedder alone, base reranker, tuned reranker, and fused.
+    """Score the systems of RERANKING at each depth.
 
-    The base reranker is scored down to the compared depth only, the one that stands in the report.
-    The fusion weight is chosen at that depth, on `fusion_queries` random dev queries.
+    FIRST_STAGE is left out where it is the embedder alone. The base reranker is scored down to the
+    compared depth only, the one that stands in the report. The fusion weight is chosen at that
+    depth, on `fusion_queries` random dev queries.
 
     Args:
         candidates: The dev and eval candidates, with the column split.
@@ -126,8 +119,11 @@ def evaluate(
     base_logits = np.full(len(rows), np.nan, dtype=np.float32)
     base_logits[inside] = base(rows[inside])
     logits = tuned(rows)
-    systems = {EMBEDDER: rows["score"].to_numpy(), BASE: base_logits, TUNED: logits}
-    runs = {
+    runs = {(EMBEDDER, depth): embedder_run(candidates, deepest) for depth in params.depths}
+    systems = {FIRST_STAGE: rows["score"].to_numpy(), BASE: base_logits, TUNED: logits}
+    if (rows["rank"] == rows["embedder_rank"]).all():
+        del systems[FIRST_STAGE]
+    runs |= {
         (name, depth): reranked(rows, scores, depth)
         for name, scores in systems.items()
         for depth in params.depths
@@ -140,15 +136,23 @@ def evaluate(
     metrics = _metrics(scored, documents_of(corpus, qrels), compared, resamples, seed)
     _log_outcome(metrics, compared)
     curve = [[depth, name, metrics["depth"][depth][name]["ndcg@10"]] for name, depth in scored]
+    names = [name for name in RERANKING if (name, compared) in runs]
     per_query = [
-        scored[name, compared][["ndcg@10", "rank"]].add_prefix(f"{name}_") for name in RERANKING
+        scored[name, compared][["ndcg@10", "rank"]].add_prefix(f"{name}_") for name in names
     ]
     return Result(
         metrics | {"fusion_weight": weight},
         pd.DataFrame(curve, columns=["depth", "model", "ndcg@10"]).round({"ndcg@10": 6}),
         pd.concat(per_query, axis=1).reset_index(),
-        {name: runs[name, compared if name == BASE else deepest] for name in RERANKING},
+        {name: runs[name, compared if name == BASE else deepest] for name in names},
     )
+
+
+def embedder_run(candidates: pd.DataFrame, depth: int) -> Run:
+    """The run of the tuned embedder alone on eval: its first `depth` pages of each query."""
+    ranks = candidates["embedder_rank"].where(candidates["split"] == "eval")
+    rows = candidates.assign(rank=ranks)[ranks <= depth]
+    return reranked(rows, -rows["rank"].to_numpy(), depth)
 
 
 def _fusion_weight(
@@ -187,14 +191,16 @@ def _metrics(
     depths: dict[int, dict[str, Any]] = {depth: {} for depth in sorted({d for _, d in scored})}
     for (name, depth), metrics in scored.items():
         depths[depth][name] = {"ndcg@10": float(metrics["ndcg@10"].mean())}
+    first_stage = FIRST_STAGE if (FIRST_STAGE, compared) in scored else EMBEDDER
+    over_first_stage = {name: gained(first_stage, name) for name in (TUNED, FUSED)}
     return {
         "depth": depths,
         "gain": gained(EMBEDDER, TUNED),
         "training": gained(BASE, TUNED),
         "fusion": gained(EMBEDDER, FUSED),
         "recall@10": float(scored[TUNED, compared]["recall@10"].mean()),
-        "first_stage_missed": int((scored[EMBEDDER, max(depths)]["rank"] == 0).sum()),
-    }
+        "first_stage_missed": int((scored[first_stage, max(depths)]["rank"] == 0).sum()),
+    } | ({"over_first_stage": over_first_stage} if first_stage == FIRST_STAGE else {})
 
 
 def _log_outcome(metrics: dict[str, Any], compared: int) -> None:

@@ -7,6 +7,8 @@ from pagefinder.data.corpus import Corpus
 from pagefinder.retrieval.nearest import pair_scores
 from pagefinder.retrieval.vectors import Vectors
 
+RANKS = ("rank", "embedder_rank")  # columns that count from 1
+
 
 def qrel_rows(corpus: Corpus, split: str) -> pd.DataFrame:
     """The qrels of a split's queries as pairs: query, page, relevance.
@@ -61,10 +63,11 @@ def scored_positives(qrels: pd.DataFrame, assessed: pd.DataFrame, vectors: Vecto
 
 
 def with_ids(pairs: pd.DataFrame, corpus: Corpus) -> pd.DataFrame:
-    """The pairs with query_id and page_id, and a null for rank 0."""
+    """The pairs with query_id and page_id, and a null for a rank of 0."""
+    ranks = {name: pairs[name].astype("Int32") for name in RANKS if name in pairs}
     result: pd.DataFrame = pairs.assign(
         query_id=corpus.queries["query_id"].to_numpy()[pairs["query"]],
         page_id=corpus.pages["page_id"].to_numpy()[pairs["page"]],
-        rank=pairs["rank"].astype("Int32").mask(pairs["rank"] == 0),
+        **{name: values.mask(values == 0) for name, values in ranks.items()},
     ).reset_index(drop=True)
     return result

@@ -7,6 +7,8 @@ import bm25s
 import numpy as np
 
 from pagefinder.retrieval.nearest import best_rows
+from pagefinder.retrieval.runs import DEPTH, Run
+from pagefinder.retrieval.tasks import Task
 
 WORD = r"(?u)\b\w+\b"  # the library's pattern drops words of one character, so every digit too
 
@@ -14,6 +16,13 @@ WORD = r"(?u)\b\w+\b"  # the library's pattern drops words of one character, so 
 def has_words(texts: Iterable[str]) -> bool:
     """Whether any of the texts has a word."""
     return any(re.search(WORD, text) for text in texts)
+
+
+def bm25_run(task: Task) -> Run:
+    """The run of BM25 over the text of the task's pages, DEPTH pages for each query."""
+    ties = task.tie_break[task.page_rows]
+    scores, places = bm25_nearest(task.query_texts, task.page_texts, DEPTH, ties)
+    return task.run(scores, task.page_rows[places])
 
 
 def bm25_nearest(

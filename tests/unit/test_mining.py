@@ -379,6 +379,8 @@ def project(root: Path) -> Path:
         (root / folder).mkdir(parents=True)
         np.save(root / folder / "pages.npy", vectors.pages)
         np.save(root / folder / "queries.npy", queries)
+    (root / METRICS).mkdir()
+    (root / METRICS / "fusion.json").write_text("{}")  # the pages have no text
     return root
 
 

@@ -111,6 +111,7 @@ def evaluated(corpus, rows):
     """What evaluate_reranker makes of (query, page, split, rank, logit)."""
     table = pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank", "logit"])
     table["score"] = 1 - table["rank"] / 10
+    table["embedder_rank"] = table["rank"]
 
     def logits(candidates):
         return candidates["logit"].to_numpy()
@@ -165,7 +166,8 @@ def test_what_lies_below_a_depth_does_not_move_the_fused_order_above_it(corpus, 
 
 def test_fused_scores_by_hand():
     table = pd.DataFrame(
-        {"query_id": "q", "rank": [1, 2, 3], "score": [0.9, 0.5, 0.1]}, index=[4, 7, 9]
+        {"query_id": "q", "page_id": list("abc"), "rank": [1, 2, 3], "score": [0.9, 0.5, 0.1]},
+        index=[4, 7, 9],
     )
     found = reranker.fused(table, np.array([0.0, 2.0, 50.0]), 0.75, depth=2)
     # Within the first two both standardise to one and minus one.
@@ -175,6 +177,7 @@ def test_fused_scores_by_hand():
 def test_the_fusion_weight_comes_from_queries_drawn_with_the_seed(corpus, monkeypatch):
     table = pd.DataFrame({"query_id": [f"q{i}" for i in range(24, 32)], "page_id": "p24"})
     table = table.loc[table.index.repeat(3)].assign(split="dev", rank=[1, 2, 3] * 8, score=0.5)
+    table["embedder_rank"] = table["rank"]
     seen = []
 
     def drawn(seed):

@@ -77,7 +77,8 @@ def ranked_candidates() -> pd.DataFrame:
             page = first + (number - first + step) % count
             score, label = 1 - rank / 10, int(page == number)
             rows.append((f"q{number:02}", f"p{page:02}", split, rank, score, label))
-    return pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank", "score", "label"])
+    table = pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank", "score", "label"])
+    return table.assign(embedder_rank=table["rank"])
 
 
 def stage_environment() -> dict[str, str]:
