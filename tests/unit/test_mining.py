@@ -38,7 +38,13 @@ def rules(**changed):
         "range_max": 50,
         "relative_margin": 0.0,
         "max_score": 1.0,
-        "veto": {"model": "", "revision": "", "instruction": "", "max_score": 0.5},
+        "veto": {
+            "model": "",
+            "revision": "",
+            "page_content": "image",
+            "instruction": "",
+            "max_score": 0.5,
+        },
         "sampling": "top",
         "given": "mix",
     }
@@ -379,8 +385,15 @@ def project(root: Path) -> Path:
         (root / folder).mkdir(parents=True)
         np.save(root / folder / "pages.npy", vectors.pages)
         np.save(root / folder / "queries.npy", queries)
+    return root
+
+
+def candidates_of(root: Path) -> Path:
+    """The project with its candidates; the pages have no text, so BM25 has no part in them."""
+    project(root)
     (root / METRICS).mkdir()
-    (root / METRICS / "fusion.json").write_text("{}")  # the pages have no text
+    (root / METRICS / "fusion.json").write_text("{}")
+    make_candidates(default_params(), root)
     return root
 
 
@@ -460,8 +473,7 @@ def test_hidden_positives_are_counted_after_every_rule(tmp_path) -> None:
 
 
 def test_candidates(tmp_path) -> None:
-    root = project(tmp_path / "one")
-    make_candidates(default_params(), root)
+    root = candidates_of(tmp_path / "one")
     rows = pd.read_parquet(root / CANDIDATES)
     assert not rows.duplicated(["query_id", "page_id"]).any()
     train = rows[rows["split"] == "train"]
@@ -484,8 +496,7 @@ def test_candidates(tmp_path) -> None:
     ranks = pd.read_csv(root / AUDIT / "candidates/histogram.csv")
     assert set(ranks["split"]) == {"train", "dev"}
     assert ranks.groupby("split")["queries"].sum().to_dict() == {"dev": 5, "train": 30}
-    twice = project(tmp_path / "two")
-    make_candidates(default_params(), twice)
+    twice = candidates_of(tmp_path / "two")
     assert contents(root, CANDIDATES, AUDIT) == contents(twice, CANDIDATES, AUDIT)
 
 
@@ -562,6 +573,7 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
     monkeypatch.setattr(visual_tokens, "on_own_grid", lambda model, pixels: pixels)
     monkeypatch.setattr(visual_tokens, "check_budget", lambda *_: None)
     veto = {"model": "some/judge", "revision": "1", "instruction": "Right?", "max_score": 0.5}
+    veto["page_content"] = "image"
     veto = default_params(veto=veto).mine.veto
     probabilities = open_veto(veto, corpus, settings.pixels, compute, tmp_path)
     assert opened == [("some/judge", "1", "Right?")]
