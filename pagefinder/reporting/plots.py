@@ -9,13 +9,13 @@ from matplotlib.ticker import MaxNLocator
 
 from pagefinder.reporting import svg
 from pagefinder.reporting.format import precision_label
-from pagefinder.reporting.svg import BLUE, GREEN, GREY, INK, NDCG, ORANGE, RED, STAR, Plot
+from pagefinder.reporting.svg import BLUE, GREEN, GREY, INK, NDCG, ORANGE, PINK, RED, STAR, Plot
 from pagefinder.systems import BASE, RERANKING, TUNED
 
 # Bins of a rank: first and last rank, label.
 RANK_BINS = ((1, 1, "1"), (2, 3, "2–3"), (4, 5, "4–5"), (6, 10, "6–10"), (11, 10**9, "below"))
 # Colour, and line with marker, of each system of RERANKING, in its order.
-RERANKING_LOOKS = ((GREY, ":D"), (ORANGE, "--s"), (BLUE, "-o"), (GREEN, "-.^"))
+RERANKING_LOOKS = ((GREY, ":D"), (PINK, ":v"), (ORANGE, "--s"), (BLUE, "-o"), (GREEN, "-.^"))
 # Colour, line and label of each group of mined pairs.
 MINED_GROUPS = {
     "positive": (GREEN, "-", "positive"),

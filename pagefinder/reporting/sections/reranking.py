@@ -39,13 +39,14 @@ def section(inputs: Inputs) -> Section:
         f"For {count(missed)} queries no right page is among the first {depths[-1]}: no reranker "
         "can mend that."
     )
+    measured = {name: label for name, label in RERANKING.items() if name in at}
     rows = [
-        [depth, *(score(values.get(name, {}).get("ndcg@10")) for name in RERANKING)]
+        [depth, *(score(values.get(name, {}).get("ndcg@10")) for name in measured)]
         for depth, values in metrics["depth"].items()
     ]
     marked = frozenset(number for number, row in enumerate(rows) if row[0] == compared)
     labels = [
-        label.removesuffix(" reranker").removesuffix(" scores") for label in RERANKING.values()
+        label.removesuffix(" reranker").removesuffix(" scores") for label in measured.values()
     ]
     section.tables.append(Table("NDCG@10 by depth", ["pages reranked", *labels], rows, marked))
     if not inputs.depth_curve.empty:
