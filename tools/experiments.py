@@ -32,7 +32,7 @@ from pagefinder.errors import InputError
 from pagefinder.evaluation.significance import gain
 from pagefinder.layout import METRICS, PER_QUERY
 from pagefinder.reporting import spread
-from pagefinder.reporting.format import flat, score
+from pagefinder.reporting.format import flat, score, smallest_p
 from pagefinder.runtime import running
 from tools import readme, summary
 
@@ -49,6 +49,7 @@ class Comparison:
     metrics: Sequence[str] = ()  # columns of the table
 
 
+RESAMPLES = 10_000  # of the intervals and p-values of a comparison
 CODE = ("pagefinder", "stages")  # what runs in an experiment
 COMPARISONS = {
     "seeds": Comparison({"committed": []}),
@@ -164,7 +165,8 @@ def compare(scores: pd.DataFrame, metric: str) -> str:
     first, *others = (scores.loc[variant] for variant in means.index)
     documents = first["document_id"].tolist()
     gains = [
-        gain(first[metric], other.loc[first.index, metric], documents, resamples=10_000, seed=0)
+        gain(first[metric], other.loc[first.index, metric], documents, resamples=RESAMPLES, seed=0)
+        | {"smallest_p": smallest_p(RESAMPLES)}
         for other in others
     ]
     return table(means, gains)

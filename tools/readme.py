@@ -8,6 +8,7 @@ The params as committed, against which the report compares a run, are refreshed 
 import ast
 import hashlib
 import json
+import platform
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,8 @@ from tools import summary
 README = Path("README.md")
 ARCHITECTURE = Path("docs/architecture.md")
 DEFAULTS = Path("pagefinder/reporting/sections/defaults.json")  # read by the report
+RECORDED = "Recorded on"  # begins the sentence of `recorded`
+BFLOAT16 = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX"}  # flags of Linux, and their names
 FIGURES = ("embedder", "dimensions", "reranker")  # metrics whose numbers README.md repeats
 # What the list of files says of folders that hold no package.
 FOLDERS = (
@@ -59,6 +62,29 @@ def results(root: Path) -> str:
         f"Recommended by the development split: {recommended} dimensions"
         f"{summary.certainty(dimensions)}."
     )
+
+
+def recorded(text: str, figures: str) -> str:
+    """The sentence on the processor that made the figures.
+
+    It stays where README.md, whose text is `text`, has these figures already: they are another
+    machine's, perhaps. New figures are this machine's.
+    """
+    _, there, after = text.partition(f"{figures}\n\n")
+    sentence = after.partition("\n")[0]
+    if there and sentence.startswith(RECORDED):
+        return sentence
+    return f"{RECORDED} {processor(Path('/proc/cpuinfo'))}."
+
+
+def processor(cpuinfo: Path) -> str:
+    """What decides the rounding: the architecture, and its instructions for bfloat16 products."""
+    flags = set(cpuinfo.read_text(encoding="utf-8").split()) if cpuinfo.is_file() else set()
+    names = [name for flag, name in BFLOAT16.items() if flag in flags]
+    others = [name for flag, name in BFLOAT16.items() if flag not in flags]
+    parts = [f"with {' and '.join(names)}"] * bool(names)
+    parts += [f"without {' and '.join(others)}"] * bool(others)
+    return f"a processor of the kind {platform.machine()} {' but '.join(parts)}"
 
 
 def stage_table(root: Path) -> str:
@@ -123,8 +149,10 @@ def current(root: Path, record: Path) -> dict[Path, str]:
         root: The project's folder.
         record: Folder with the run's params and metrics: the root, or a copy of the commit's.
     """
+    figures = results(record)
+    sentence = recorded((root / README).read_text(encoding="utf-8"), figures)
     parts = {
-        README: {"results": results(record)},
+        README: {"results": f"{figures}\n\n{sentence}"},
         ARCHITECTURE: {"stages": stage_table(root), "files": files(root)},
     }
     texts = {

@@ -14,6 +14,7 @@ import yaml
 
 from pagefinder import params_file
 from pagefinder.layout import METRICS, REPORT
+from pagefinder.reporting.format import p_value, smallest_p
 from pagefinder.runtime.outputs import WORK
 from pagefinder.systems import TEXT_BASELINES
 
@@ -24,14 +25,18 @@ def scores(root: Path) -> Iterator[Sequence[str]]:
     if not embedder:
         return
     yield "base embedder", f"{embedder['base']['ndcg@10']:.4f}", "", "", ""
-    yield "tuned embedder", f"{embedder['tuned']['ndcg@10']:.4f}", *gain_cells(embedder["gain"])
+    knobs = params_file.load(root / "params.yaml")
+    smallest = {"smallest_p": smallest_p(knobs.evaluate.bootstrap)}
+    tuned = f"{embedder['tuned']['ndcg@10']:.4f}"
+    yield "tuned embedder", tuned, *gain_cells(embedder["gain"] | smallest)
     reranker = metrics(root, "reranker")
     if reranker:
-        depth = params_file.load(root / "params.yaml").reranker.compared_depth
+        depth = knobs.reranker.compared_depth
         at, gain = reranker["depth"].get(str(depth)), reranker["gain"]
         # Params may have changed since: the gain then stands for another depth.
         if at and abs(at["tuned"]["ndcg@10"] - at["embedder"]["ndcg@10"] - gain["ndcg@10"]) < 1e-5:
-            yield f"first {depth} reranked", f"{at['tuned']['ndcg@10']:.4f}", *gain_cells(gain)
+            reranked = f"{at['tuned']['ndcg@10']:.4f}"
+            yield f"first {depth} reranked", reranked, *gain_cells(gain | smallest)
     for name, at in (embedder.get("text", {}) | embedder.get("compare", {})).items():
         yield TEXT_BASELINES.get(name, name), f"{at['ndcg@10']:.4f}", "", "", ""
 
@@ -41,7 +46,7 @@ def gain_cells(gain: dict[str, float]) -> tuple[str, str, str]:
     ndcg = f"{gain['ndcg@10']:+.4f}"
     if "low" not in gain:
         return ndcg, f"too few documents ({gain.get('documents', 0):.0f})", ""
-    return ndcg, f"{gain['low']:+.4f} to {gain['high']:+.4f}", f"{gain['p_value']:.2g}"
+    return ndcg, f"{gain['low']:+.4f} to {gain['high']:+.4f}", p_value(gain)
 
 
 def recommendation(root: Path) -> str:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+AT_MOST = "at most"  # of a p-value that is an upper bound
+
 
 def score(value: float | None) -> str:
     """A metric with four digits, e.g. 0.8123; a dash for None or NaN."""
@@ -38,15 +40,25 @@ def bracketed(gain: Mapping[Any, Any]) -> str:
     """Interval and p-value of a gain in brackets after a space; "" for a gain without them."""
     if "low" not in gain:
         return ""
-    return f" (95% interval {interval(gain)}, p = {p_value(gain)})"
+    p = p_value(gain)
+    return f" (95% interval {interval(gain)}, p {p if p.startswith(AT_MOST) else f'= {p}'})"
 
 
-def p_value(gain: Mapping[Any, Any]) -> str:
-    """The p-value of a gain with one or two significant digits; a dash without one."""
+def smallest_p(resamples: int) -> float:
+    """The smallest p-value that so many sampled flips can give, rounded as the metrics are."""
+    return round(1 / (resamples + 1), 6)
+
+
+def p_value(gain: Mapping[str, Any]) -> str:
+    """The p-value of a gain with one or two significant digits; a dash without one.
+
+    A p-value at `smallest_p`, which a gain of `Inputs` holds, is an upper bound: "at most 0.0001".
+    """
     value = gain.get("p_value", math.nan)
     if math.isnan(value):
         return "–"
-    return f"{value:.2g}" if value >= 0.001 else f"{value:.1g}"
+    text = f"{value:.2g}" if value >= 0.001 else f"{value:.1g}"
+    return f"{AT_MOST} {text}" if value <= gain.get("smallest_p", 0) else text
 
 
 def verdict(gain: Mapping[str, Any], what: str) -> tuple[str, str]:
@@ -56,7 +68,7 @@ def verdict(gain: Mapping[str, Any], what: str) -> tuple[str, str]:
         return "unknown", (
             f"How sure this is cannot be said: {number} documents are too few for an interval."
         )
-    odds = _odds(gain["p_value"])
+    odds = _odds(gain)
     if gain["low"] > 0:
         return "better", f"{what} helps: {odds}."
     if gain["high"] < 0:
@@ -66,11 +78,14 @@ def verdict(gain: Mapping[str, Any], what: str) -> tuple[str, str]:
     )
 
 
-def _odds(p: float) -> str:
-    """A p-value as a clause with a frequency, e.g. "once in 1,000"."""
+def _odds(gain: Mapping[Any, Any]) -> str:
+    """The p-value of a gain as a clause with a frequency, e.g. "once in 1,000"."""
+    p = gain["p_value"]
     base = 100 if p >= 0.095 else 1_000 if p >= 0.0095 else 10_000
     times = max(1, round(p * base))
     often = "once" if times == 1 else f"{times} times"
+    if p <= gain.get("smallest_p", 0):
+        often = f"{AT_MOST} {often}"
     return f"if it changed nothing, a gap this large would come up by chance {often} in {base:,}"
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from pagefinder import layout
 from pagefinder.data.corpus import Corpus
 from pagefinder.params import Params
+from pagefinder.reporting.format import smallest_p
 from pagefinder.systems import RERANKED, TUNED
 
 Metrics = dict[str, Any]  # the content of a file in metrics/
@@ -32,9 +33,11 @@ class Inputs:
         pixel_budgets: max_pixels, tokens_per_page, ndcg@10, recall@10 of the tuned model.
         depth_curve: depth, model, ndcg@10.
         training_curves: By `embedder` and `reranker`: step, metric, value.
-        comparisons: before, after, metric, queries, documents, difference, low, high, p_value.
+        comparisons: before, after, metric, queries, documents, difference, low, high, p_value,
+            smallest_p.
         model_sizes: model, parameters, ndcg@10 of base, tuned and the compared models.
-        slices: by, value, queries, base, tuned, difference, low, high, p_value, documents.
+        slices: by, value, queries, base, tuned, difference, low, high, p_value, documents,
+            smallest_p.
         queries: A row per eval query (index query_id): text, document_id, SYSTEM.METRIC.
         runs: By the name of the file in data/runs.
         audit_sheet: Sampled train queries with their positive, kept and dropped pages.
@@ -68,16 +71,17 @@ class Inputs:
     quarantined: pd.DataFrame
 
     def gain(self, before: str, after: str) -> dict[str, float]:
-        """What the system `after` adds to `before`: ndcg@10, low, high, p_value.
+        """What the system `after` adds to `before`: ndcg@10, low, high, p_value, smallest_p.
 
-        The last three are missing where documents are too few; {} where the two systems were not
-        compared.
+        The interval and p-value are missing where documents are too few; {} where the two systems
+        were not compared.
         """
         if self.comparisons.empty:
             return {}
         rows = self.comparisons.query("before == @before and after == @after")
         rows = rows[rows["metric"] == "ndcg@10"].rename(columns={"difference": "ndcg@10"})
-        gains = rows[["ndcg@10", "low", "high", "p_value"]].dropna(axis=1).to_dict("records")
+        columns = ["ndcg@10", "low", "high", "p_value", "smallest_p"]
+        gains = rows[columns].dropna(axis=1).to_dict("records")
         return {str(name): float(value) for name, value in gains[0].items()} if gains else {}
 
 
@@ -93,9 +97,9 @@ def read_inputs(params: Params, root: Path) -> Inputs:
         requirements_lock=lock.read_text(encoding="utf-8") if lock.is_file() else "",
         corpus_counts=_json(metrics / "corpus.json"),
         mining=_json(metrics / "mining.json"),
-        embedder=_json(metrics / "embedder.json"),
+        embedder=_gains(_json(metrics / "embedder.json"), params),
         dimensions=_json(metrics / "dimensions.json"),
-        reranker=_json(metrics / "reranker.json"),
+        reranker=_gains(_json(metrics / "reranker.json"), params),
         seeds=_json(metrics / "seeds.json"),
         grid=_table(plots / "dimensions.csv"),
         pixel_budgets=_table(plots / "pixels.csv"),
@@ -103,9 +107,9 @@ def read_inputs(params: Params, root: Path) -> Inputs:
         training_curves={
             model: _table(plots / f"{model}_training.csv") for model in ("embedder", "reranker")
         },
-        comparisons=_table(per_query / "embedder_comparisons.csv"),
+        comparisons=_claims(per_query / "embedder_comparisons.csv", params),
         model_sizes=_table(per_query / "embedder_models.csv"),
-        slices=_table(per_query / "embedder_slices.csv"),
+        slices=_claims(per_query / "embedder_slices.csv", params),
         queries=_queries(per_query),
         runs={name: _run(root / layout.RUNS / f"{name}.trec") for name in runs},
         audit_sheet=_table(audit / "mining" / "sheet.parquet"),
@@ -113,6 +117,19 @@ def read_inputs(params: Params, root: Path) -> Inputs:
         candidate_ranks=_table(audit / "candidates" / "histogram.csv"),
         quarantined=_table(root / layout.QUARANTINE),
     )
+
+
+def _gains(metrics: Metrics, params: Params) -> Metrics:
+    """Metrics with `smallest_p` beside each p-value: what lies there is an upper bound."""
+    smallest = {"smallest_p": smallest_p(params.evaluate.bootstrap)} if "p_value" in metrics else {}
+    parts = {k: _gains(v, params) if isinstance(v, dict) else v for k, v in metrics.items()}
+    return parts | smallest
+
+
+def _claims(path: Path, params: Params) -> pd.DataFrame:
+    """A table of comparisons with `smallest_p` beside each p-value."""
+    table = _table(path)
+    return table if table.empty else table.assign(smallest_p=smallest_p(params.evaluate.bootstrap))
 
 
 def _queries(folder: Path) -> pd.DataFrame:

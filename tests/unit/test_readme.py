@@ -77,6 +77,30 @@ def test_parts_are_written_and_the_rest_is_left(root) -> None:
     assert json.loads((root / readme.DEFAULTS).read_text())["seed"] == 13
 
 
+def test_the_processor_is_that_of_the_figures(root, monkeypatch) -> None:
+    monkeypatch.setattr(readme, "processor", lambda path: "this machine")
+    readme.main(root)
+    assert "\n\nRecorded on this machine.\n<!-- /results -->" in (root / "README.md").read_text()
+    monkeypatch.setattr(readme, "processor", lambda path: "that machine")
+    readme.main(root)
+    assert "Recorded on this machine." in (root / "README.md").read_text()
+    worsen(root)
+    readme.main(root)
+    text = (root / "README.md").read_text()
+    assert "Recorded on that machine." in text
+    assert "this machine" not in text
+
+
+def test_the_kind_of_processor_names_its_bfloat16_products(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(readme.platform, "machine", lambda: "x86_64")
+    (tmp_path / "cpuinfo").write_text("flags : avx512f avx512_bf16\n")
+    kind = "a processor of the kind x86_64"
+    assert readme.processor(tmp_path / "cpuinfo") == f"{kind} with AVX512-BF16 but without AMX"
+    (tmp_path / "cpuinfo").write_text("flags : amx_bf16 avx512_bf16\n")
+    assert readme.processor(tmp_path / "cpuinfo") == f"{kind} with AVX512-BF16 and AMX"
+    assert readme.processor(tmp_path / "none") == f"{kind} without AVX512-BF16 and AMX"
+
+
 def lock(root) -> None:
     """Record the metrics as DVC does."""
     outs = [

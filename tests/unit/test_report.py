@@ -15,10 +15,28 @@ import report_inputs
 from report_inputs import ROOT, settings
 
 from pagefinder import params_file
+from pagefinder.evaluation.significance import sign_flip_p_value
 from pagefinder.reporting import gallery, plots, spread
-from pagefinder.reporting.format import change, flat, interval, metric_label, score, verdict
+from pagefinder.reporting.format import (
+    change,
+    flat,
+    gained,
+    interval,
+    metric_label,
+    score,
+    smallest_p,
+    verdict,
+)
 from pagefinder.reporting.inputs import read_inputs
-from pagefinder.reporting.sections import Section, negatives, provenance, rivals
+from pagefinder.reporting.sections import (
+    Section,
+    cost,
+    negatives,
+    provenance,
+    reranking,
+    rivals,
+    tuning,
+)
 from stages import report
 
 
@@ -78,7 +96,10 @@ def test_headline_has_gain_interval_and_p_in_words(full) -> None:
     assert "NDCG@10 goes from 0.4754 to 0.8260 on 5 queries about 5 documents" in answer
     assert "+0.3506 (95% interval +0.100 to +0.600, p = 0.012)" in answer
     assert "by chance 12 times in 1,000" in answer
-    assert "3 queries rank better than before, 1 worse, 1 the same" in answer
+    assert (
+        "By NDCG@10, which looks at the first 10 pages, 3 queries are better than before, 1 worse, "
+        "1 the same; by the rank of the first right page 3 queries" in answer
+    )
     assert '<p class="verdict better">' in text(full)
 
 
@@ -347,7 +368,44 @@ def test_p_values_in_words(p: float, odds: str) -> None:
     kind, sentence = verdict(gain, "Tuning")
     assert kind == "worse"
     assert "Tuning hurts" in sentence
-    assert odds in sentence
+    assert f"by chance {odds}" in sentence
+
+
+@pytest.mark.parametrize(
+    ("resamples", "p", "text", "odds"),
+    [
+        (10_000, 0.0001, "p at most 0.0001", "at most once in 10,000"),
+        (10_000, 0.0002, "p = 0.0002", "2 times in 10,000"),
+        (1000, 0.000999, "p at most 0.001", "at most 10 times in 10,000"),
+        (1000, 0.001998, "p = 0.002", "20 times in 10,000"),
+    ],
+)
+def test_the_smallest_p_of_the_sampled_flips_is_an_upper_bound(
+    resamples: int, p: float, text: str, odds: str
+) -> None:
+    names = [f"d{number}" for number in range(20)]
+    assert smallest_p(99) == sign_flip_p_value([1] * 20, names, resamples=99, seed=1)
+    gain = {"ndcg@10": 0.3, "low": 0.2, "high": 0.4, "p_value": p}
+    gain["smallest_p"] = smallest_p(resamples)
+    assert gained(gain) == f"+0.3000 (95% interval +0.200 to +0.400, {text})"
+    assert f"by chance {odds}" in verdict(gain, "Tuning")[1]
+
+
+def test_the_report_knows_how_small_a_p_value_could_be(tmp_path) -> None:
+    root = report_inputs.write(tmp_path)
+    for name in ("metrics/embedder.json", "metrics/reranker.json"):
+        path = root / name
+        path.write_text(re.sub(r'"p_value": [\d.]+', '"p_value": 0.0001', path.read_text()))
+    for name in ("comparisons", "slices"):
+        path = root / f"data/per_query/embedder_{name}.csv"
+        path.write_text(path.read_text().replace("0.0123", "0.0001"))
+    inputs = read_inputs(settings(), root)
+    for section in (tuning, cost, reranking, rivals):
+        answer = section.section(inputs)
+        text = " ".join(answer.answer) + str(answer.tables) + str(answer.folded)
+        assert "at most 0.0001" in text
+        assert "p = 0.0001" not in text
+        assert "'0.0001'" not in text
 
 
 def test_numbers_in_words() -> None:

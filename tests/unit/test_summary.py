@@ -91,6 +91,12 @@ def test_a_depth_that_was_not_measured_or_compared_has_no_row(root) -> None:
         assert not any("reranked" in row[0] for row in summary.scores(root))
 
 
+def test_a_p_value_that_no_flip_reached_is_an_upper_bound(root) -> None:
+    path = root / "metrics/embedder.json"
+    path.write_text(path.read_text().replace("0.0123", "0.0001"))
+    assert [row[-1] for row in summary.scores(root)][1] == "at most 0.0001"
+
+
 def test_too_few_documents_are_named(tmp_path) -> None:
     report_inputs.write(tmp_path, full=False)
     rows = list(summary.scores(tmp_path))

@@ -1,5 +1,7 @@
 """Did tuning help, by how much, how sure are we."""
 
+import math
+
 import pandas as pd
 
 from pagefinder.reporting import plots, spread
@@ -47,17 +49,26 @@ def _metrics(section: Section, comparisons: pd.DataFrame) -> None:
 
 
 def _queries(section: Section, queries: pd.DataFrame) -> None:
-    """Add how many queries rank better and worse, and a plot of their right pages' ranks."""
+    """Add how many queries are better and worse, and a plot of their right pages' ranks."""
     if queries.empty:
         return
-    difference = queries[f"{TUNED}.ndcg@10"] - queries[f"{BASE}.ndcg@10"]
-    better, worse = int((difference > 1e-9).sum()), int((difference < -1e-9).sum())
+    change = queries[f"{TUNED}.ndcg@10"] - queries[f"{BASE}.ndcg@10"]
+    # Rank 0 is that of a page that was not found.
+    ranks = [queries[f"{system}.rank"].replace(0, math.inf) for system in (BASE, TUNED)]
+    risen = (ranks[0] - ranks[1]).fillna(0)
     section.answer.append(
-        f"{better} queries rank better than before, {worse} worse, "
-        f"{len(queries) - better - worse} the same."
+        f"By NDCG@10, which looks at the first 10 pages, {_counts(change)}; by the rank of the "
+        f"first right page {_counts(risen)}."
     )
     systems = [system for system in (BASE, TUNED, RERANKED) if f"{system}.rank" in queries]
     section.plots.append(plots.ranks(queries, systems))
+
+
+def _counts(change: pd.Series) -> str:
+    """How many queries are better, worse and the same, as text; `change` is above 0 for better."""
+    better, worse = int((change > 1e-9).sum()), int((change < -1e-9).sum())
+    same = len(change) - better - worse
+    return f"{better} queries are better than before, {worse} worse, {same} the same"
 
 
 def _add_gains_by_group(section: Section, slices: pd.DataFrame) -> None:
