@@ -4,7 +4,10 @@ import hashlib
 import io
 import math
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pagefinder.params import Pixels
@@ -13,6 +16,13 @@ from pagefinder.params import Pixels
 MAX_SOURCE_PIXELS = 50_000_000
 # Qwen-VL processors refuse pages more elongated than this.
 MAX_ASPECT = 200
+
+
+# Bits of a grey page whose file may hold more: the least that hold its brightest value are meant.
+DEPTHS = (8, 12, 16, 24, 31, 32)
+DARKEST = 15  # of 255: a page whose brightest grey is below has values of no known scale
+OVERSHOOT = 0.1  # of the full scale, by which the floats of a sharpened page may pass its ends
+PHOTOMETRIC, SAMPLE_FORMAT = 262, 339  # TIFF tags
 
 
 class BadImageError(ValueError):
@@ -24,7 +34,8 @@ def decode(data: bytes) -> Image.Image:
 
     Raises:
         BadImageError: the bytes are no image or cut short; the image has a side of 0 pixels,
-            more than MAX_SOURCE_PIXELS, or is more elongated than MAX_ASPECT.
+            more than MAX_SOURCE_PIXELS, is more elongated than MAX_ASPECT, or has values of more
+            than 8 bits whose scale is unknown.
     """
     try:
         with warnings.catch_warnings():
@@ -39,7 +50,7 @@ def decode(data: bytes) -> Image.Image:
         if max(width, height) > MAX_ASPECT * min(width, height):
             raise BadImageError(f"{width}x{height} pixels, more elongated than {MAX_ASPECT} to 1")
         image.load()
-        return flatten(ImageOps.exif_transpose(image))
+        return flatten(ImageOps.exif_transpose(image), getattr(image, "tag_v2", {}))
     except BadImageError:
         raise
     except UnidentifiedImageError as error:
@@ -53,13 +64,47 @@ def decode(data: bytes) -> Image.Image:
         ) from error
 
 
-def flatten(image: Image.Image) -> Image.Image:
-    """The image in RGB, its transparent parts on white as on paper."""
+def flatten(image: Image.Image, tags: Mapping[int, Any] | None = None) -> Image.Image:
+    """The image in RGB, its transparent parts on white as on paper.
+
+    Args:
+        image: In any mode.
+        tags: Those of the TIFF file that it was read from, if it was.
+
+    Raises:
+        BadImageError: values of more than 8 bits are of no known scale.
+    """
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _eight_bits(image, tags or {})
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
+    """A grey image of 16 or 32 bits or of floats, in 8 bits; Pillow would cut its values off."""
+    values = np.asarray(image)
+    if image.mode == "I" and tags.get(SAMPLE_FORMAT, (2,)) in (1, (1,)):
+        values = values.view(np.uint32)  # Pillow holds them with a sign that they do not have
+    low, high = float(values.min()), float(values.max())
+    scales = [float(2**depth - 1) for depth in DEPTHS]
+    spare = 0.0
+    if image.mode == "F":
+        scales, spare = [1.0, *scales], OVERSHOOT
+    # Not a number fails every comparison.
+    fitting = (s for s in scales if low >= -spare * s and high <= (1 + spare) * s)
+    scale = next(fitting, None)
+    if scale is None or (low < high and high / scale * 255 < DARKEST):
+        raise BadImageError(f"values from {low:g} to {high:g} are of no known scale: use 8 bits")
+    greys = np.clip(values.astype(np.float32) * np.float32(255 / scale), 0, 255)
+    if tags.get(PHOTOMETRIC) == 0:
+        greys = 255 - greys
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        greys[values == transparent] = 255
+    return Image.fromarray((greys + np.float32(0.5)).astype(np.uint8))
 
 
 def budget_size(width: int, height: int, pixels: Pixels) -> tuple[int, int]:

@@ -1,4 +1,5 @@
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -53,6 +54,75 @@ def test_decode_flattens_transparency_on_white_and_turns_upright():
 def test_every_mode_becomes_rgb(mode):
     kind = "TIFF" if mode == "CMYK" else "PNG"
     assert pixels.decode(encoded(Image.new(mode, (40, 40)), kind)).mode == "RGB"
+
+
+RAMP = np.linspace(0, 1, 64 * 32).reshape(64, 32)
+EIGHT_BITS = np.round(RAMP * 255)
+
+
+def deep(scale: float, kind: type, container: str = "TIFF", **keywords: object) -> bytes:
+    """A grey ramp from 0 to `scale` as an encoded image whose values are of the type `kind`."""
+    values = (RAMP * scale).astype(kind)
+    if kind is np.uint32:  # as Pillow holds them
+        values = values.view(np.int32)
+    return encoded(Image.fromarray(values), container, **keywords)
+
+
+def with_tag(data: bytes, tag: int, value: int) -> bytes:
+    """A little-endian TIFF file with another value of a short tag."""
+    place = data.index(struct.pack("<HHI", tag, 3, 1)) + 8
+    return data[:place] + struct.pack("<H", value) + data[place + 2 :]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        deep(65535, np.uint16, "PNG"),
+        deep(65535, np.uint16),
+        deep(65535, np.uint16, compression="tiff_lzw"),
+        deep(65535, np.dtype(">u2")),
+        deep(65535, np.uint16, "JPEG2000"),
+        deep(65535, np.uint16, "PPM"),
+        deep(4095, np.uint16),
+        deep(255, np.uint16, "PNG"),
+        deep(2**31 - 1, np.int32),
+        deep(65535, np.int32),
+        deep(255, np.int32),
+        with_tag(deep(2**32 - 1, np.uint32), 339, 1),
+        deep(1, np.float32),
+        deep(255, np.float32),
+        deep(65535, np.float32),
+    ],
+)
+def test_grey_of_more_than_8_bits_is_scaled(data):
+    page = np.asarray(pixels.decode(data), dtype=float)
+    assert (page[..., 0] == page[..., 2]).all()
+    assert np.abs(page[..., 1] - EIGHT_BITS).max() <= 1
+
+
+def test_deep_grey_keeps_its_sense_its_transparency_and_its_direction():
+    white_is_zero = with_tag(deep(65535, np.uint16), 262, 0)
+    page = np.asarray(pixels.decode(white_is_zero), dtype=float)
+    assert np.abs(page[..., 0] - (255 - EIGHT_BITS)).max() <= 1
+    clear = pixels.decode(deep(65535, np.uint16, "PNG", transparency=0))
+    assert clear.getpixel((0, 0)) == (255, 255, 255)
+    assert clear.getpixel((9, 0)) != (255, 255, 255)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert pixels.decode(deep(65535, np.uint16, "PNG", exif=exif)).size == (64, 32)
+    blank = pixels.decode(encoded(Image.fromarray(np.zeros((40, 40), np.uint16))))
+    assert blank.getextrema() == ((0, 0),) * 3
+    sharpened = encoded(Image.fromarray((RAMP * 1.1 - 0.05).astype(np.float32)), "TIFF")
+    assert pixels.decode(sharpened).getextrema() == ((0, 255),) * 3
+
+
+@pytest.mark.parametrize("values", [RAMP - 0.5, RAMP * 3, RAMP * 1e12, RAMP * np.nan, RAMP * 9 - 9])
+def test_grey_of_no_known_scale_is_refused(values):
+    data = encoded(Image.fromarray(values.astype(np.float32)), "TIFF")
+    with pytest.raises(BadImageError, match="of no known scale: use 8 bits"):
+        pixels.decode(data)
+    with pytest.raises(BadImageError, match="values from -10 to 245 are of no known scale"):
+        pixels.decode(encoded(Image.fromarray((RAMP * 255 - 10).astype(np.int32)), "TIFF"))
 
 
 @pytest.mark.parametrize(
