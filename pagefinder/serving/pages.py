@@ -13,7 +13,7 @@ from pagefinder.data.corpus import PAGES, Corpus
 from pagefinder.errors import InputError
 from pagefinder.params import Pixels
 from pagefinder.runtime.scratch import file_states
-from pagefinder.sources.rendering import render
+from pagefinder.sources.rendering import present_pages, render
 
 log = logging.getLogger(__name__)
 
@@ -48,25 +48,32 @@ def list_folder(folder: Path) -> list[tuple[str, int | None]]:
     if not folder.is_dir():
         raise InputError(f"--pages {str(folder)!r} is no folder: name one with images or PDFs")
     pages: list[tuple[str, int | None]] = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if path.suffix.lower() in IMAGES:
+    for path in sorted(folder.rglob("*")):
+        name, suffix = path.relative_to(folder).as_posix(), path.suffix.lower()
+        if not path.is_file():
+            if suffix in (*IMAGES, ".pdf") or (path.is_symlink() and path.is_dir()):
+                log.warning("%s is passed over: no file, but a folder, pipe or link", path)
+        elif suffix in IMAGES:
             pages.append((name, None))
-        elif path.suffix.lower() == ".pdf":
-            pages += [(name, index) for index in range(_page_count(path))]
+        elif suffix == ".pdf":
+            pages += [(name, index) for index in _page_indexes(path)]
     if not pages:
         raise InputError(f"--pages {str(folder)!r} holds no image and no PDF: name another folder")
     return pages
 
 
-def _page_count(path: Path) -> int:
-    """The number of pages of a PDF; 0 and a line in the log where it does not open."""
+def _page_indexes(path: Path) -> list[int]:
+    """Indexes of the pages in a PDF; a line in the log says what does not open."""
     try:
         with pypdfium2.PdfDocument(path) as document:
-            return len(document)
-    except pypdfium2.PdfiumError as error:
+            present = sorted(present_pages(document))
+            if len(present) < len(document):
+                missing = len(document) - len(present)
+                log.warning("%s: %d of %d pages are missing", path, missing, len(document))
+            return present
+    except (pypdfium2.PdfiumError, OSError) as error:
         log.warning("%s is passed over: %s", path, error)
-        return 0
+        return []
 
 
 def folder_pages(folder: Path, listing: list[tuple[str, int | None]], budget: Pixels) -> Pages:
@@ -76,7 +83,11 @@ def folder_pages(folder: Path, listing: list[tuple[str, int | None]], budget: Pi
         name, index = listing[row]
         if index is not None:
             return render(folder / name, index, DPI, budget)
-        return pixels.fit(pixels.decode((folder / name).read_bytes()), budget)
+        try:
+            data = (folder / name).read_bytes()
+        except OSError as error:
+            raise pixels.BadImageError(f"unreadable file: {error}") from error
+        return pixels.fit(pixels.decode(data), budget)
 
     labels = [name if index is None else f"{name}, page {index + 1}" for name, index in listing]
     names = sorted({name for name, _ in listing})

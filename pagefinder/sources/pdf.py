@@ -11,7 +11,7 @@ import pypdfium2
 from pagefinder.errors import InputError
 from pagefinder.params import Params
 from pagefinder.runtime import pool
-from pagefinder.sources import storing
+from pagefinder.sources import rendering, storing
 from pagefinder.sources.pdf_queries import layout, phrases, questions, sections
 from pagefinder.sources.storing import Row, Source, SourcePage, SourceQuery
 
@@ -35,22 +35,23 @@ def open_source(params: Params, root: Path) -> Source:
         InputError: the folder holds no PDF file.
     """
     folder = root / params.input
-    documents, links = _find(folder)
+    documents, problems = _find(folder)
     if not documents:
+        first = f", but {problems[0].origin} ({problems[0].problem})" if problems else ""
         raise InputError(
-            f"input {str(folder)!r} holds no PDF file: put some there, or name another folder"
+            f"input {str(folder)!r} holds no PDF file{first}: put some there, or name"
+            " another folder"
         )
 
     def rows(start: int) -> Iterator[Row]:
         yield from pool.run(read_document, documents[start:], crashed, isolate=True)
 
-    def outside(start: int) -> Iterator[Row]:
-        problem = "path leaves the folder: a symbolic link"
-        return ([SourcePage(key=name, origin=name, problem=problem)] for name in links[start:])
+    def others(start: int) -> Iterator[Row]:
+        return ([problem] for problem in problems[start:])
 
     return Source(
         "pdf",
-        {"documents": rows, "links": outside},
+        {"documents": rows, "others": others},
         {"files": {document.name: document.stored for document in documents}},
         files={document.stored: document.path for document in documents},
         folder=folder,
@@ -58,24 +59,46 @@ def open_source(params: Params, root: Path) -> Source:
     )
 
 
-def _find(folder: Path) -> tuple[list[Document], list[str]]:
-    """Documents of the folder, and the names of symbolic links that lead out of it."""
+def _find(folder: Path) -> tuple[list[Document], list[SourcePage]]:
+    """Documents of the folder, and a page with a problem for what looks like one and is none."""
     base = folder.resolve()
     paths = [folder] if folder.is_file() else sorted(folder.rglob("*"))
     documents: dict[str, Document] = {}
-    links = []
+    problems = []
     for path in paths:
-        if path.suffix.lower() != ".pdf" or not path.is_file():
-            continue
         name = path.name if path == folder else path.relative_to(folder).as_posix()
-        if not path.resolve().is_relative_to(base):
-            links.append(name)
+        try:
+            problem = _problem(path, base)
+            if problem is None:
+                continue
+            stored = "" if problem else f"{storing.file_digest(path)[:20]}.pdf"
+        except (OSError, RuntimeError) as error:
+            problem = f"unreadable file: {error}"
+        if problem:
+            problems.append(SourcePage(key=name, origin=name, problem=problem))
             continue
-        stored = f"{storing.file_digest(path)[:20]}.pdf"
         if stored in documents:
             log.info("%s is the same file as %s", name, documents[stored].name)
         documents.setdefault(stored, Document(path, stored, name))
-    return list(documents.values()), links
+    return list(documents.values()), problems
+
+
+def _problem(path: Path, base: Path) -> str | None:
+    """Why a path is no PDF file of the folder `base`; "" if it is one, None if nobody expects it.
+
+    A folder behind a link is not walked: that is a problem whatever its name is.
+    """
+    linked, named = path.is_symlink(), path.suffix.lower() == ".pdf"
+    if not named and not (linked and path.is_dir()):
+        return None
+    if linked and not path.resolve().is_relative_to(base):
+        return "path leaves the folder: a symbolic link"
+    if path.is_file():
+        return ""
+    if path.is_dir():
+        # The files of a real folder, or of one that is linked from elsewhere in it, are read.
+        return "missing file: a folder, whose own files count" if named else None
+    return "missing file: " + ("a symbolic link to nothing" if linked else "a pipe or device")
 
 
 def crashed(document: Document) -> Row:
@@ -94,6 +117,11 @@ def read_document(document: Document) -> Row:
         with pypdfium2.PdfDocument(path) as pdf:
             if not len(pdf):
                 return _unreadable(document, "empty PDF: no pages")
+            present = rendering.present_pages(pdf)
+            missing = len(pdf) - len(present)
+            lost = f"unreadable PDF: {missing} of the {len(pdf)} pages that it claims are missing"
+            if not present:
+                return _unreadable(document, lost)
             outline = _outline(pdf)
             pages = [_read_page(pdf, index) for index in range(len(pdf))]
             title = (pdf.get_metadata_dict().get("Title") or "").strip()
@@ -114,7 +142,10 @@ def read_document(document: Document) -> Row:
             text=page.text or None,
         )
         for index, (key, page) in enumerate(zip(keys, pages, strict=True))
+        if index in present
     ]
+    if missing:
+        source_pages += _unreadable(document, lost)
     candidates = [
         SourceQuery(
             text=phrase.subject,
@@ -137,7 +168,7 @@ def _forget_last_error() -> None:
         pypdfium2.PdfDocument(b"none").close()
 
 
-def _unreadable(document: Document, problem: str) -> Row:
+def _unreadable(document: Document, problem: str) -> list[SourcePage]:
     """One page with a problem, for the whole file."""
     return [SourcePage(key=document.name, origin=document.name, problem=problem)]
 

@@ -34,6 +34,19 @@ def render(path: Path, index: int, dpi: int, budget: Pixels) -> Image.Image:
         raise pixels.BadImageError(f"PDFium: {error}") from error
 
 
+def present_pages(pdf: pypdfium2.PdfDocument) -> set[int]:
+    """Indexes of the pages that a PDF holds; it may claim any number of others."""
+
+    def is_present(index: int) -> bool:
+        try:
+            pdf.get_page_size(index)
+        except pypdfium2.PdfiumError:
+            return False
+        return True
+
+    return {index for index in range(len(pdf)) if is_present(index)}
+
+
 @lru_cache(maxsize=1)  # pages come in order; the next file closes this one
 def _open(path: Path) -> pypdfium2.PdfDocument:
     return pypdfium2.PdfDocument(path)

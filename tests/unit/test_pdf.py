@@ -1,6 +1,7 @@
 """The pdf source: what counts as a page, a question and its answer, and what files may be like."""
 
 import json
+import os
 
 import pandas as pd
 import pytest
@@ -106,6 +107,56 @@ def test_bad_files_are_quarantined_and_stop_nothing(tmp_path):
         "thin.pdf page 1": "unreadable image",
     }
     assert len(corpus.pages) == 16
+
+
+def bomb(pages, kids="3 0 R"):
+    """A PDF of some 200 bytes that claims `pages` pages and holds one, or none without kids."""
+    return (
+        "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
+        f"2 0 obj<</Type/Pages/Kids[{kids}]/Count {pages}>>endobj\n"
+        "3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]>>endobj\n"
+        "trailer<</Root 1 0 R/Size 4>>\n%%EOF"
+    ).encode()
+
+
+def test_pages_that_a_file_claims_and_lacks_are_one_item(tmp_path):
+    location = folder(tmp_path)
+    (location / "bomb.pdf").write_bytes(bomb(9_000))
+    (location / "hollow.pdf").write_bytes(bomb(100_000, kids="9 0 R"))
+    corpus = prepared(tmp_path, max_quarantined=0.1)
+    reasons = pd.read_parquet(tmp_path / QUARANTINE).set_index("origin")["reason"].to_dict()
+    assert reasons == {
+        "bomb.pdf": "unreadable PDF: 8999 of the 9000 pages that it claims are missing",
+        "hollow.pdf": "unreadable PDF: 100000 of the 100000 pages that it claims are missing",
+    }
+    assert len(corpus.pages) == 17  # the one page of the bomb is there
+
+
+def test_what_is_called_pdf_and_is_no_file_is_said(tmp_path):
+    location = folder(tmp_path)
+    os.mkfifo(location / "pipe.pdf")
+    (location / "folder.pdf").mkdir()
+    manual(location / "folder.pdf" / "inner.pdf", ["Priming a siphon"], "The siphon book")
+    (location / "nothing.pdf").symlink_to("nowhere.pdf")
+    (location / "loop.pdf").symlink_to("loop.pdf")
+    (tmp_path / "elsewhere").mkdir()
+    (location / "archive").symlink_to(tmp_path / "elsewhere")
+    (location / "v1.2").symlink_to(location / "deep")
+    (location / "alias.pdf").symlink_to(location / "pumps.pdf")
+    corpus = prepared(tmp_path, max_quarantined=0.5)
+    reasons = pd.read_parquet(tmp_path / QUARANTINE).set_index("origin")["reason"].to_dict()
+    assert {name: reason.split(":")[0] for name, reason in reasons.items()} == {
+        "archive": "path leaves the folder",
+        "folder.pdf": "missing file",
+        "loop.pdf": "unreadable file",
+        "nothing.pdf": "missing file",
+        "pipe.pdf": "missing file",
+    }
+    assert "folder.pdf/inner.pdf" in set(corpus.pages["document_id"])
+    with pytest.raises(InputError, match=r"no PDF file, but pipe.pdf \(missing file: a pipe"):
+        (tmp_path / "only").mkdir()
+        os.mkfifo(tmp_path / "only" / "pipe.pdf")
+        download.main(with_params("pdf", input="only"), tmp_path)
 
 
 def test_folder_without_pdf_is_a_clear_error(tmp_path):

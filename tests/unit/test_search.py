@@ -1,5 +1,6 @@
 """Search of folders and of the last run's corpus, with stub models; the Hub is never called."""
 
+import os
 import shutil
 import sys
 import types
@@ -127,6 +128,27 @@ def test_unreadable_files_are_passed_over_by_name(root, pages, caplog) -> None:
     assert len(search.search("red", Path("models/release"), pages, 9, rerank=False)) == 3
     assert "broken.png is passed over" in caplog.text
     assert "broken.pdf is passed over" in caplog.text
+
+
+def test_odd_files_are_said_and_cost_no_other_page(root, pages, caplog) -> None:
+    os.mkfifo(pages / "pipe.png")
+    (pages / "folder.pdf").mkdir()
+    (pages / "nothing.pdf").symlink_to("nowhere")
+    (pages / "bomb.pdf").write_bytes(
+        b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
+        b"2 0 obj<</Type/Pages/Kids[9 0 R]/Count 100000>>endobj\n"
+        b"trailer<</Root 1 0 R/Size 3>>\n%%EOF"
+    )
+    listing = list_folder(pages)
+    assert [name for name, _ in listing] == ["green.pdf", "more/blue.JPG", "red.png"]
+    for name in ("pipe.png", "folder.pdf", "nothing.pdf"):
+        assert f"{name} is passed over" in caplog.text
+    assert "bomb.pdf: 100000 of 100000 pages are missing" in caplog.text
+    folder = folder_pages(pages, listing, search.ANY_SIZE)
+    (pages / "red.png").unlink()
+    (pages / "red.png").mkdir()
+    with pytest.raises(pixels.BadImageError, match="unreadable file"):
+        folder.open(2)
 
 
 def test_every_page_of_a_pdf_counts(pages) -> None:
