@@ -112,6 +112,7 @@ class Hub(Section):
     negatives: str
     eval_share: Share
     allow_urls: bool
+    allow_private_urls: bool
 
 
 class Table(Section):
@@ -124,6 +125,7 @@ class Table(Section):
     eval: FileName
     eval_share: Share
     allow_urls: bool
+    allow_private_urls: bool
 
 
 class Pdf(Section):

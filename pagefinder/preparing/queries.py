@@ -76,10 +76,16 @@ def _reasons(queries: pd.DataFrame, usable_qrels: pd.DataFrame) -> pd.Series:
     """Why each query is unusable; None where it is usable."""
     answered = usable_qrels.loc[usable_qrels["relevance"] > 0, "query"]
     reasons = queries["problem"].astype(object).where(queries["problem"].notna(), None)
-    reasons[reasons.isna() & (queries["text"] == "")] = "empty query"
+    empty = pd.Series([not _is_visible(text) for text in queries["text"]], index=queries.index)
+    reasons[reasons.isna() & empty] = "empty query"
     unanswered = reasons.isna() & ~queries.index.isin(answered)
     reasons[unanswered] = "no page left: every page that answers it is unusable"
     return reasons
+
+
+def _is_visible(text: str) -> bool:
+    """Whether a text shows anything: blanks, control characters and marks of no width do not."""
+    return any(character.isprintable() and not character.isspace() for character in text)
 
 
 def _entries(queries: pd.DataFrame, items: pd.Series, reasons: list[str]) -> pd.DataFrame:

@@ -6,17 +6,27 @@ from typing import Any
 
 from pagefinder.errors import InputError
 from pagefinder.params import Hub
-from pagefinder.sources import cells, hub_splits
+from pagefinder.sources import hub_splits, images
 from pagefinder.sources.hub_splits import Configs, OpenSplit
+from pagefinder.sources.images import Access
 from pagefinder.sources.storing import Row, SourcePage, SourceQuery
 
 log = logging.getLogger(__name__)
 
 IDS = ("_id", "id", "corpus-id", "query-id", "corpus_id", "query_id")
+TEXTS = ("text", "markdown")
+DOCUMENTS = ("document_id", "doc-id", "doc_id")
 
 
-def parts(configs: Configs, settings: Hub) -> dict[str, Callable[[int], Iterator[Row]]]:
+def parts(
+    configs: Configs, settings: Hub, access: Access
+) -> dict[str, Callable[[int], Iterator[Row]]]:
     """Part (corpus, queries) -> function that yields its rows from a row number on.
+
+    Args:
+        configs: The configs of the dataset.
+        settings: Params that name the columns.
+        access: What the cells may open.
 
     Raises:
         InputError: the dataset has no qrels.
@@ -32,12 +42,14 @@ def parts(configs: Configs, settings: Hub) -> dict[str, Callable[[int], Iterator
         log.info("%s judges %s only: train and eval are drawn", settings.path, ", ".join(relevance))
 
     def pages(start: int) -> Iterator[Row]:
-        for number, row in _numbered(configs["corpus"], start):
-            yield [_page(row, f"corpus:{number}", settings)]
+        columns = (*IDS, settings.image, *TEXTS, *DOCUMENTS)
+        for number, row in _numbered(configs, "corpus", start, columns):
+            yield [_page(row, f"corpus:{number}", settings, access)]
 
     def queries(start: int) -> Iterator[Row]:
-        for number, row in _numbered(configs["queries"], start):
-            query_id, text = str(_cell(row, IDS)), str(_cell(row, (settings.query, "text")) or "")
+        text_columns = (settings.query, "text")
+        for number, row in _numbered(configs, "queries", start, (*IDS, *text_columns)):
+            query_id, text = str(_cell(row, IDS)), str(_cell(row, text_columns) or "")
             where = f"queries:{number}"
             yield [
                 SourceQuery(text, "given", where, by_query[query_id], roles.get(split))
@@ -70,24 +82,29 @@ def _roles(splits: set[str], settings: Hub) -> dict[str, str]:
     return roles if set(roles.values()) == {"train", "eval"} else {}
 
 
-def _numbered(splits: dict[str, OpenSplit], start: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows of all splits of a config, numbered from 1, without the first `start`."""
+def _numbered(
+    configs: Configs, config: str, start: int, columns: tuple[str, ...]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of all splits of a config with `columns` only, numbered from 1, without the first."""
     number = 0
-    for open_split in splits.values():
-        for row in hub_splits.undecoded(open_split()):
+    for split, open_split in configs[config].items():
+        dataset = hub_splits.undecoded(open_split())
+        present = [name for name in dataset.features if name in columns]
+        rows = hub_splits.numbered(dataset.select_columns(present), f"{config} {split}", 0)
+        for _, row in rows:
             number += 1
             if number > start:
-                yield number, hub_splits.with_bytes(row)
+                yield number, row
 
 
-def _page(row: Mapping[str, Any], where: str, settings: Hub) -> SourcePage:
+def _page(row: Mapping[str, Any], where: str, settings: Hub, access: Access) -> SourcePage:
     """The page of a corpus row; `where` is its origin. An unreadable image becomes a problem."""
-    key, text = str(_cell(row, IDS)), _cell(row, ("text", "markdown"))
+    key, text = str(_cell(row, IDS)), _cell(row, TEXTS)
     try:
-        image = cells.read(row.get(settings.image), None, settings.allow_urls)
-    except cells.BadCellError as error:
+        image = images.read(row.get(settings.image), access)
+    except images.BadCellError as error:
         return SourcePage(key=key, origin=where, problem=str(error))
-    document = _cell(row, ("document_id", "doc-id", "doc_id"))
+    document = _cell(row, DOCUMENTS)
     return SourcePage(
         key=key,
         origin=where,

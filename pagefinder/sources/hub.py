@@ -9,16 +9,19 @@ negatives (the columns named in params), and the BEIR/MTEB/ViDoRe layout with th
 import functools
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 from huggingface_hub import HfApi
 
 from pagefinder.errors import InputError
 from pagefinder.params import Hub, Params
-from pagefinder.sources import beir, cells, hub_splits
+from pagefinder.sources import beir, cells, csv_rows, hub_splits
 from pagefinder.sources.hub_splits import Configs
+from pagefinder.sources.images import Access
 from pagefinder.sources.storing import Row, Source, file_digest
 
 log = logging.getLogger(__name__)
@@ -37,21 +40,24 @@ def open_source(params: Params, root: Path) -> Source:
         raise InputError("data.source is hub, but data.hub.path is empty: name a dataset or folder")
     local = root / settings.path
     provenance: dict[str, object] = {"settings": settings.model_dump()}
-    folder = None
+    access = Access(urls=settings.allow_urls, private_urls=settings.allow_private_urls)
     try:
         if local.exists():
-            folder = local if local.is_dir() else local.parent
-            provenance["files"] = _digests(local)
+            access = replace(access, folder=local if local.is_dir() else local.parent)
+            files = _digests(local)
+            provenance["files"] = files
+            _check_csv(access.folder or local, files, settings)
             configs = hub_splits.local(local)
         else:
             commit, sizes = _resolve(settings)
             provenance["commit"] = commit
+            access = replace(access, repository=hub_splits.address(settings.path, commit))
             configs = hub_splits.remote(settings.path, commit)
             _check_room(settings, commit, sizes, configs)
         if set(configs) >= BEIR:
-            parts = beir.parts(configs, settings)
+            parts = beir.parts(configs, settings, access)
         else:
-            parts = _triple_parts(configs, settings, folder)
+            parts = _triple_parts(configs, settings, access)
     except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
         raise InputError(
             f"data.hub.path {settings.path!r} does not open: {_line(error)}"
@@ -70,6 +76,17 @@ def _digests(local: Path) -> dict[str, str]:
     }
 
 
+def _check_csv(folder: Path, files: Iterable[str], settings: Hub) -> None:
+    """Raise InputError if a stray quote swallows rows: the library would not say so."""
+    for name in files:
+        if name.endswith(".csv") and settings.image in csv_rows.header(folder / name):
+            for number, row in csv_rows.read(folder / name, settings.image):
+                if isinstance(row, str) and csv_rows.QUOTE in row:
+                    raise InputError(
+                        f"{folder / name} line {number}: {row}; source table reads all other rows"
+                    )
+
+
 def _resolve(settings: Hub) -> tuple[str, dict[str, int]]:
     """The commit of the revision, and the bytes of each file of the dataset at it.
 
@@ -85,6 +102,8 @@ def _resolve(settings: Hub) -> tuple[str, dict[str, int]]:
             f"data.hub.path {settings.path!r} is no local folder, and the Hub does not give it at"
             f" revision {settings.revision!r}: {_line(error)}"
         ) from error
+    card: Any = getattr(info, "card_data", None)
+    hub_splits.check_card(card.to_dict() if card else None, settings.path)
     return str(info.sha), {file.rfilename: file.size or 0 for file in info.siblings or ()}
 
 
@@ -117,7 +136,7 @@ def _check_room(settings: Hub, commit: str, sizes: dict[str, int], configs: Conf
 
 
 def _triple_parts(
-    configs: Configs, settings: Hub, folder: Path | None
+    configs: Configs, settings: Hub, access: Access
 ) -> dict[str, Callable[[int], Iterator[Row]]]:
     """Role (train, eval) -> function that yields the rows of its dataset from a row number on."""
     parts: dict[str, Callable[[int], Iterator[Row]]] = {}
@@ -134,10 +153,12 @@ def _triple_parts(
         open_split = configs[config][split_name]
         dataset = hub_splits.undecoded(open_split())
         table = f"{name} of {settings.path!r}"
-        cells.check_columns(list(dataset.features), settings, "data.hub", table)
+        columns = list(dataset.features)
+        cells.check_columns(columns, settings, "data.hub", table)
+        dataset = dataset.select_columns(cells.used_columns(columns, settings))
         # Without an eval dataset the split of each row is drawn, unless the row says it.
         split = role if settings.eval else None
-        parts[role] = functools.partial(_triple_rows, dataset, role, split, settings, folder)
+        parts[role] = functools.partial(_triple_rows, dataset, role, split, settings, access)
     return parts
 
 
@@ -146,13 +167,12 @@ def _triple_rows(
     part: str,
     split: str | None,
     settings: Hub,
-    folder: Path | None,
+    access: Access,
     start: int,
 ) -> Iterator[Row]:
     """Query, pages and negatives of each row of the dataset, without the first `start` rows."""
-    for number, row in enumerate(dataset.skip(start), start + 1):
-        row = hub_splits.with_bytes(row)
-        yield cells.items(row, f"{part}:{number}", split, settings, folder)
+    for number, row in hub_splits.numbered(dataset, part, start):
+        yield cells.items(row, f"{part}:{number}", split, settings, access)
 
 
 def _line(error: BaseException) -> str:

@@ -1,14 +1,15 @@
 """Find the configs and splits of a dataset, as lazily opened streams."""
 
 import functools
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import datasets
+import yaml
+from huggingface_hub import metadata_load
 
 from pagefinder.errors import InputError
-from pagefinder.sources import cells
 
 READERS = {
     ".parquet": "parquet",
@@ -24,16 +25,66 @@ OpenSplit = Callable[[], datasets.IterableDataset]
 Configs = dict[str, dict[str, OpenSplit]]  # config -> split -> dataset
 
 
+def address(path: str, commit: str) -> str:
+    """What the files of a dataset of the Hub begin with, as the library names them."""
+    return f"hf://datasets/{path}@{commit}"
+
+
 def remote(path: str, commit: str) -> Configs:
-    """Configs and splits of a dataset of the Hub at a commit."""
+    """Configs and splits of a dataset of the Hub at a commit.
+
+    Raises:
+        InputError: a config names a file of another place than the dataset.
+    """
     load = functools.partial(datasets.load_dataset, path, revision=commit, streaming=True)
-    return {
-        config: {
+    configs: Configs = {}
+    for config in datasets.get_dataset_config_names(path, revision=commit):
+        _check_files(datasets.load_dataset_builder(path, config, revision=commit), path, commit)
+        configs[config] = {
             split: functools.partial(load, config, split=split)
             for split in datasets.get_dataset_split_names(path, config, revision=commit)
         }
-        for config in datasets.get_dataset_config_names(path, revision=commit)
-    }
+    return configs
+
+
+def _check_files(builder: datasets.DatasetBuilder, path: str, commit: str) -> None:
+    """Raise InputError if the builder would read a file that is not in the dataset."""
+    for files in (builder.config.data_files or {}).values():
+        for file in map(str, files):
+            if not file.startswith(f"{address(path, commit)}/") or ".." in file.split("/"):
+                raise InputError(f"{path!r} names {file!r} as its data, which is not in it")
+
+
+def check_card(card: Mapping[str, Any] | None, path: str) -> None:
+    """Check that the configs in a dataset's card name no files outside the dataset.
+
+    The library would open them, whatever they are.
+
+    Raises:
+        InputError: names the dataset `path` and the place.
+    """
+
+    def check(value: object) -> None:
+        if isinstance(value, Mapping | list | tuple):
+            for inner in value.values() if isinstance(value, Mapping) else value:
+                check(inner)
+        elif isinstance(value, str):
+            parts = PurePosixPath(value)
+            if "://" in value or "::" in value or parts.is_absolute() or ".." in parts.parts:
+                raise InputError(f"{path!r} names {value!r} as its data, which is not in it")
+
+    for config in (card or {}).get("configs") or ():
+        if isinstance(config, Mapping):
+            check([config.get("data_files"), config.get("data_dir")])
+
+
+def _check_local_cards(folder: Path) -> None:
+    """`check_card` for both files of a folder that may hold a card."""
+    if (folder / datasets.config.REPOCARD_FILENAME).is_file():
+        check_card(metadata_load(folder / datasets.config.REPOCARD_FILENAME), str(folder))
+    if (folder / datasets.config.REPOYAML_FILENAME).is_file():
+        content = (folder / datasets.config.REPOYAML_FILENAME).read_text(encoding="utf-8")
+        check_card(yaml.safe_load(content), str(folder))
 
 
 def files(path: str, commit: str, splits: set[tuple[str, str]]) -> set[str]:
@@ -46,7 +97,7 @@ def files(path: str, commit: str, splits: set[tuple[str, str]]) -> set[str]:
         builder = datasets.load_dataset_builder(path, config, revision=commit)
         for split, urls in (builder.config.data_files or {}).items():
             if (config, str(split)) in splits:
-                names |= {url.removeprefix(f"hf://datasets/{path}@{commit}/") for url in urls}
+                names |= {url.removeprefix(f"{address(path, commit)}/") for url in urls}
     return names
 
 
@@ -70,7 +121,9 @@ def local(path: Path) -> Configs:
 
     The configs of a folder are those that its README names, else its subfolders, else one.
     """
-    if path.is_file():
+    if not path.is_dir():
+        if not path.is_file():
+            raise InputError(f"data.hub.path {str(path)!r} is neither file nor folder")
         if path.suffix not in READERS:
             raise InputError(f"data.hub.path {str(path)!r} is none of {', '.join(READERS)}")
         load = functools.partial(datasets.load_dataset, READERS[path.suffix], data_files=str(path))
@@ -79,6 +132,7 @@ def local(path: Path) -> Configs:
         dataset = datasets.load_from_disk(str(path))
         splits = dataset if isinstance(dataset, datasets.DatasetDict) else {"train": dataset}
         return {"default": {name: part.to_iterable_dataset for name, part in splits.items()}}
+    _check_local_cards(path)
     configs = datasets.get_dataset_config_names(str(path))
     if configs != ["default"]:
         return {config: _splits(path, config) for config in configs}
@@ -90,6 +144,7 @@ def local(path: Path) -> Configs:
 
 def _splits(path: Path, config: str | None = None) -> dict[str, OpenSplit]:
     """Split -> function that opens it, for a config of a folder."""
+    _check_local_cards(path)
     load = functools.partial(datasets.load_dataset, str(path), config, streaming=True)
     names = datasets.get_dataset_split_names(str(path), config)
     return {name: functools.partial(load, split=name) for name in names}
@@ -107,21 +162,25 @@ def undecoded(dataset: datasets.IterableDataset) -> datasets.IterableDataset:
     return dataset.decode(False)
 
 
-def with_bytes(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with its images as bytes; images that the library gives as a path are read.
+def numbered(
+    dataset: datasets.IterableDataset, part: str, start: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number from 1, and cells, of each row of a dataset, without the first `start`.
 
-    Such a path lies on the Hub or in a local image folder.
+    Raises:
+        InputError: the library cannot read on; `part` names the dataset in the message.
     """
-
-    def read(cell: object) -> object:
-        if isinstance(cell, list):
-            return [read(single) for single in cell]
-        if isinstance(cell, dict) and cell.get("bytes") is None and cell.get("path"):
-            with datasets.utils.file_utils.xopen(cell["path"], "rb") as file:
-                return {"bytes": file.read(cells.MAX_BYTES + 1)}
-        return cell
-
-    return {name: read(cell) for name, cell in row.items()}
+    number = start
+    try:
+        for row in dataset.skip(start):
+            number += 1
+            yield number, row
+    except Exception as error:  # it lets the errors of pandas, PyArrow and the network through
+        text = " ".join(str(error.__cause__ or error).split())[:200]
+        raise InputError(
+            f"{part} of the dataset breaks off after row {number}: {text}; mend its file, or read"
+            " it as source table"
+        ) from error
 
 
 def listing(configs: Configs) -> str:

@@ -1,9 +1,9 @@
 """A table of your own: JSONL, CSV or Parquet rows of a query, its page and any negatives."""
 
-import csv
 import itertools
 import json
-import sys
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,11 @@ import pyarrow.parquet as pq
 
 from pagefinder.errors import InputError
 from pagefinder.params import Params, Table
-from pagefinder.sources import cells, storing
+from pagefinder.sources import cells, csv_rows, images, storing
+from pagefinder.sources.images import Access, BadCellError
 from pagefinder.sources.storing import Row, Source, SourceQuery
+
+log = logging.getLogger(__name__)
 
 KINDS = (".jsonl", ".csv", ".parquet")
 ROWS_SCHEMA = pa.schema(
@@ -31,6 +34,15 @@ ROWS_SCHEMA = pa.schema(
 
 # Bytes and rows that `save_rows` holds before it writes them as one row group.
 GROUP_BYTES, GROUP_ROWS = 64 * 2**20, 1000
+
+# How files begin that are not text, what they are called, and what to do about it.
+NOT_TEXT = {
+    b"\x1f\x8b": ("compressed by gzip", "unpack it"),
+    b"PK\x03\x04": ("a ZIP or Excel file", "export it as UTF-8 CSV"),
+    b"\xff\xfe": ("UTF-16 text", "save it as UTF-8"),
+    b"\xfe\xff": ("UTF-16 text", "save it as UTF-8"),
+    b"PAR1": ("a Parquet file", "name it .parquet"),
+}
 
 # A row, or the reason why there is none, with its number in the file.
 Numbered = tuple[int, Mapping[str, Any] | str]
@@ -104,7 +116,7 @@ def _checked(number: int, row: Mapping[str, Any]) -> pa.RecordBatch:
     try:
         images = {key: _encoded(row.get(key)) for key in ("image", "negative")}
         return pa.RecordBatch.from_pylist([{**row, **images}], schema=ROWS_SCHEMA)
-    except (cells.BadCellError, pa.ArrowException) as error:
+    except (BadCellError, pa.ArrowException) as error:
         raise InputError(f"row {number}: {error}") from error
 
 
@@ -112,7 +124,7 @@ def _encoded(value: object) -> list[bytes]:
     """The encoded bytes of an image, or of each image in a list."""
     values = value if isinstance(value, list | tuple) else [value]
     values = [str(Path(v).resolve()) if isinstance(v, str | Path) else v for v in values]
-    return [cells.read(v, Path("/"), allow_urls=False) for v in values if v is not None]
+    return [images.read(v, Access(Path("/"))) for v in values if v is not None]
 
 
 def _named(folder: Path, param: str, name: str) -> Path | None:
@@ -131,8 +143,11 @@ def _named(folder: Path, param: str, name: str) -> Path | None:
 
 def _only(folder: Path, eval_name: str) -> Path:
     """The only table of a folder besides `eval_name`; InputError if there are several or none."""
-    files = (path for path in sorted(folder.glob("*")) if path.suffix in KINDS)
-    tables = [path for path in files if path.name != eval_name]
+    paths = [path for path in sorted(folder.glob("*")) if path.suffix in KINDS]
+    others = ", ".join(path.name for path in paths if not path.is_file())
+    if others:
+        log.warning("passed over, as no file but a folder, pipe or link to nothing: %s", others)
+    tables = [path for path in paths if path.is_file() and path.name != eval_name]
     if len(tables) > 1:
         names = ", ".join(path.name for path in tables)
         raise InputError(
@@ -142,7 +157,7 @@ def _only(folder: Path, eval_name: str) -> Path:
     if not tables:
         raise InputError(
             f"input {str(folder)!r} holds no table: put a {', '.join(KINDS)} file there, or name"
-            " another input"
+            f" another input{f' ({others}: no file)' if others else ''}"
         )
     return tables[0]
 
@@ -155,12 +170,30 @@ def _check_columns(path: Path, settings: Table) -> None:
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path} is not a Parquet file: {error}") from error
     elif path.suffix == ".csv":
-        with _open_csv(path) as file:
-            columns = next(csv.reader(file), [])
+        _check_text(path)
+        columns = csv_rows.header(path)
     else:
-        rows = (row for _, row in _read_jsonl(path) if isinstance(row, Mapping))
-        columns = list(next(rows, {}))
+        _check_text(path)
+        columns, broken = [], ""
+        for number, row in _read_jsonl(path):
+            if isinstance(row, Mapping):
+                columns = list(row)
+                break
+            broken = broken or f"{path} has no whole row, the first is line {number}: {row}"
+        if broken and not columns:
+            raise InputError(broken)
     cells.check_columns(columns, settings, "data.table", str(path))
+
+
+def _check_text(path: Path) -> None:
+    """Raise InputError if the file begins like one of another kind than text."""
+    with path.open("rb") as file:
+        start = file.read(1000)
+    for magic, (kind, mend) in NOT_TEXT.items():
+        if start.startswith(magic):
+            raise InputError(f"{path} is {kind}: {mend}")
+    if b"\0" in start:
+        raise InputError(f"{path} holds zero bytes, so it is no UTF-8 text: save it as UTF-8")
 
 
 def _rows(path: Path, split: str | None, settings: Table) -> Callable[[int], Iterator[Row]]:
@@ -168,15 +201,20 @@ def _rows(path: Path, split: str | None, settings: Table) -> Callable[[int], Ite
 
     `split` is the split of all rows; None: the row's column `split` says it, or it is drawn.
     """
-    reader = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}[path.suffix]
+    readers: dict[str, Callable[[], Iterator[Numbered]]] = {
+        ".jsonl": lambda: _read_jsonl(path),
+        ".csv": lambda: csv_rows.read(path, settings.image),
+        ".parquet": lambda: _read_parquet(path, settings),
+    }
+    access = Access(path.parent, urls=settings.allow_urls, private_urls=settings.allow_private_urls)
 
     def rows(start: int) -> Iterator[Row]:
-        for number, row in itertools.islice(reader(path), start, None):
+        for number, row in itertools.islice(readers[path.suffix](), start, None):
             where = f"{path.name}:{number}"
             if isinstance(row, str):
                 yield [SourceQuery("", "given", where, {}, split, problem=row)]
             else:
-                yield cells.items(row, where, split, settings, path.parent)
+                yield cells.items(row, where, split, settings, access)
 
     return rows
 
@@ -188,7 +226,7 @@ def _read_jsonl(path: Path) -> Iterator[Numbered]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=_object)
             # RecursionError: thousands of nested brackets; ValueError: also a number too long.
             except (ValueError, RecursionError) as error:
                 yield number, f"broken row: {' '.join(str(error).split())[:120]}"
@@ -196,36 +234,40 @@ def _read_jsonl(path: Path) -> Iterator[Numbered]:
             yield number, row if isinstance(row, dict) else "broken row: not a JSON object"
 
 
-def _read_csv(path: Path) -> Iterator[Numbered]:
-    """Line number, and the row or the reason why it is broken, of each row."""
-    with _open_csv(path) as file:
-        reader = csv.DictReader(file, restkey="\0", restval="\0")
-        try:
-            for row in reader:
-                complete = "\0" not in row and "\0" not in row.values()
-                expected = len(reader.fieldnames or ())
-                yield reader.line_num, row if complete else f"broken row: not {expected} fields"
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise InputError(
-                f"{path} breaks off after line {reader.line_num}: {error}; save it as UTF-8 CSV"
-            ) from error
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; ValueError where a key stands twice, as the first value would be lost."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        (key, times), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {key[:40]!r} stands {times} times")
+    return row
 
 
-def _open_csv(path: Path) -> Any:  # noqa: ANN401  # a text file, closed by the caller
-    """The file opened for `csv`, with fields of any length and without a byte order mark."""
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    return path.open(encoding="utf-8-sig", newline="")
-
-
-def _read_parquet(path: Path) -> Iterator[Numbered]:
-    """Number from 1, and cells, of each row."""
+def _read_parquet(path: Path, settings: Table) -> Iterator[Numbered]:
+    """Number from 1, and the used cells or the reason why they are broken, of each row."""
     # Without its buffer, which would hold the whole file.
     with pq.ParquetFile(path, pre_buffer=False) as file:
+        number = 0
+        columns = cells.used_columns(file.schema_arrow.names, settings)
         try:
-            number = 0
-            for batch in file.iter_batches(batch_size=32):
-                for row in batch.to_pylist():
+            for batch in file.iter_batches(batch_size=32, columns=columns):
+                for row in _python_rows(batch):
                     number += 1
                     yield number, row
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path} breaks off after row {number}: {error}") from error
+
+
+def _python_rows(batch: pa.RecordBatch) -> list[dict[str, Any] | str]:
+    """The cells of each row; the reason where one has no equal in Python, as a date in year 10,000.
+
+    Text that is not UTF-8 is another such cell.
+    """
+    try:
+        rows: list[dict[str, Any] | str] = batch.to_pylist()
+        return rows
+    except (ValueError, OverflowError, pa.ArrowException) as error:
+        if batch.num_rows == 1:
+            return [f"broken row: {' '.join(str(error).split())[:120]}"]
+        single = (_python_rows(batch.slice(row, 1)) for row in range(batch.num_rows))
+        return list(itertools.chain.from_iterable(single))

@@ -140,6 +140,7 @@ def test_broken_rows_are_quarantined_with_origin_and_reason(tmp_path):
         {"query": "thin", "image": "thin.png"},
         {"query": "number", "image": 4},
         {"query": "elsewhere", "image": "1.png", "split": "holdout"},
+        {"query": "\u200b\u2060 \x07\u202e", "image": "1.png"},
     ]
     write_rows(tmp_path, [*good_rows(), *bad])
     folder = tmp_path / "raw"
@@ -166,6 +167,7 @@ def test_broken_rows_are_quarantined_with_origin_and_reason(tmp_path):
         11: "unreadable image: 2000x1 pixels",
         12: "wrong type",
         13: "unknown split",
+        14: "empty query",
     }
     frame = pd.read_parquet(tmp_path / QUARANTINE)
     for number, reason in expected.items():

@@ -117,6 +117,11 @@ def test_parquet_cells_may_be_bytes_pairs_paths_and_lists(tmp_path):
         ({"a.csv": "question,page\nx,y\n"}, {}, "has no column 'query'; it has 'question', 'page'"),
         ({"a.jsonl": '{"query": "x", "pic": "y"}'}, {}, "has no column 'image'"),
         ({"a.jsonl": ""}, {}, "has no column 'query'; it has none"),
+        (
+            {"a.jsonl": "\n{torn\n[1]\n"},
+            {},
+            "has no whole row, the first is line 2: broken row: Exp",
+        ),
         ({"a.parquet": "no"}, {}, "is not a Parquet file"),
         ({"a.csv": "query,image\n"}, {"eval": "b.csv"}, "b.csv is missing"),
         ({"a.csv": "query,image\n"}, {"file": "b.csv"}, "table.file is 'b.csv', .* is missing"),
@@ -182,7 +187,9 @@ def test_urls_are_fetched_only_where_allowed(tmp_path):
         (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
         def problems(allowed):
-            params = with_params("table", {"allow_urls": allowed}, input=".")
+            params = with_params(
+                "table", {"allow_urls": allowed, "allow_private_urls": True}, input="."
+            )
             folder = tmp_path / str(allowed)
             writing.write(table.open_source(params, tmp_path), folder)
             return [r["problem"] for b in storing.batches(folder) for r in b.to_pylist()]
