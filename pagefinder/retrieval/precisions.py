@@ -4,7 +4,7 @@ Memory-mapped vectors are read block by block, so memory stays flat.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
 
@@ -108,6 +108,15 @@ class ScalarCodec:
         codes = np.rint((vectors - self.low) / self.step) - half
         return cast(np.ndarray, np.clip(codes, -half, half - 1).astype(np.int8))
 
+    def truncate(self, vectors: np.ndarray) -> np.ndarray:
+        """Codes of float vectors [..., d] as Sentence Transformers' quantize_embeddings makes them.
+
+        The code below a number, where `encode` takes the nearest.
+        """
+        half = 2 ** (self.bits - 1)
+        codes = np.floor((vectors - self.low) / self.step) - half
+        return cast(np.ndarray, np.clip(codes, -half, half - 1).astype(np.int8))
+
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """The numbers that codes [..., d] stand for, float32."""
         half = 2 ** (self.bits - 1)
@@ -120,10 +129,23 @@ def search_floats(search: Search) -> Run:
 
 
 def search_scalar_codes(search: Search, bits: int) -> Run:
-    """Search integer codes of `bits` by the dot product of the float query with decoded pages."""
+    """Search rounded codes of `bits` by the dot product of the float query with decoded pages."""
     dimension, train_rows = search.queries.shape[1], search.task.corpus.page_rows("train")
     codec = ScalarCodec.measure(search.pages, dimension, train_rows, bits)
     return _search_decoded(search, lambda pages: codec.decode(codec.encode(cut(pages, dimension))))
+
+
+def search_truncated_codes(search: Search) -> Run:
+    """Search int8 codes of queries and pages, both truncated, by the dot product of the codes.
+
+    It is what comes out where `quantize_embeddings` makes both, with the ranges of train pages.
+    """
+    dimension, train_rows = search.queries.shape[1], search.task.corpus.page_rows("train")
+    codec = ScalarCodec.measure(search.pages, dimension, train_rows, bits=8)
+    codes = replace(search, queries=codec.truncate(search.queries).astype(np.float32))
+    return _search_decoded(
+        codes, lambda pages: codec.truncate(cut(pages, dimension)).astype(np.float32)
+    )
 
 
 def _search_decoded(search: Search, decode: Decode) -> Run:
@@ -167,6 +189,7 @@ PRECISIONS = {
     for precision in (
         Precision("float32", 32, search_floats),
         Precision("int8", 8, partial(search_scalar_codes, bits=8), needs_train_pages=True),
+        Precision("int8_truncated", 8, search_truncated_codes, needs_train_pages=True),
         Precision("binary", 1, partial(search_signs, rescore=False)),
         Precision("binary_rescored", 1, partial(search_signs, rescore=True)),
     )

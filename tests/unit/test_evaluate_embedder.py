@@ -215,7 +215,7 @@ def test_dimensions(root) -> None:
     dimensions = metrics(root, "dimensions")
     ndcg = {d: at["tuned"]["ndcg@10"] for d, at in dimensions["dims"].items()}
     table = pd.read_csv(root / "metrics/plots/dimensions.csv")
-    assert len(table) == 2 * 3 * 4 + 4
+    assert len(table) == 2 * 3 * 5 + 5
     assert ndcg["32"] == metrics(root, "embedder")["tuned"]["ndcg@10"]
     assert ndcg["8"] < ndcg["32"]
     assert dimensions["precision"]["int8"]["16"]["bytes_per_page"] == 16
@@ -239,7 +239,14 @@ def test_a_new_precision_is_measured_with_the_others(tmp_path, monkeypatch) -> N
     monkeypatch.setitem(precisions.PRECISIONS, "int4", int4)
     evaluate_embedder.main(settings(), build(tmp_path))
     scores = metrics(tmp_path, "dimensions")["precision"]
-    assert list(scores) == ["float32", "int8", "binary", "binary_rescored", "int4"]
+    assert list(scores) == [
+        "float32",
+        "int8",
+        "int8_truncated",
+        "binary",
+        "binary_rescored",
+        "int4",
+    ]
     assert scores["int4"]["16"]["bytes_per_page"] == 8
     assert 0 < scores["int4"]["32"]["ndcg@10"] <= 1
 

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import vector_corpus
+from sentence_transformers.util import quantize_embeddings
 
 from pagefinder.data import corpus as corpora
 from pagefinder.errors import InputError
@@ -106,6 +107,22 @@ def test_int8_ranks_by_what_its_codes_give_back(corpus, vectors, test) -> None:
     assert same >= 0.95 * len(ranked)  # rounding at a step's edge may go the other way in float32
 
 
+def test_truncated_int8_ranks_by_the_codes_of_quantize_embeddings(corpus, vectors, test) -> None:
+    pages = cut(np.asarray(vectors.pages), 10)
+    ranges = np.stack([f(pages[corpus.page_rows("train")], axis=0) for f in (np.min, np.max)])
+    queries = cut(np.asarray(vectors.queries[test.query_rows]), 10)
+    codes = [
+        quantize_embeddings(part, "int8", ranges=ranges).astype(np.int64)
+        for part in (queries, pages[test.page_rows])
+    ]
+    scores = codes[0] @ codes[1].T
+    run = search(test, vectors, 7, dimension=10, precision=PRECISIONS["int8_truncated"])
+    expected = -np.sort(-scores, axis=1)[:, :7]
+    np.testing.assert_array_equal(np.array([list(row) for row in run.scores]), expected)
+    rounded = ids(search(test, vectors, 7, dimension=10, precision=PRECISIONS["int8"]))
+    assert ids(run) != rounded
+
+
 def test_int8_ranges_come_from_train_pages_alone(vectors, corpus) -> None:
     """Values outside them are clipped; wrapped around, the largest would become the smallest."""
     pages = np.zeros((3, 2), np.float32)
@@ -202,5 +219,11 @@ def test_hamming_at_any_block(block: int) -> None:
 
 def test_bytes_per_page() -> None:
     sizes = {name: precision.bytes_per_page(20) for name, precision in PRECISIONS.items()}
-    assert sizes == {"float32": 80, "int8": 20, "binary": 3, "binary_rescored": 3}
+    assert sizes == {
+        "float32": 80,
+        "int8": 20,
+        "int8_truncated": 20,
+        "binary": 3,
+        "binary_rescored": 3,
+    }
     assert PRECISIONS["binary_rescored"].bytes_per_page(2048) == 256

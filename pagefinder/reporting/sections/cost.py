@@ -35,7 +35,9 @@ def section(inputs: Inputs) -> Section:
         _dimension_table(metrics, recommended),
         _precision_table(metrics["precision"], recommended),
     ]
-    if "int8" not in metrics["precision"]:
+    if "int8" in metrics["precision"]:
+        section.answer.append(_precisions(100 * inputs.params.evaluate.rescore))
+    else:
         section.answer.append("There are no train pages to set int8 ranges on: it is left out.")
     grid = inputs.grid
     if not grid.empty:
@@ -68,6 +70,17 @@ def _choice(inputs: Inputs, recommended: int) -> str:
         f"It is the smallest of which dev shows, with 95% confidence over its documents, that it "
         f"loses at most {tolerance} of NDCG@10: there it loses {at['loss']:.1%}, and at most "
         f"{at['high']:.1%}. Of resampled dev sets {at['share']:.0%} choose it again."
+    )
+
+
+def _precisions(shortlist: int) -> str:
+    """What the columns of the table of precisions are; `shortlist` pages are rescored."""
+    return (
+        "int8 keeps a page's numbers rounded to one byte, over the range that each dimension has "
+        "on train pages, and compares them with float questions. int8, truncated is what "
+        "`quantize_embeddings` of Sentence Transformers makes of questions and pages with the same "
+        "ranges, compared code with code. binary keeps signs and compares signs; rescored, the "
+        f"first {count(shortlist)} pages are compared once more, with float questions."
     )
 
 
