@@ -195,10 +195,20 @@ class Base(Section):
     model: str
     revision: str
     page_content: PageContent
+    max_tokens: Count
     pooling: Literal["", "lasttoken", "mean"]
     query_prompt: str
     page_prompt: str
     modality_config: dict[str, dict[str, Any]] = {}
+
+    @pydantic.model_validator(mode="after")
+    def _cuts_texts_alone(self) -> "Base":
+        if self.max_tokens and self.page_content != "text":
+            raise ValueError(
+                f"max_tokens is {self.max_tokens}, which would cut the tokens of an image: set it "
+                "to 0, or page_content to text"
+            )
+        return self
 
 
 class Training(Section):
@@ -264,10 +274,19 @@ class CompareModel(Section):
     model: str
     revision: str = ""
     page_content: PageContent = "image"
+    max_tokens: Count = 0
     query_prompt: str = ""
     page_prompt: str = ""
     pooling: Literal["", "lasttoken", "mean"] = ""
     max_pixels: Positive | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _no_pixels_of_texts(self) -> "CompareModel":
+        if self.max_pixels and self.page_content == "text":
+            raise ValueError(
+                f"max_pixels is {self.max_pixels}, but page_content is text: leave out one of them"
+            )
+        return self
 
 
 class Profile(Section):

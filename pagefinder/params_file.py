@@ -14,7 +14,16 @@ import yaml
 
 from pagefinder.errors import InputError
 from pagefinder.layout import EMBEDDER
-from pagefinder.params import Params, ParamsFile, Section, Shared
+from pagefinder.models.packaged import local_folder
+from pagefinder.params import (
+    Base,
+    CompareModel,
+    Params,
+    ParamsFile,
+    RerankerModel,
+    Section,
+    Shared,
+)
 from pagefinder.systems import RESERVED
 
 
@@ -33,7 +42,9 @@ def load(path: Path) -> Params:
         InputError: names the key, its value and how to mend it.
     """
     params = parse(read(path), path.name)
-    width = _local_width(path.parent / params.base.model / "config.json")
+    base = params.base
+    folder = local_folder(base.model, base.revision, f"{path.name}: base.model", path.parent)
+    width = _local_width(folder / "config.json") if folder else None
     # dims are sorted, largest first.
     if width is not None and params.embedder.dims[0] > width:
         raise InputError(
@@ -41,6 +52,7 @@ def load(path: Path) -> Params:
             f"{params.base.model} has {width}: drop the dimensions above {width}"
         )
     _check_local_models(params, path)
+    _check_page_content(params, path)
     return params
 
 
@@ -64,6 +76,37 @@ def _check_local_models(params: Params, path: Path) -> None:
                 f"({params.checkpoints!r}), so that a change there would rerun nothing: set "
                 "checkpoints to a folder that holds all local models"
             )
+
+
+def _check_page_content(params: Params, path: Path) -> None:
+    """Refuse a local model of texts where pages give images, and pixel budgets of texts."""
+    models: dict[str, Base | CompareModel | RerankerModel] = {
+        "base": params.base,
+        "reranker": params.reranker,
+        "mine.veto": params.mine.veto,
+    }
+    models |= {f"compare_models.{name}": other for name, other in params.compare.items()}
+    for section, at in models.items():
+        if not at.model or at.page_content == "text":
+            continue
+        folder = local_folder(at.model, at.revision, f"{path.name}: {section}.model", path.parent)
+        if folder and _reads_texts_alone(folder):
+            raise InputError(
+                f"{path.name}: {section}.page_content is {at.page_content}, but {section}.model "
+                f"{at.model!r} takes text alone: set {section}.page_content to text, or name a "
+                "vision-language model"
+            )
+    budgets = params.evaluate.pixel_budgets
+    if budgets and params.base.page_content == "text":
+        raise InputError(
+            f"{path.name}: evaluate.pixel_budgets names {budgets[0]}, but base.page_content is "
+            "text: empty the list, since texts have no pixels"
+        )
+
+
+def _reads_texts_alone(folder: Path) -> bool:
+    """Whether a transformers model in a folder comes without a processor of images."""
+    return (folder / "config.json").is_file() and not any(folder.rglob("*processor_config.json"))
 
 
 def _local_width(config: Path) -> int | None:

@@ -24,9 +24,26 @@ log = logging.getLogger(__name__)
 
 
 def main(params: Params, root: Path = Path()) -> None:
-    """Write data/candidates.parquet and data/audit/candidates."""
-    reranker, device = params.reranker, params.compute.device
+    """Write data/candidates.parquet and data/audit/candidates; empty tables without a reranker."""
     corpus = Corpus(root / CORPUS)
+    rows = pd.DataFrame(columns=candidates.SCHEMA.names)
+    ranks = pd.DataFrame(columns=candidates.RANKS)
+    if params.reranker.model:
+        tables, knobs = _tables(params, corpus, root), params.reranker
+        rows = pd.concat([table.assign(split=split) for split, table in tables.items()])
+        rows = with_ids(rows, corpus)
+        ranks = candidates.rank_histogram(tables, corpus, min(knobs.train_depth, max(knobs.depths)))
+    with outputs.output(root / CANDIDATES, root) as path:
+        write_table(rows, candidates.SCHEMA, path)
+    with outputs.output(root / AUDIT / "candidates", root) as folder:
+        folder.mkdir(parents=True)
+        ranks.to_csv(folder / "histogram.csv", index=False)
+    log.info("%d pairs, %d of them to train on", len(rows), int((rows["split"] == "train").sum()))
+
+
+def _tables(params: Params, corpus: Corpus, root: Path) -> dict[str, pd.DataFrame]:
+    """The candidates by split."""
+    reranker, device = params.reranker, params.compute.device
     base, tuned = (open_vectors(root / path, corpus) for path in (BASE_VECTORS, TUNED_VECTORS))
     rules, qrels = resolve_rules(params.mine, params.data.source), qrel_rows(corpus, "train")
     veto = open_veto(rules.veto, corpus, params.pixels, params.compute, root)
@@ -41,14 +58,7 @@ def main(params: Params, root: Path = Path()) -> None:
         tables[split] = candidates.held_out_candidates(
             corpus, tuned, split, depth, bm25_weight=bm25_weight, device=device
         )
-    rows = pd.concat([table.assign(split=split) for split, table in tables.items()])
-    with outputs.output(root / CANDIDATES, root) as path:
-        write_table(with_ids(rows, corpus), candidates.SCHEMA, path)
-    ranks = candidates.rank_histogram(tables, corpus, min(reranker.train_depth, depth))
-    with outputs.output(root / AUDIT / "candidates", root) as folder:
-        folder.mkdir(parents=True)
-        ranks.to_csv(folder / "histogram.csv", index=False)
-    log.info("%d pairs, %d of them to train on", len(rows), len(train))
+    return tables
 
 
 if __name__ == "__main__":

@@ -31,8 +31,9 @@ def main(params: Params, root: Path = Path(), name: str = "base") -> None:
         section = f"compare_models.{name}"
     saved = root / EMBEDDER if name == "tuned" else None
     device_settings = choose_device(params.compute, scoring=True)
-    model = open_embedder(base, pixels, device_settings, root, saved, section)
     corpus = Corpus(root / CORPUS, base.page_content)
+    corpus.check_text(section)
+    model = open_embedder(base, pixels, device_settings, root, saved, section)
     page = corpus.page_inputs([0])[0]
     if name not in VECTORS:  # pages are stored on the base model's grid
         pixels = on_own_grid(model, pixels)

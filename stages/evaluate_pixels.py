@@ -18,8 +18,13 @@ from pagefinder.retrieval.vectors import open_vectors
 def main(params: Params, root: Path = Path()) -> None:
     """Measure how well smaller page images are found.
 
-    Write metrics/plots/pixels.csv: a row for pixels.max and one for each smaller budget.
+    Write metrics/plots/pixels.csv: a row for pixels.max and one for each smaller budget. There is
+    none for a model that gets the text of pages.
     """
+    if params.base.page_content == "text":
+        nothing = pd.DataFrame(columns=pixel_budgets.COLUMNS)
+        write_csv(nothing, root / layout.PLOTS / "pixels.csv", root)
+        return
     pixels, base, compute = params.pixels, params.base, params.compute
     budgets = dict.fromkeys(params.evaluate.pixel_budgets)
     lowest = max(pixels.min, pixels.multiple**2)

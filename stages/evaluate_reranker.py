@@ -22,7 +22,21 @@ from stages import run
 
 
 def main(params: Params, root: Path = Path()) -> None:
-    """Write metrics/reranker.json, runs, a per-query table and the depth curve."""
+    """Write metrics/reranker.json, runs, a per-query table and the depth curve.
+
+    Without a reranker they are empty.
+    """
+    result = _evaluated(params, root) if params.reranker.model else reranker.NOT_MEASURED
+    write_json(result.metrics, root / METRICS / "reranker.json", root)
+    with outputs.output(root / PLOTS / "depth.csv", root) as path:
+        result.curve.to_csv(path, index=False)
+    with outputs.output(root / PER_QUERY / "reranker.parquet", root) as path:
+        result.per_query.to_parquet(path, index=False)
+    write_runs(result.runs, root / RUNS / "reranker", root)
+
+
+def _evaluated(params: Params, root: Path) -> reranker.Result:
+    """Score base and tuned reranker."""
     device_settings = choose_device(params.compute, scoring=True)
     corpus = Corpus(root / CORPUS, params.reranker.page_content)
     candidates = pd.read_parquet(root / CANDIDATES)
@@ -33,7 +47,7 @@ def main(params: Params, root: Path = Path()) -> None:
     def logits(model: CrossEncoder, rows: pd.DataFrame) -> np.ndarray:
         return score_pairs(model, corpus, rows, device_settings, params.compute.encode_batch)
 
-    result = reranker.evaluate(
+    return reranker.evaluate(
         candidates,
         corpus,
         partial(logits, base),
@@ -42,12 +56,6 @@ def main(params: Params, root: Path = Path()) -> None:
         resamples=params.evaluate.bootstrap,
         seed=params.seed,
     )
-    write_json(result.metrics, root / METRICS / "reranker.json", root)
-    with outputs.output(root / PLOTS / "depth.csv", root) as path:
-        result.curve.to_csv(path, index=False)
-    with outputs.output(root / PER_QUERY / "reranker.parquet", root) as path:
-        result.per_query.to_parquet(path, index=False)
-    write_runs(result.runs, root / RUNS / "reranker", root)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from stages import run
 
 
 def main(params: Params, root: Path = Path()) -> None:
-    """Write models/release/{embedder,reranker}."""
+    """Write models/release/embedder and, where there is one, models/release/reranker."""
     metrics = {
         name: json.loads((root / METRICS / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("embedder", "dimensions", "reranker")
@@ -21,13 +21,16 @@ def main(params: Params, root: Path = Path()) -> None:
     width = max(map(int, metrics["dimensions"]["dims"]))
     base, reranker = params.base, params.reranker
     with outputs.output(root / RELEASE, root) as folder:
-        copy_model(root / EMBEDDER, folder / "embedder")
+        copy_model(root / EMBEDDER, folder / "embedder", base.page_content)
         cut = serve_unit_vectors(folder / "embedder", width, recommended)
-        copy_model(root / RERANKER, folder / "reranker")
-        card = model_card("embedder", base.model, base.revision, cut=cut, **metrics)
+        facts = {"page_content": base.page_content, "cut": cut} | metrics
+        card = model_card("embedder", base.model, base.revision, **facts)
         (folder / "embedder" / CARD).write_text(card, encoding="utf-8")
-        instruction = {"instruction": reranker.instruction}
-        card = model_card("reranker", reranker.model, reranker.revision, **instruction, **metrics)
+        if not reranker.model:
+            return
+        copy_model(root / RERANKER, folder / "reranker", reranker.page_content)
+        facts = {"page_content": reranker.page_content, "instruction": reranker.instruction}
+        card = model_card("reranker", reranker.model, reranker.revision, **facts, **metrics)
         (folder / "reranker" / CARD).write_text(card, encoding="utf-8")
 
 

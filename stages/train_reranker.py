@@ -11,18 +11,22 @@ from pagefinder.models.opening import open_reranker
 from pagefinder.params import Params
 from pagefinder.training.arguments import TrainingRun
 from pagefinder.training.reranker import train_reranker
-from pagefinder.training.results import write_results
+from pagefinder.training.results import write_nothing, write_results
 from stages import resume_folder, run
 
 
 def main(params: Params, root: Path = Path()) -> None:
-    """Write models/reranker and metrics/plots/reranker_training.csv."""
+    """Write models/reranker and metrics/plots/reranker_training.csv; empty without a reranker."""
+    if not params.reranker.model:
+        write_nothing(RERANKER, root)
+        return
+    corpus = Corpus(root / CORPUS, params.reranker.page_content)
+    corpus.check_text("reranker")
     device_settings = choose_device(params.compute)
     model = open_reranker(params.reranker, params.pixels, device_settings, root)
     knobs = (params.seed, params.pixels, params.compute, params.reranker)
     inputs = [CORPUS, CANDIDATES, EMBEDDER, Path(params.checkpoints)]
     checkpoints = resume_folder("train_reranker", knobs, inputs, root)
-    corpus = Corpus(root / CORPUS, params.reranker.page_content)
     training = TrainingRun(corpus, params.compute, device_settings, params.seed, checkpoints)
     candidates = pd.read_parquet(root / CANDIDATES)
     curves = train_reranker(model, candidates, params.reranker, training)

@@ -1,4 +1,4 @@
-"""Put both released models on the Hub: `python -m tools.push --yes NAME/PREFIX`.
+"""Put the released models on the Hub: `python -m tools.push --yes NAME/PREFIX`.
 
 Without --yes nothing is sent: what would be uploaded is listed. The repositories are
 NAME/PREFIX-embedder and NAME/PREFIX-reranker, private until their owner makes them public.
@@ -20,10 +20,11 @@ def main(arguments: Sequence[str] | None = None, root: Path = Path()) -> int:
     parser.add_argument("--yes", metavar="REPO_PREFIX", help="really upload, e.g. me/my-pages")
     prefix = parser.parse_args(arguments).yes
     folders = {name: root / RELEASE / name for name in MODELS}
-    missing = [str(folder) for folder in folders.values() if not folder.is_dir()]
-    if missing:
-        sys.stderr.write(f"{missing[0]} is not there: run `make repro` first\n")
+    if not folders["embedder"].is_dir():
+        sys.stderr.write(f"{folders['embedder']} is not there: run `make repro` first\n")
         return 1
+    # A pipeline without a reranker releases none.
+    folders = {name: folder for name, folder in folders.items() if folder.is_dir()}
     for name, folder in folders.items():
         sys.stdout.write(f"{folder} -> {prefix or 'REPO_PREFIX'}-{name}\n")
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):

@@ -7,7 +7,8 @@ away. The small tables are Parquet.
 
 import io
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +17,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from pagefinder.data.files import write_table
 from pagefinder.errors import InputError
 from pagefinder.params import PageContent
+
+log = logging.getLogger(__name__)
 
 # A page as a model takes it: its image, its text, or both as one input {"image": ..., "text": ...}.
 PageInput = Image.Image | str | dict[str, Any]
@@ -179,19 +183,55 @@ class Corpus:
         Raises:
             InputError: a stored image cannot be read.
         """
-        return [self._page_input(int(row)) for row in rows]
+        return [page_input(self.page_content, self.image, self.text, int(row)) for row in rows]
 
-    def _page_input(self, row: int) -> PageInput:
+    def text(self, row: int) -> str:
+        """The text of the page of a row, "" where it has none."""
+        text: str | None = self.table["text"][int(row)].as_py()
+        return text or ""
+
+    def check_text(self, section: str) -> None:
+        """Log how many pages have no text, where `page_content` needs it.
+
+        Args:
+            section: The section of params.yaml that names the model, for the error.
+
+        Raises:
+            InputError: no page has any.
+        """
         if self.page_content == "image":
-            return self.image(row)
-        text = as_text(self.table["text"][row].as_py() or "")
-        return text if self.page_content == "text" else {"image": self.image(row), "text": text}
+            return
+        lengths = pc.utf8_length(self.table["text"])
+        with_text = int(pc.sum(pc.greater(lengths, 0)).as_py() or 0)
+        if not with_text:
+            raise InputError(
+                f"{section}.page_content is {self.page_content}, but no page has text: set "
+                f"prepare.ocr to auto, which reads it from the images, or {section}.page_content "
+                "to image"
+            )
+        log.info("%d of %d pages have text", with_text, len(self.table))
 
     def __getstate__(self) -> dict[str, object]:
         return {"folder": self.folder, "page_content": self.page_content}
 
 
-def as_text(text: str) -> str:
+def page_input(
+    page_content: PageContent,
+    image: Callable[[int], Image.Image],
+    text: Callable[[int], str],
+    row: int,
+) -> PageInput:
+    """The page of a row as a model takes it; `image` and `text` are read as far as they are needed.
+
+    This is the one place that knows what `page_content` means.
+    """
+    if page_content == "image":
+        return image(row)
+    words = _no_path(text(row))
+    return words if page_content == "text" else {"image": image(row), "text": words}
+
+
+def _no_path(text: str) -> str:
     """A page's text, with a leading blank where a model could take it for an address or a path.
 
     Sentence Transformers opens a string that is the address or the path of a picture.

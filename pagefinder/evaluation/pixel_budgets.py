@@ -14,6 +14,7 @@ from pagefinder.retrieval.tasks import Task
 log = logging.getLogger(__name__)
 
 CHUNK = 512  # pages decoded at a time
+COLUMNS = ["max_pixels", "tokens_per_page", "ndcg@10", "recall@10"]
 CUT = 10  # pages per query: the metrics look no deeper
 
 

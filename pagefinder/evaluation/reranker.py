@@ -87,6 +87,13 @@ class Result:
     runs: dict[str, Run]  # by system, each at its deepest
 
 
+CURVE_COLUMNS = ["depth", "model", "ndcg@10"]
+# What a pipeline without a reranker writes.
+NOT_MEASURED = Result(
+    {}, pd.DataFrame(columns=CURVE_COLUMNS), pd.DataFrame(columns=["query_id"]), {}
+)
+
+
 def evaluate(
     candidates: pd.DataFrame,
     corpus: Corpus,
@@ -142,7 +149,7 @@ def evaluate(
     ]
     return Result(
         metrics | {"fusion_weight": weight},
-        pd.DataFrame(curve, columns=["depth", "model", "ndcg@10"]).round({"ndcg@10": 6}),
+        pd.DataFrame(curve, columns=CURVE_COLUMNS).round({"ndcg@10": 6}),
         pd.concat(per_query, axis=1).reset_index(),
         {name: runs[name, compared if name == BASE else deepest] for name in names},
     )

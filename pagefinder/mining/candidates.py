@@ -39,6 +39,7 @@ SCHEMA = pa.schema(
     ]
 )
 COLUMNS = ["query", "page", "rank", "score", "embedder_rank", "label", "origin"]
+RANKS = ["split", "pages", "rank", "queries", "share"]  # of rank_histogram
 
 
 def training_candidates(

@@ -31,9 +31,10 @@ def open_veto(
     from pagefinder.models.opening import open_reranker
     from pagefinder.models.visual_tokens import check_budget, on_own_grid
 
-    corpus = dataclasses.replace(corpus, page_content=params.page_content)
     device_settings = choose_device(compute, scoring=True)
     model = open_reranker(params, pixels, device_settings, root, section="mine.veto")
+    corpus = dataclasses.replace(corpus, page_content=params.page_content)
+    corpus.check_text("mine.veto")
     check_budget(model, corpus.page_inputs([0])[0], on_own_grid(model, pixels))
     texts = corpus.queries["text"].to_numpy()
     batch = compute.encode_batch

@@ -13,6 +13,7 @@ from transformers import AutoConfig
 from pagefinder.errors import InputError
 from pagefinder.models import score_heads, vision
 from pagefinder.models.device import DeviceSettings
+from pagefinder.models.packaged import local_folder
 from pagefinder.params import Base, CompareModel, Pixels, Reranker, RerankerModel
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ def open_embedder(
         section: The section of params.yaml that names the model, for error messages.
 
     Raises:
-        InputError: no such model, no pooling for a fresh checkpoint, or a model without images.
+        InputError: no such model, no pooling for a fresh checkpoint, or a model that does not take
+            what `base.page_content` gives it.
     """
     name = str(saved) if saved else _locate(base.model, base.revision, section, root)
     keywords = _keywords(name, pixels, device_settings, "" if saved else base.revision)
@@ -76,7 +78,8 @@ def open_embedder(
         transformer = Transformer(name, **_transformer_keywords(keywords), **_modalities(base))
         modules = [transformer, *_pooling(transformer, base, section), Normalize()]
         model = SentenceTransformer(modules=modules, device=device_settings.device, prompts=prompts)
-    _check_images(model, base.model, section)
+    _check_content(model, base, section)
+    _set_window(model, base, section)
     _set_attention(model, device_settings)
     return model
 
@@ -111,7 +114,8 @@ def open_reranker(
     other arguments are those of `open_embedder`.
 
     Raises:
-        InputError: no such model, one without images, or one that the head does not fit.
+        InputError: no such model, one that does not take what `page_content` gives it, or one that
+            the head does not fit.
     """
     head = reranker.head if isinstance(reranker, Reranker) else "logit"
     name = str(saved) if saved else _locate(reranker.model, reranker.revision, section, root)
@@ -128,15 +132,15 @@ def open_reranker(
     else:
         modules = score_heads.fresh_reranker(name, head, _transformer_keywords(keywords), section)
         model = CrossEncoder(modules=modules, device=device_settings.device, **instruction)
-    _check_images(model, reranker.model, section)
+    _check_content(model, reranker, section)
     _set_attention(model, device_settings)
     return model
 
 
 def _locate(model: str, revision: str, section: str, root: Path) -> str:
     """The local folder of a model, or its Hub id when it has a revision."""
-    folder = root / model
-    if folder.is_dir():
+    folder = local_folder(model, revision, section, root)
+    if folder:
         return str(folder)
     if not revision:
         raise InputError(
@@ -214,18 +218,47 @@ def _transformer_keywords(keywords: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_images(model: SentenceTransformer | CrossEncoder, name: str, section: str) -> None:
-    """Log the modalities that a model takes; raise an InputError unless it takes images."""
-    modalities = list(model.modalities)
-    log.info("%s: modalities %s", name, ", ".join(str(modality) for modality in modalities))
-    if not model.supports("image"):
+def _check_content(
+    model: SentenceTransformer | CrossEncoder, params: Base | RerankerModel, section: str
+) -> None:
+    """Log what a model takes; raise an InputError unless it takes what pages give it."""
+    modalities = ", ".join(map(str, model.modalities))
+    content = params.page_content
+    log.info("%s: modalities %s; a page gives its %s", params.model, modalities, content)
+    needed = ("image", "text") if content == "image_text" else content
+    if model.supports(needed):
+        return
+    if content != "text" and not model.supports("image"):
         place = "in its sentence_bert_config.json"
         if section == "base":
             place = f"a fresh checkpoint's under base.modality_config, another's {place}"
         raise InputError(
-            f"{section}.model {name!r} takes {', '.join(map(str, modalities))} but no image: choose"
-            f" a vision-language model, or describe its image input: {place}"
+            f"{section}.model {params.model!r} takes {modalities} but no image: set "
+            f"{section}.page_content to text, choose a vision-language model, or describe its "
+            f"image input: {place}"
         )
+    mend = f"set {section}.page_content to image" + (" or text" if model.supports("text") else "")
+    raise InputError(
+        f"{section}.page_content is {content}, but {section}.model {params.model!r} takes "
+        f"{modalities}: {mend}, or choose another model"
+    )
+
+
+def _set_window(model: SentenceTransformer, base: Base, section: str) -> None:
+    """Set the number of tokens behind which texts are cut; 0 leaves it as saved.
+
+    Raises:
+        InputError: the model has fewer positions.
+    """
+    if not base.max_tokens:
+        return
+    limit = getattr(model[0].model.config.get_text_config(), "max_position_embeddings", None)
+    if limit and base.max_tokens > limit:
+        raise InputError(
+            f"{section}.max_tokens is {base.max_tokens}, {base.model!r} has {limit} positions: "
+            f"set it to {limit} at most"
+        )
+    model.max_seq_length = base.max_tokens
 
 
 def _set_attention(

@@ -7,18 +7,35 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from pagefinder.params import PageContent
+
 # Files that are not needed to run the model: cards of other tools, and leftovers of training.
 CARD = "README.md"
 IGNORED = shutil.ignore_patterns(CARD, "*.bin", "trainer_state.json", "checkpoint-*")
 MODULES, CONFIG = "modules.json", "config_sentence_transformers.json"
+CONTENT = "page_content"  # a key of CONFIG that Sentence Transformers passes over
 DENSE = "sentence_transformers.base.modules.dense.Dense"
 NORMALIZE = "sentence_transformers.base.modules.normalize.Normalize"
 SENTENCE = "sentence_embedding"  # what a module calls the vector of a text or page
 
 
-def copy_model(source: Path, target: Path) -> None:
-    """Copy what runs the model in the folder `source` to the new folder `target`."""
+def copy_model(source: Path, target: Path, content: PageContent = "image") -> None:
+    """Copy what runs the model in the folder `source` to the new folder `target`.
+
+    What pages give the model stands in the configuration, unless it is their images.
+    """
     shutil.copytree(source, target, ignore=IGNORED)
+    if content != "image":
+        config = json.loads((target / CONFIG).read_text(encoding="utf-8"))
+        _write_json(target / CONFIG, config | {CONTENT: content})
+
+
+def page_content(folder: Path) -> PageContent:
+    """What pages give the model in a folder, as `copy_model` wrote it."""
+    path = folder / CONFIG
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    content: PageContent = config.get(CONTENT, "image")
+    return content
 
 
 def serve_unit_vectors(folder: Path, width: int, dimension: int) -> int:

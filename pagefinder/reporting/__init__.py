@@ -19,7 +19,7 @@ from pagefinder.reporting.sections import (
     training,
     tuning,
 )
-from pagefinder.reporting.usage import USAGE
+from pagefinder.reporting.usage import usage
 
 TEMPLATES = Path(__file__).parent
 # In the order of the page, where the gallery stands before `negatives`.
@@ -42,7 +42,8 @@ def write(inputs: Inputs, folder: Path) -> None:
     content = {
         "tiles": headline(inputs),
         "sections": sections,
-        "usage": USAGE,
+        "usage": _usage(inputs),
+        "reranker": bool(inputs.params.reranker.model),
         "style": markupsafe.Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
     } | _gallery(inputs)
     for template, target in (("page.html", "index.html"), ("report.md", "report.md")):
@@ -71,6 +72,12 @@ def headline(inputs: Inputs) -> list[tuple[str, str, str]]:
         detail = f"{count(4 * recommended)} bytes a page, float32"
         tiles.append(("Recommended", f"{recommended} dims", detail))
     return tiles
+
+
+def _usage(inputs: Inputs) -> str:
+    """The lines of Python that show how the released models are used."""
+    base, reranker = inputs.params.base, inputs.params.reranker
+    return usage(base.page_content, reranker.page_content if reranker.model else None)
 
 
 def _gallery(inputs: Inputs) -> dict[str, Any]:

@@ -3,16 +3,18 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pypdfium2
 from PIL import Image
 
 from pagefinder.data import pixels
-from pagefinder.data.corpus import PAGES, Corpus
+from pagefinder.data.corpus import PAGES, Corpus, PageInput, page_input
 from pagefinder.errors import InputError
-from pagefinder.params import Pixels
+from pagefinder.params import PageContent, Pixels
 from pagefinder.runtime.scratch import file_states
+from pagefinder.sources.pdf import page_texts
 from pagefinder.sources.rendering import present_pages, render
 
 log = logging.getLogger(__name__)
@@ -23,17 +25,29 @@ DPI = 144  # of a PDF's page, which the model's pixel budget then bounds
 
 @dataclass(frozen=True)
 class Pages:
-    """Pages to search.
+    """Pages to search, and what of a page the model at hand gets.
 
     Attributes:
         labels: What each page is called.
         open: The image of the page in a row; raises pixels.BadImageError where it is broken.
+        text: The text of the page in a row, "" where it has none.
         state: Paths, sizes and times of change of the pages' files: differs when a page changed.
+        page_content: See `input`.
     """
 
     labels: list[str]
     open: Callable[[int], Image.Image]
+    text: Callable[[int], str]
     state: object
+    page_content: PageContent = "image"
+
+    def input(self, row: int) -> PageInput:
+        """The page of a row as a model takes it that gets `page_content` of pages.
+
+        Raises:
+            pixels.BadImageError: its image is needed, and is broken.
+        """
+        return page_input(self.page_content, self.open, self.text, row)
 
 
 def list_folder(folder: Path) -> list[tuple[str, int | None]]:
@@ -89,9 +103,19 @@ def folder_pages(folder: Path, listing: list[tuple[str, int | None]], budget: Pi
             raise pixels.BadImageError(f"unreadable file: {error}") from error
         return pixels.fit(pixels.decode(data), budget)
 
+    def text_of_page(row: int) -> str:
+        name, index = listing[row]
+        return "" if index is None else _pdf_texts(folder / name)[index]
+
     labels = [name if index is None else f"{name}, page {index + 1}" for name, index in listing]
     names = sorted({name for name, _ in listing})
-    return Pages(labels, open_page, file_states(folder / name for name in names))
+    return Pages(labels, open_page, text_of_page, file_states(folder / name for name in names))
+
+
+@lru_cache(maxsize=1)  # pages come in order
+def _pdf_texts(path: Path) -> list[str]:
+    """The text of each page of a PDF that `list_folder` could open."""
+    return page_texts(path)
 
 
 def corpus_pages(folder: Path) -> Pages:
@@ -109,4 +133,4 @@ def corpus_pages(folder: Path) -> Pages:
         place = f", page {int(number)}" if number is not None and number == number else ""
         label = f"{page['document_id']}{place} ({page['page_id']})"
         labels.append(label if isinstance(page["document_id"], str) else page["page_id"])
-    return Pages(labels, corpus.image, file_states([folder / PAGES]))
+    return Pages(labels, corpus.image, corpus.text, file_states([folder / PAGES]))

@@ -8,17 +8,19 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from pagefinder.data import pixels
+from pagefinder.data.corpus import PageInput
 from pagefinder.errors import InputError
 from pagefinder.layout import CORPUS, TUNED_VECTORS
 from pagefinder.params import Pixels
+from pagefinder.release.folders import page_content
 from pagefinder.retrieval.vectors import cut
 from pagefinder.runtime import outputs
 from pagefinder.runtime.scratch import file_states
@@ -51,17 +53,22 @@ def search(
     Raises:
         InputError: models or pages are not there.
     """
-    for name in ("embedder", "reranker") if rerank else ("embedder",):
-        if not (models / name).is_dir():
-            raise InputError(f"{models / name} is not there: run `make repro`, or name --models")
+    if not (models / "embedder").is_dir():
+        raise InputError(f"{models / 'embedder'} is not there: run `make repro`, or name --models")
+    if rerank and not (models / "reranker").is_dir():
+        raise InputError(
+            f"{models / 'reranker'} is not there: leave out --rerank, or run the pipeline with a "
+            "reranker.model"
+        )
     # List the folder first: a wrong path fails before the slow opening of the models.
     listing = list_folder(folder) if folder else []
     embedder, reranker = _open_models(models, rerank)
     if folder:
-        pages = folder_pages(folder, listing, pixel_budget(embedder))
-        index = None
+        pages, index = folder_pages(folder, listing, pixel_budget(embedder)), None
     else:
         pages = corpus_pages(root / CORPUS)
+    pages = replace(pages, page_content=page_content(models / "embedder"))
+    if not folder:
         index = vectors_of_run(embedder, pages, root / TUNED_VECTORS / "pages.npy")
     vectors, rows = index or indexed_vectors(embedder, models / "embedder", pages, root)
     vector = embedder.encode_query(query, normalize_embeddings=True, show_progress_bar=False)
@@ -70,7 +77,8 @@ def search(
     if reranker is None:
         return [(float(scores[place]), pages.labels[rows[place]]) for place in best]
     # corpus_id is the position in the list given to rank.
-    ranking = reranker.rank(query, [pages.open(rows[place]) for place in best], top_k=top)
+    pages = replace(pages, page_content=page_content(models / "reranker"))
+    ranking = reranker.rank(query, [pages.input(rows[place]) for place in best], top_k=top)
     return [(float(at["score"]), pages.labels[rows[best[at["corpus_id"]]]]) for at in ranking]
 
 
@@ -116,7 +124,7 @@ def vectors_of_run(
         return None
     vectors = cut(np.asarray(vectors), dimension)
     sample = sorted({0, count // 2, count - 1})
-    cosines = (encode(model, [pages.open(row) for row in sample]) * vectors[sample]).sum(axis=1)
+    cosines = (encode(model, [pages.input(row) for row in sample]) * vectors[sample]).sum(axis=1)
     return (vectors, list(range(count))) if cosines.min() > 0.999 else None
 
 
@@ -152,24 +160,27 @@ def _encode_all(model: "SentenceTransformer", pages: Pages) -> tuple[np.ndarray,
     with tqdm(total=len(pages.labels), desc="indexing", unit="page", disable=None) as progress:
         for start in range(0, len(pages.labels), CHUNK):
             chunk = range(start, min(start + CHUNK, len(pages.labels)))
-            images = []
+            inputs = []
             for row in chunk:
                 try:
-                    images.append(pages.open(row))
+                    page = pages.input(row)
+                    if page == "":
+                        raise pixels.BadImageError("it has no text, which is all the model reads")
+                    inputs.append(page)
                     rows.append(row)
                 except pixels.BadImageError as error:
                     log.warning("%s is passed over: %s", pages.labels[row], error)
-            if images:
-                parts.append(encode(model, images))
+            if inputs:
+                parts.append(encode(model, inputs))
             progress.update(len(chunk))
     if not parts:
         raise InputError("no page could be read: each is named above with its reason")
     return np.concatenate(parts), rows
 
 
-def encode(model: "SentenceTransformer", images: Sequence[Image.Image]) -> np.ndarray:
-    """Vectors of page images at the model's truncate_dim, float32 [n, dimension], unit length."""
+def encode(model: "SentenceTransformer", pages: Sequence[PageInput]) -> np.ndarray:
+    """Vectors of pages at the model's truncate_dim, float32 [n, dimension], unit length."""
     vectors = model.encode_document(
-        list(images), batch_size=8, normalize_embeddings=True, show_progress_bar=False
+        list(pages), batch_size=8, normalize_embeddings=True, show_progress_bar=False
     )
     return np.asarray(vectors, np.float32)

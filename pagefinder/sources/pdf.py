@@ -159,6 +159,17 @@ def read_document(document: Document) -> Row:
     return [*source_pages, *candidates]
 
 
+def page_texts(path: Path) -> list[str]:
+    """The text of each page of a PDF file, as `read_document` gives it; "" where there is none.
+
+    Raises:
+        pypdfium2.PdfiumError: the file cannot be read.
+    """
+    with pypdfium2.PdfDocument(path) as pdf:
+        pages = [_read_page(pdf, index) for index in range(len(pdf))]
+    return [page.text for page in layout.mend_hyphens(pages)]
+
+
 def _forget_last_error() -> None:
     """Clear PDFium's last error, so that a file is not taken for encrypted like the one before.
 

@@ -9,6 +9,7 @@ from pagefinder.layout import PLOTS
 from pagefinder.models.saving import save_model
 from pagefinder.runtime import processes, scratch
 from pagefinder.runtime.outputs import output
+from pagefinder.training.trainers import CURVE_COLUMNS
 
 
 def write_results(
@@ -25,8 +26,21 @@ def write_results(
     """
     if not processes.is_first():
         return
-    with output(root / PLOTS / f"{target.name}_training.csv", root) as path:
-        curves.to_csv(path, index=False)
+    _write_curves(curves, target, root)
     with output(root / target, root) as folder:
         save_model(model, folder)
     scratch.discard(checkpoints)
+
+
+def write_nothing(target: Path, root: Path) -> None:
+    """Write the outputs of a stage that trains no model: an empty folder, and no curves."""
+    if not processes.is_first():
+        return
+    _write_curves(pd.DataFrame(columns=CURVE_COLUMNS), target, root)
+    with output(root / target, root) as folder:
+        folder.mkdir(parents=True)
+
+
+def _write_curves(curves: pd.DataFrame, target: Path, root: Path) -> None:
+    with output(root / PLOTS / f"{target.name}_training.csv", root) as path:
+        curves.to_csv(path, index=False)

@@ -22,7 +22,7 @@ ORDER = (
 ).split()
 
 
-def small(**overrides: object) -> params.Params:
+def small_content(**overrides: object) -> dict:
     content = params_file.read(ROOT / "params.yaml")
     cpu = content["profiles"]["cpu"]
     content["evaluate"]["bootstrap"] = 100
@@ -48,7 +48,11 @@ def small(**overrides: object) -> params.Params:
         for folder in folders:
             block = block[folder]
         block[last] = value
-    return params_file.parse(content)
+    return content
+
+
+def small(**overrides: object) -> params.Params:
+    return params_file.parse(small_content(**overrides))
 
 
 def run_stage(name: str, knobs: params.Params, root: Path) -> None:

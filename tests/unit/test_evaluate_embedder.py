@@ -354,8 +354,8 @@ def test_bm25_finds_the_words(root) -> None:
 
 
 def test_text_embedder_that_is_not_installed(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("pagefinder.evaluation.baselines.TEXT_PACKAGE", "no_such_package")
-    with pytest.raises(InputError, match=r"pip install 'pagefinder\[text\]'"):
+    monkeypatch.setattr("pagefinder.models.packaged.PACKAGE", "no_such_package")
+    with pytest.raises(InputError, match=r"not installed: run `pip install -e '\.\[text\]'`"):
         evaluate_embedder.main(settings(text_embedder=True), build(tmp_path))
 
 

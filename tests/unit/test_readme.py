@@ -9,7 +9,7 @@ import pytest
 import report_inputs
 from report_inputs import ROOT
 
-from pagefinder.reporting.usage import USAGE
+from pagefinder.reporting.usage import usage
 from tools import readme
 
 TEXT = """# t
@@ -173,5 +173,6 @@ def test_a_missing_marker_is_named(root) -> None:
 
 def test_the_readme_shows_the_same_lines_of_python_as_the_report() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"```python\n{USAGE}```" in text
-    assert len(USAGE.splitlines()) == 8
+    lines = usage("image", "image")
+    assert f"```python\n{lines}```" in text
+    assert len(lines.splitlines()) == 8

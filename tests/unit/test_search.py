@@ -243,7 +243,10 @@ def test_push_only_lists_unless_told_otherwise(root, capsys, monkeypatch) -> Non
     assert "embedder -> REPO_PREFIX-embedder" in output
     assert "config.json" in output
     assert "nothing was sent" in output
-    shutil.rmtree(root / "models/release/reranker")
+    shutil.rmtree(root / "models/release/reranker")  # as where params name none
+    assert push.main([], root) == 0
+    assert "reranker" not in capsys.readouterr().out
+    shutil.rmtree(root / "models/release/embedder")
     assert push.main([], root) == 1
     assert "run `make repro`" in capsys.readouterr().err
 

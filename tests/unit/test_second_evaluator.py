@@ -7,7 +7,8 @@ from sentence_transformers import util
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
 from pagefinder.data.corpus import Corpus
-from pagefinder.evaluation.baselines import TEXT_PACKAGE, baseline_runs
+from pagefinder.evaluation.baselines import baseline_runs
+from pagefinder.models.packaged import PACKAGE
 from pagefinder.retrieval.metrics import mean_metrics
 from pagefinder.retrieval.tasks import task_of
 from pagefinder.retrieval.vector_search import search
@@ -58,7 +59,7 @@ def test_equals_information_retrieval_evaluator(tmp_path, dimension: int) -> Non
 
 def test_text_embedder_reads_the_pages(tmp_path) -> None:
     """The optional baseline with its real weights; skipped where `pagefinder[text]` is missing."""
-    pytest.importorskip(TEXT_PACKAGE)
+    pytest.importorskip(PACKAGE)
     vector_corpus.write(tmp_path / "corpus")
     test = task_of(Corpus(tmp_path / "corpus"), "eval")
     runs = baseline_runs(test, bm25=True, minilm=True, seed=1, device="cpu")

@@ -127,3 +127,55 @@ def write_tiny_corpus(folder: Path) -> Corpus:
 def blank(width: int = 96, height: int = 64) -> Image.Image:
     """A white page."""
     return Image.new("RGB", (width, height), "white")
+
+
+def write_text_model(folder: Path) -> None:
+    """A small BERT of random weights, saved as an embedder of texts: mean pooling, unit length."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [*special, *WORDS, "where", "is", "?", *map(str, range(50))]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=64, **dict(zip(names, special, strict=True))
+    )
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    backbone = folder.parent / f"{folder.name}-backbone"
+    BertModel(config).save_pretrained(backbone)
+    fast.save_pretrained(backbone)
+    transformer = Transformer(str(backbone))
+    modules = [transformer, Pooling(32, pooling_mode="mean"), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder))
+
+
+def text_content(**sections: dict) -> dict:
+    """`tiny_content` for the text model in models/vlm, without a reranker."""
+    base = {"page_content": "text", "pooling": ""}
+    reranker = {"model": "", "page_content": "text"}
+    content = tiny_content(embedder={"dims": [32, 16], "freeze": []}, reranker=reranker)
+    content["profiles"]["cpu"]["base"] |= base
+    for name, knobs in sections.items():
+        (content if name in content else content["profiles"]["cpu"])[name] |= knobs
+    return content

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
 from pagefinder.reporting import plots
 from pagefinder.reporting.format import count, gained, precision_label, score
 from pagefinder.reporting.inputs import Inputs
@@ -42,7 +40,7 @@ def section(inputs: Inputs) -> Section:
     grid = inputs.grid
     if not grid.empty:
         section.plots += [plots.dimensions(grid, recommended), plots.pareto(grid, recommended)]
-    _budgets(section, inputs.pixel_budgets)
+    _budgets(section, inputs)
     return section
 
 
@@ -133,8 +131,12 @@ def _marked(dims: list[str], recommended: int) -> frozenset[int]:
     return frozenset(row for row, dimension in enumerate(dims) if int(dimension) == recommended)
 
 
-def _budgets(section: Section, budgets: pd.DataFrame) -> None:
+def _budgets(section: Section, inputs: Inputs) -> None:
     """Add NDCG@10 by pixel budget, or a sentence where only the pipeline's own was measured."""
+    if inputs.params.base.page_content == "text":
+        section.answer.append("The embedder reads the text of pages: no pixel budget was measured.")
+        return
+    budgets = inputs.pixel_budgets
     if len(budgets) < 2:
         section.answer.append(
             "Only one pixel budget was measured: name others under `evaluate.pixel_budgets`."
