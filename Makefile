@@ -15,6 +15,7 @@ help:  ## List the targets
 
 repro: .venv/ready  ## Install and run the pipeline; print scores, times and where the report is
 	@mkdir -p .work && touch .work/started
+	@python -m tools.check_input
 	dvc repro
 	@python -m tools.summary
 
