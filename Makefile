@@ -16,7 +16,10 @@ help:  ## List the targets
 repro: .venv/ready  ## Install and run the pipeline; print scores, times and where the report is
 	@mkdir -p .work && touch .work/started
 	@python -m tools.check_input
+	@python -m tools.room
 	dvc repro
+	@dvc status -q || { echo "DVC's cache does not hold every output (failed to transfer, above): make room on the" \
+	  "disk of \`dvc cache dir\`, then run \`dvc commit\`"; exit 1; }
 	@python -m tools.summary
 
 test: .venv/ready  ## Install, check style and types, run the unit and pipeline tests

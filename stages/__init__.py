@@ -9,9 +9,12 @@ from pagefinder.runtime import interrupts
 if sys.argv[0] == "-m":
     interrupts.end_imports_at_once()
 
+import configparser
 import contextlib
+import fcntl
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ import yaml
 from pagefinder import params_file
 from pagefinder.errors import InputError
 from pagefinder.params import Params
-from pagefinder.runtime import outputs, processes, running, scratch
+from pagefinder.runtime import disk, outputs, processes, running, scratch
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,49 @@ def resume_folder(stage: str, knobs: object, inputs: Iterable[Path], root: Path)
     return scratch.folder(stage, knobs, [*(root / path for path in inputs), *code(stage)], root)
 
 
+def dvc_cache(root: Path) -> Path:
+    """The folder in which DVC caches the outputs of `root`."""
+    return root / ".dvc" / _dvc_setting("dir", "cache", root)
+
+
+def dvc_copies(root: Path) -> bool:
+    """Whether DVC's cache takes as much again of the disk of `root` as the outputs.
+
+    It does not where it lies on another disk, or where outputs are links to it or share its blocks.
+    """
+    kind = _dvc_setting("type", "reflink,copy", root).split(",")[0].strip()
+    cache = dvc_cache(root)
+    elsewhere = cache.is_dir() and cache.stat().st_dev != root.stat().st_dev
+    if not (root / ".dvc").is_dir() or elsewhere or kind in ("hardlink", "symlink"):
+        return False
+    return kind != "reflink" or not _shares_blocks(root / outputs.WORK)
+
+
+def _dvc_setting(name: str, default: str, root: Path) -> str:
+    """A setting of the section `cache` of DVC's config; `default` where it is not set."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read([root / ".dvc/config", root / ".dvc/config.local"])
+    return config.get("cache", name, fallback=default).strip("\"'")
+
+
+def _shares_blocks(folder: Path) -> bool:
+    """Whether the file system of a folder makes copies that share their blocks (reflinks)."""
+    if sys.platform == "darwin":
+        return True
+    clone = 0x40049409  # FICLONE of linux/fs.h
+    folder.mkdir(exist_ok=True)
+    with (
+        tempfile.TemporaryFile(dir=folder) as source,
+        tempfile.TemporaryFile(dir=folder) as target,
+        contextlib.suppress(OSError),
+    ):
+        source.write(b"x")
+        source.flush()
+        fcntl.ioctl(target.fileno(), clone, source.fileno())
+        return True
+    return False
+
+
 def run(
     main: Callable[[Params, Path], None],
     root: Path = Path(),
@@ -97,6 +143,8 @@ def run(
             alone = running.stage(name, root) if processes.is_first() else contextlib.nullcontext()
             with alone:
                 processes.wait()
+                if processes.is_first():
+                    disk.check(name, checked, root, dvc_copies(root))
                 main(checked, root)
     except InputError as error:
         log.error("error: %s", error)

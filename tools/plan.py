@@ -1,4 +1,4 @@
-"""Run a few steps of a profile and predict memory and hours: `python -m tools.plan [PROFILE]`.
+"""Predict memory, hours and disk from a few steps of a profile: `python -m tools.plan [PROFILE]`.
 
 It is no stage of the pipeline, writes only log lines, and needs no prepared corpus.
 """
@@ -19,9 +19,10 @@ from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder
 from pagefinder.models.visual_tokens import check_budget
 from pagefinder.params import Params
-from pagefinder.runtime import outputs
+from pagefinder.runtime import disk, outputs
 from pagefinder.training.arguments import TrainingRun, schedule
 from stages import run
+from tools import room
 from tools.measuring import measure_encoding, measure_training
 from tools.predicting import Costs, measure_costs, train_seconds
 from tools.synthetic import sampled_rows, synthetic_corpus, synthetic_rows
@@ -29,6 +30,11 @@ from tools.synthetic import sampled_rows, synthetic_corpus, synthetic_rows
 log = logging.getLogger(__name__)
 
 STEPS = 3
+# The reference data set: train rows of a query, its page and four negatives, which are distinct
+# pages at most; an eval corpus beside them; images as they are published.
+REFERENCE_ROWS, REFERENCE_NEGATIVES = 10_000, 4
+REFERENCE_EVAL_QUERIES, REFERENCE_EVAL_PAGES = 300, 1_500
+REFERENCE_PAGE_BYTES = 209_000
 
 
 class Sizes(NamedTuple):
@@ -41,7 +47,7 @@ class Sizes(NamedTuple):
 
 
 def main(params: Params, root: Path = Path()) -> None:
-    """Log peak memory, speed, visual tokens per page, and predicted hours."""
+    """Log peak memory, speed, visual tokens per page, predicted hours and disk."""
     prepared = (root / CORPUS).is_dir()
     if sys.argv[1:]:
         # Pages that were prepared for another profile may have the wrong size.
@@ -53,9 +59,10 @@ def main(params: Params, root: Path = Path()) -> None:
     (root / outputs.WORK).mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="plan-", dir=root / outputs.WORK) as scratch:
         costs, pages_per_second = _measure(params, corpus, Path(scratch), root)
+        size = sizes(params, corpus)
+        amounts = _amounts(params, size, Path(scratch), root, prepared)
     for name, seconds in zip(costs._fields, costs, strict=True):
         log.info("%s: %.3f s", name, seconds)
-    size = sizes(params, corpus)
     steps, interval = schedule(params.embedder, size.rows)
     train = train_seconds(costs, steps, interval, size.dev_pages, size.dev_queries)
     encode = costs.opening + size.pages / pages_per_second
@@ -63,6 +70,9 @@ def main(params: Params, root: Path = Path()) -> None:
     log.info(
         "predicted for %d pages: encode_base and encode_tuned %s each", size.pages, _hours(encode)
     )
+    models = disk.models_of(params, root)
+    for line in room.lines(disk.needs(params, amounts, models), models, root):
+        log.info("disk: %s", line)
 
 
 def _hours(seconds: float) -> str:
@@ -121,11 +131,29 @@ def sizes(params: Params, corpus: Corpus | None) -> Sizes:
     """Sizes of a corpus; of the reference data set where there is none yet."""
     dev_pages = params.embedder.dev_pages
     if corpus is None:
-        return Sizes(10_000, 11_500, dev_pages, dev_pages)
+        given = REFERENCE_NEGATIVES if params.data.hub.negatives else 0
+        pages = REFERENCE_ROWS * (1 + given) + REFERENCE_EVAL_PAGES
+        return Sizes(REFERENCE_ROWS, pages, dev_pages, dev_pages)
     rows = sum(len(pages) for pages in corpus.positives("train").values())
     dev_pages = min(dev_pages, len(corpus.page_rows("dev")))
     dev_queries = min(dev_pages, len(corpus.positives("dev")))
     return Sizes(rows, len(corpus.pages), dev_pages, dev_queries)
+
+
+def _amounts(
+    params: Params, size: Sizes, scratch: Path, root: Path, prepared: bool
+) -> disk.Amounts:
+    """What a run works on: as prepared, else as many pages as `size` says, each like the sample."""
+    if prepared:
+        return disk.amounts_of(params, root)
+    sample = Corpus(scratch / "corpus")
+    page_bytes = disk.folder_bytes([scratch / "corpus"]) / len(sample.pages)
+    return disk.Amounts(
+        source_bytes=size.pages * REFERENCE_PAGE_BYTES,
+        corpus_bytes=round(size.pages * page_bytes),
+        texts_and_pages=size.pages + size.rows + REFERENCE_EVAL_QUERIES,
+        eval_queries=REFERENCE_EVAL_QUERIES,
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import yaml
 
 import stages
 from pagefinder import params, params_file
+from pagefinder.runtime import disk
 
 ROOT = Path(__file__).parents[2]
 ORDER = (
@@ -86,6 +87,17 @@ def test_every_declared_output_is_there(root):
             for entry in stage.get(kind, []):
                 path = entry if isinstance(entry, str) else next(iter(entry))
                 assert "${" in path or (root / path).exists(), path
+
+
+def test_the_disk_of_a_run_is_predicted_within_a_tenth(root):
+    knobs = small()
+    needs = disk.needs(knobs, disk.amounts_of(knobs, root), disk.models_of(knobs, root))
+    predicted = {name: size for need in needs.values() for name, size in need.outputs.items()}
+    written = {name: disk.folder_bytes([root / name]) for name in predicted}
+    assert sum(predicted.values()) == pytest.approx(sum(written.values()), rel=0.1)
+    # So few pages take less than their folders' tables; the models are what matters.
+    for name in ("data/corpus", "data/embeddings/tuned", "models/embedder", "models/release"):
+        assert predicted[name] == pytest.approx(written[name], rel=0.1), name
 
 
 def test_nothing_is_left_in_the_making(root):

@@ -105,7 +105,13 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(whole, small_disk):
     root = write_root(small_disk)
-    done = run_stage(root)
+    # The disk looked large enough when the stage began, and filled while it ran.
+    code = (
+        "from stages import disk, run, train_embedder\n"
+        "disk.check = lambda *_: None\n"
+        "run(train_embedder.main, distributed=True)"
+    )
+    done = run_python(root, "-c", code)
     assert done.returncode == 1, done.stderr
     assert "the disk of" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -116,6 +122,14 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(whole, smal
     assert done.returncode == 0, done.stderr
     assert "resuming from checkpoint-3" in done.stderr
     assert embedder_bytes(root) == embedder_bytes(whole)
+
+
+def test_a_stage_does_not_begin_on_a_disk_that_is_too_small(small_disk):
+    root = write_root(small_disk)
+    done = run_stage(root)
+    assert done.returncode == 1, done.stderr
+    assert "train_embedder needs about" in done.stderr.splitlines()[-1]
+    assert not list((root / ".work").glob("train_embedder-*"))
 
 
 def test_vectors_that_do_not_fit_on_the_disk_are_an_error_that_can_be_named(tmp_path, small_disk):

@@ -25,7 +25,7 @@ def test_the_plan_says_memory_speed_and_hours(tmp_path, caplog, monkeypatch, pre
     assert f"visual tokens per page: {6 if prepared else 4}" in caplog.text
     assert "encoding: " in caplog.text
     assert f"predicted for {24 if prepared else 10_000} rows" in caplog.text
-    assert f"predicted for {40 if prepared else 11_500} pages" in caplog.text
+    assert f"predicted for {40 if prepared else 51_500} pages" in caplog.text
     assert ("synthetic" in caplog.text) is not prepared
     for cost in predicting.Costs._fields:
         assert f"{cost}: " in caplog.text
