@@ -1,9 +1,9 @@
-"""Attend to many pages in one product where they are of one size.
+"""Attend to all pages of one size in one product.
 
 Without flash-attn, transformers calls the attention of a vision tower once a page, and a small
 model spends more time between the calls than in them. It hands over all pages at once to any
 implementation whose name holds the word flash. These functions bear such names: they compute the
-same sums, in one batch of equal pages.
+same sums, in one batch for each size of pages.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import AttentionInterface, PreTrainedModel
 
 Product = Callable[[Tensor, Tensor, Tensor, float | None], Tensor]
+
+# By the tensor that bounds the pages of a batch, which takes its entry along when it goes.
+_LENGTHS = WeakTensorKeyDictionary()
 
 NAMES = {"eager": "flash_free_eager", "sdpa": "flash_free_sdpa"}
 
@@ -61,17 +65,33 @@ def _attend(
     Returns:
         [1, patches of all pages, heads, size of a head], and no weights.
     """
-    lengths = (cu_seq_lens_q[1:] - cu_seq_lens_q[:-1]).tolist()
-    equal = len(set(lengths)) == 1
-    # Pages of several sizes go one by one, as they do in transformers.
-    sizes = [sum(lengths)] if equal else lengths
-    parts = zip(*(torch.split(heads, sizes, 2) for heads in (query, key, value)), strict=True)
-    outputs = []
-    for part in parts:
-        patches = lengths[0] if equal else part[0].shape[2]
-        q, k, v = (heads[0].unflatten(1, (-1, patches)).transpose(0, 1) for heads in part)
-        outputs.append(product(q, k, v, scaling).transpose(1, 2).flatten(0, 1))
-    return torch.cat(outputs)[None], None
+    lengths = _page_lengths(cu_seq_lens_q)
+    if len(set(lengths)) == 1:
+        sizes = (-1, lengths[0])
+        q, k, v = (
+            torch.unflatten(heads[0], 1, sizes).transpose(0, 1) for heads in (query, key, value)
+        )
+        return product(q, k, v, scaling).transpose(1, 2).flatten(0, 1)[None], None
+    # One product for all pages of a length.
+    parts = [torch.split(heads, lengths, 2) for heads in (query, key, value)]
+    outputs: dict[int, Tensor] = {}
+    for length in dict.fromkeys(lengths):
+        pages = [page for page, patches in enumerate(lengths) if patches == length]
+        q, k, v = (torch.cat([part[page] for page in pages]) for part in parts)
+        outputs |= dict(zip(pages, product(q, k, v, scaling).transpose(1, 2), strict=True))
+    return torch.cat([outputs[page] for page in range(len(lengths))])[None], None
+
+
+def _page_lengths(bounds: Tensor) -> list[int]:
+    """How many patches each page has; `bounds` is [pages + 1], where each starts, and the end.
+
+    A tower hands the same tensor to each of its layers. Reading it makes the processor wait for the
+    card, so its values are kept while it exists.
+    """
+    if bounds not in _LENGTHS:
+        _LENGTHS[bounds] = (bounds[1:] - bounds[:-1]).tolist()
+    lengths: list[int] = _LENGTHS[bounds]
+    return lengths
 
 
 def _eager(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:

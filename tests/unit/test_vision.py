@@ -3,6 +3,7 @@
 import pytest
 import torch
 from tiny import tiny_params, write_vlm
+from torch import Tensor
 
 from pagefinder.models import vision
 from pagefinder.models.device import choose_device
@@ -52,6 +53,31 @@ def test_joined_pages_give_the_vectors_and_gradients_of_single_ones(opened, atte
     for joined, single in zip(*outcomes, strict=True):
         assert joined.abs().max() > 0
         torch.testing.assert_close(joined, single, rtol=1e-4, atol=1e-6)
+
+
+def test_pages_of_one_size_are_attended_to_together_and_lengths_are_read_once(opened, monkeypatch):
+    """Ten pages of three sizes: three products a layer, and the card is waited for once."""
+    model = opened["sdpa"]
+    features = model.preprocess(pages([(96, 64), (64, 64), (96, 64), (32, 32), (64, 64)] * 2))
+    batches, read = [], []
+    product, lengths = vision.scaled_dot_product_attention, Tensor.tolist
+
+    def spied_product(query, key, value, **keywords):
+        batches.append(query.shape[0])
+        return product(query, key, value, **keywords)
+
+    def spied_tolist(tensor):
+        read.append(lengths(tensor))
+        return read[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vision, "scaled_dot_product_attention", spied_product)
+        patch.setattr(Tensor, "tolist", spied_tolist)
+        model(features)
+    layers = model[0].model.config.vision_config.depth
+    assert layers > 1
+    assert batches == [4, 4, 2] * layers
+    assert read.count([24, 16, 24, 4, 16] * 2) == 1
 
 
 def test_a_saved_model_does_not_carry_the_name(opened, tmp_path):
