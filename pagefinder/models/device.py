@@ -66,7 +66,7 @@ def choose_device(compute: Compute, *, scoring: bool = False) -> DeviceSettings:
     if precision == "bf16" and not fast_bf16:
         log.warning("compute.%s is bf16, which this machine only emulates: expect it slow", name)
     bf16 = precision == "bf16" or (precision == "auto" and fast_bf16)
-    attention = _choose_attention(compute.attention, device)
+    attention = _choose_attention(compute.attention, device, name if not bf16 else "")
     log.info(
         "device %s, %s, attention %s, %d threads",
         device,
@@ -85,15 +85,27 @@ def _has_bf16(device: str) -> bool:
     return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _choose_attention(attention: str, device: str) -> str:
-    """The attention implementation for transformers; `attention` is `compute.attention`."""
+def _choose_attention(attention: str, device: str, float32: str = "") -> str:
+    """The attention implementation for transformers; `attention` is `compute.attention`.
+
+    flash-attn computes in half precisions alone: where arithmetic is float32, `float32` names the
+    param that says so, and `auto` leaves flash-attn out.
+
+    Raises:
+        InputError: it is flash_attention_2, and that is missing or cannot compute in float32.
+    """
     # Without this check transformers would fetch a kernel from the Hub, or fail on import.
     flash = device.startswith("cuda") and is_flash_attn_2_available()
     if attention == "auto":
-        return "flash_attention_2" if flash else "sdpa"
+        return "flash_attention_2" if flash and not float32 else "sdpa"
     if attention == "flash_attention_2" and not flash:
         raise InputError(
             "compute.attention is flash_attention_2, but flash-attn or CUDA is missing: "
             "run `make cuda`, or set it to sdpa or auto"
+        )
+    if attention == "flash_attention_2" and float32:
+        raise InputError(
+            "compute.attention is flash_attention_2, which cannot compute in float32, as "
+            f"compute.{float32} asks for: set that to bf16, or compute.attention to auto"
         )
     return attention

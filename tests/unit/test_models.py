@@ -19,7 +19,7 @@ from tiny import (
 from pagefinder.errors import InputError
 from pagefinder.evaluation.reranker import evaluate, fused, reranked
 from pagefinder.mining.veto import open_veto
-from pagefinder.models import encoding, scoring
+from pagefinder.models import device, encoding, scoring
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder, open_reranker
 from pagefinder.models.saving import save_model
@@ -80,6 +80,24 @@ def test_missing_cuda_and_missing_flash_attention_are_said():
         choose_device(PARAMS.compute.model_copy(update={"device": "cuda"}))
     with pytest.raises(InputError, match="flash-attn or CUDA is missing"):
         choose_device(PARAMS.compute.model_copy(update={"attention": "flash_attention_2"}))
+
+
+def test_flash_attention_is_never_chosen_under_float32(monkeypatch):
+    """On a card, where flash-attn is installed: it computes in half precisions alone."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr(device, "is_flash_attn_2_available", lambda: True)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda _: None)
+
+    def chosen(attention, scoring=False):
+        knobs = {"device": "cuda", "attention": attention, "precision": "bf16", "scoring": "fp32"}
+        compute = PARAMS.compute.model_copy(update=knobs)
+        return choose_device(compute, scoring=scoring).attention
+
+    assert chosen("auto") == chosen("flash_attention_2") == "flash_attention_2"
+    assert chosen("auto", scoring=True) == "sdpa"
+    with pytest.raises(InputError, match=r"cannot compute in float32, as compute.scoring asks for"):
+        chosen("flash_attention_2", scoring=True)
 
 
 def test_each_process_has_a_card_of_its_own(monkeypatch):
