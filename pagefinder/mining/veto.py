@@ -26,7 +26,9 @@ def open_veto(
     """
     if not params.model:
         return None
-    # This imports Sentence Transformers, which takes seconds that mining without a veto can save.
+    # These import Sentence Transformers, which takes seconds that mining without a veto can save.
+    from torch.nn import Sigmoid
+
     from pagefinder.models.device import choose_device
     from pagefinder.models.opening import open_reranker
     from pagefinder.models.visual_tokens import check_budget, on_own_grid
@@ -46,8 +48,13 @@ def open_veto(
             pages = corpus.page_inputs(rows["page"].to_numpy())
             inputs = list(zip(texts[rows["query"].to_numpy()], pages, strict=True))
             with device_settings.precision():
-                # predict() applies the sigmoid itself.
-                parts.append(model.predict(inputs, batch_size=batch, show_progress_bar=False))
+                scores = model.predict(
+                    inputs,
+                    batch_size=batch,
+                    activation_fn=Sigmoid(),  # a model may be saved with another one, or none
+                    show_progress_bar=False,
+                )
+            parts.append(scores)
         return np.concatenate(parts).astype(np.float64)
 
     return probabilities
