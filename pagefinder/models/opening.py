@@ -8,7 +8,6 @@ import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
-from transformers import AutoConfig
 
 from pagefinder.errors import InputError
 from pagefinder.models import score_heads, vision
@@ -68,7 +67,7 @@ def open_embedder(
             what `base.page_content` gives it.
     """
     name = str(saved) if saved else _locate(base.model, base.revision, section, root)
-    keywords = _keywords(name, pixels, device_settings, "" if saved else base.revision)
+    keywords = _keywords(device_settings, "" if saved else base.revision)
     prompts = {"query": base.query_prompt, "document": base.page_prompt}
     if saved or _has_modules(name, base.revision):
         model = SentenceTransformer(
@@ -80,6 +79,7 @@ def open_embedder(
         model = SentenceTransformer(modules=modules, device=device_settings.device, prompts=prompts)
     _check_content(model, base, section)
     _set_window(model, base, section)
+    _set_budget(model, pixels)
     _set_attention(model, device_settings)
     return model
 
@@ -119,7 +119,7 @@ def open_reranker(
     """
     head = reranker.head if isinstance(reranker, Reranker) else "logit"
     name = str(saved) if saved else _locate(reranker.model, reranker.revision, section, root)
-    keywords = _keywords(name, pixels, device_settings, "" if saved else reranker.revision)
+    keywords = _keywords(device_settings, "" if saved else reranker.revision)
     instruction: dict[str, Any] = {
         "prompts": {"rerank": reranker.instruction},
         "default_prompt_name": "rerank",
@@ -133,6 +133,7 @@ def open_reranker(
         modules = score_heads.fresh_reranker(name, head, _transformer_keywords(keywords), section)
         model = CrossEncoder(modules=modules, device=device_settings.device, **instruction)
     _check_content(model, reranker, section)
+    _set_budget(model, pixels)
     _set_attention(model, device_settings)
     return model
 
@@ -165,38 +166,34 @@ def _has_modules(name: str, revision: str) -> bool:
         ) from error
 
 
-def _keywords(
-    name: str, pixels: Pixels, device_settings: DeviceSettings, revision: str
-) -> dict[str, Any]:
+def _keywords(device_settings: DeviceSettings, revision: str) -> dict[str, Any]:
     """Arguments that SentenceTransformer and CrossEncoder share.
 
-    Weights are float32 masters whatever the precision: Adam loses small steps in bfloat16. The
-    pixel budget goes in as `size`: min_pixels and max_pixels are saved and re-applied on every
-    call, so that a later budget would be shown and ignored.
+    Weights are float32 masters whatever the precision: Adam loses small steps in bfloat16.
     """
     keywords: dict[str, Any] = {
         "model_kwargs": {"dtype": torch.float32, "attn_implementation": device_settings.attention},
         "processor_kwargs": {},
     }
-    if _counts_pixels(name, revision):
-        size = {"shortest_edge": pixels.min, "longest_edge": pixels.max}
-        keywords["processor_kwargs"]["size"] = size
     if revision:
         keywords["revision"] = revision
     return keywords
 
 
-def _counts_pixels(name: str, revision: str) -> bool:
-    """Whether the setting `size` of a model's processor is a number of pixels.
+def _set_budget(model: SentenceTransformer | CrossEncoder, pixels: Pixels) -> None:
+    """Give the model's image processor the pixel budget, with which it is also saved.
 
-    It is for processors that merge patches, such as Qwen's. For CLIP's and the like it is the
-    length of a side.
+    As an argument of opening it would be lost on published Qwen3-VL models: min_pixels and
+    max_pixels of their preprocessor_config.json win over `size` there. Given as min_pixels and
+    max_pixels instead, it would be saved with the tokenizer and win over every later budget.
+
+    Only processors that merge patches, such as Qwen's, count pixels in `size`. For CLIP's and the
+    like it is the length of a side, and stays.
     """
-    try:
-        config = AutoConfig.from_pretrained(name, revision=revision or None)
-    except (OSError, ValueError):  # no config of transformers at its root
-        return False
-    return hasattr(getattr(config, "vision_config", None), "spatial_merge_size")
+    config = getattr(getattr(model[0], "model", None), "config", None)
+    if hasattr(getattr(config, "vision_config", None), "spatial_merge_size"):
+        processor = model[0].processor.image_processor
+        processor.size = type(processor.size)(shortest_edge=pixels.min, longest_edge=pixels.max)
 
 
 def _modalities(base: Base) -> dict[str, Any]:

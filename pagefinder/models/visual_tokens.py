@@ -1,6 +1,7 @@
 """How many visual tokens a model makes of a page, and whether the pixel budget means as many."""
 
 import logging
+import math
 from typing import Any
 
 from PIL import Image
@@ -44,10 +45,11 @@ def check_budget(
 
     None for the text of a page, and where the model's processor has no grid.
 
-    A processor can show one budget and apply another, so attributes prove nothing.
+    A processor can show one budget and apply another, so attributes prove nothing. Nor does a page
+    that fits: the same page is looked at once more, enlarged to four times the budget.
 
     Raises:
-        InputError: the pixel budget means another number.
+        InputError: the pixel budget means another number of tokens, of one of the two.
     """
     if isinstance(page, str):
         log.info("pages are given as text: no visual tokens")
@@ -57,13 +59,22 @@ def check_budget(
     if tokens is None:
         log.info("visual tokens per page: unknown to this model's processor")
         return None
+    log.info("visual tokens of the first page (%dx%d): %d", *image.size, tokens)
+    _compare_tokens(tokens, image, pixels)
+    enlargement = 2 * math.sqrt(pixels.max / (image.width * image.height))
+    sides = [math.ceil(enlargement * side) for side in image.size]
+    larger = Image.new("RGB", (sides[0], sides[1]), "white")
+    _compare_tokens(visual_tokens(model, larger) or 0, larger, pixels)
+    return tokens
+
+
+def _compare_tokens(tokens: int, image: Image.Image, pixels: Pixels) -> None:
+    """Raise an InputError where the budget means another number of tokens of this image."""
     width, height = budget_size(*image.size, pixels)
     expected = width * height // pixels.multiple**2
-    log.info("visual tokens of the first page (%dx%d): %d", *image.size, tokens)
     if tokens != expected:
         raise InputError(
             f"the model makes {tokens} visual tokens of a {image.width}x{image.height} page, the "
             f"budget of pixels.max {pixels.max} and pixels.multiple {pixels.multiple} means "
             f"{expected}: set pixels.multiple to the model's patch size times its merge size"
         )
-    return tokens
