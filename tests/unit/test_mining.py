@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from corpora import write_corpus
 
 from pagefinder import params, params_file
@@ -557,9 +558,10 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
     assert open_veto(settings.mine.veto, corpus, settings.pixels, compute, tmp_path) is None
 
     class Reranker:
-        def predict(self, pairs, batch_size, show_progress_bar):
+        def predict(self, pairs, batch_size, activation_fn, show_progress_bar):
             assert len(pairs) <= batch_size
-            return np.float32([int(text) + page.getpixel((0, 0))[0] / 1000 for text, page in pairs])
+            logits = [int(text) + page.getpixel((0, 0))[0] / 1000 for text, page in pairs]
+            return activation_fn(torch.tensor(logits)).numpy()
 
     opened = []
 
@@ -578,7 +580,8 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
     probabilities = open_veto(veto, corpus, settings.pixels, compute, tmp_path)
     assert opened == [("some/judge", "1", "Right?")]
     pairs = pd.DataFrame({"query": [2, 0, 1] * 30, "page": list(range(90))}, index=range(5, 95))
-    assert probabilities(pairs) == pytest.approx(pairs["query"] + pairs["page"] / 1000, abs=1e-6)
+    logits = pairs["query"] + pairs["page"] / 1000
+    assert probabilities(pairs) == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-6)
 
 
 @pytest.mark.parametrize(("highest", "warned"), [(1.0, False), (-0.9, True)])
