@@ -28,7 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("query", help="the question")
     parser.add_argument("--pages", type=Path, help="folder of images and PDFs; default: last run's")
     parser.add_argument("--rerank", action="store_true", help="order the first pages once more")
-    parser.add_argument("--top", type=int, default=10, help="pages to print (10)")
+    parser.add_argument(
+        "--no-fusion",
+        action="store_true",
+        help="the embedder's or, with --rerank, the reranker's scores alone, without the words",
+    )
+    parser.add_argument(
+        "--top", type=int, default=10, help="pages to print (10; at most 100 where fused)"
+    )
     parser.add_argument("--models", type=Path, default=RELEASE, help="their folder")
     options = parser.parse_args(arguments)
     running.configure_logging()
@@ -36,7 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.top < 1 or not options.query.strip():
             raise InputError("give a query that is not empty, and --top of at least 1")
         ranking = search(
-            options.query, options.models, options.pages, options.top, rerank=options.rerank
+            options.query,
+            options.models,
+            options.pages,
+            options.top,
+            rerank=options.rerank,
+            fusion=not options.no_fusion,
         )
     except InputError as error:
         log.error("error: %s", error)

@@ -7,15 +7,16 @@ from pagefinder.layout import EMBEDDER, METRICS, RELEASE, RERANKER
 from pagefinder.params import Params
 from pagefinder.release.cards import model_card
 from pagefinder.release.folders import CARD, copy_model, serve_unit_vectors
+from pagefinder.release.fusion import FUSION, fusion_settings
 from pagefinder.runtime import outputs
 from stages import run
 
 
 def main(params: Params, root: Path = Path()) -> None:
-    """Write models/release/embedder and, where there is one, models/release/reranker."""
+    """Write models/release: embedder, fusion.json and, where there is one, reranker."""
     metrics = {
         name: json.loads((root / METRICS / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("embedder", "dimensions", "reranker")
+        for name in ("embedder", "dimensions", "reranker", "fusion")
     }
     recommended = int(metrics["dimensions"]["recommended"]["dimension"])
     width = max(map(int, metrics["dimensions"]["dims"]))
@@ -26,6 +27,10 @@ def main(params: Params, root: Path = Path()) -> None:
         facts = {"page_content": base.page_content, "cut": cut} | metrics
         card = model_card("embedder", base.model, base.revision, **facts)
         (folder / "embedder" / CARD).write_text(card, encoding="utf-8")
+        fusion = fusion_settings(
+            metrics["fusion"], metrics["reranker"], recommended, reranker.compared_depth
+        )
+        (folder / FUSION).write_text(json.dumps(fusion, indent=2) + "\n", encoding="utf-8")
         if not reranker.model:
             return
         copy_model(root / RERANKER, folder / "reranker", reranker.page_content)

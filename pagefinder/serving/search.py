@@ -7,8 +7,9 @@ waits for them.
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,12 @@ from pagefinder.errors import InputError
 from pagefinder.layout import CORPUS, TUNED_VECTORS
 from pagefinder.params import Pixels
 from pagefinder.release.folders import page_content
+from pagefinder.release.fusion import FUSION, NO_FUSION, Fusion
+from pagefinder.retrieval.runs import DEPTH
 from pagefinder.retrieval.vectors import cut
 from pagefinder.runtime import outputs
 from pagefinder.runtime.scratch import file_states
+from pagefinder.serving.fusion import fuse_two, indexed_texts, with_bm25
 from pagefinder.serving.pages import Pages, corpus_pages, folder_pages, list_folder
 
 if TYPE_CHECKING:
@@ -32,22 +36,31 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHUNK = 64  # pages decoded at a time
-SHORTLIST = 20  # pages reranked, where the caller asks for fewer
 # For models whose processor names no budget and resizes by itself: it only bounds memory.
 ANY_SIZE = Pixels(min=1, max=1_000_000, multiple=1)
 
 
 def search(
-    query: str, models: Path, folder: Path | None, top: int, *, rerank: bool, root: Path = Path()
+    query: str,
+    models: Path,
+    folder: Path | None,
+    top: int,
+    *,
+    rerank: bool,
+    fusion: bool = True,
+    root: Path = Path(),
 ) -> list[tuple[float, str]]:
     """The score and label of the `top` best pages for a query, best first.
 
     Args:
         query: The question.
-        models: Folder with `embedder` and `reranker`, as `export` writes it.
+        models: Folder with `embedder`, `reranker` and fusion.json, as `export` writes it.
         folder: Images and PDFs to search; None: the corpus of the last run.
-        top: Number of pages to return.
-        rerank: Let the reranker reorder the SHORTLIST best; the scores are then the reranker's.
+        top: Number of pages to return; a fused list has at most DEPTH.
+        rerank: Let the reranker reorder the first pages.
+        fusion: Fuse the embedder with BM25 where pages have text, and both with the reranker, by
+            the weights of fusion.json. Without it, or without that file, the score is the
+            embedder's cosine or, with `rerank`, the reranker's.
         root: The project's folder.
 
     Raises:
@@ -60,6 +73,7 @@ def search(
             f"{models / 'reranker'} is not there: leave out --rerank, or run the pipeline with a "
             "reranker.model"
         )
+    settings = Fusion.read(models / FUSION) if fusion else NO_FUSION
     # List the folder first: a wrong path fails before the slow opening of the models.
     listing = list_folder(folder) if folder else []
     embedder, reranker = _open_models(models, rerank)
@@ -73,13 +87,27 @@ def search(
     vectors, rows = index or indexed_vectors(embedder, models / "embedder", pages, root)
     vector = embedder.encode_query(query, normalize_embeddings=True, show_progress_bar=False)
     scores = vectors @ np.asarray(vector, np.float32)
-    best = np.argsort(-scores, kind="stable")[: max(top, SHORTLIST) if rerank else top]
-    if reranker is None:
-        return [(float(scores[place]), pages.labels[rows[place]]) for place in best]
+    deepest = max(top, settings.pages) if rerank else top
+    nearest = np.argsort(-scores, kind="stable")[: max(deepest, DEPTH)].tolist()
+    best = {place: float(scores[place]) for place in nearest}
+    if settings.bm25:
+        best = with_bm25(query, best, indexed_texts(pages, rows, root), settings.bm25)
+    best = dict(islice(best.items(), deepest))
+    if reranker is not None:
+        pages = replace(pages, page_content=page_content(models / "reranker"))
+        inputs = [pages.input(rows[place]) for place in best]
+        if settings.reranker == 1:
+            best = _reranked(reranker.rank(query, inputs), list(best))
+        else:  # the weights are those of logits
+            ranking = reranker.rank(query, inputs, activation_fn=lambda logits: logits)
+            best = fuse_two(best, _reranked(ranking, list(best)), settings.reranker)
+    return [(score, pages.labels[rows[place]]) for place, score in islice(best.items(), top)]
+
+
+def _reranked(ranking: Sequence[Mapping[str, Any]], places: Sequence[int]) -> dict[int, float]:
+    """The scores of a cross-encoder's `rank`, by the place of each page, best first."""
     # corpus_id is the position in the list given to rank.
-    pages = replace(pages, page_content=page_content(models / "reranker"))
-    ranking = reranker.rank(query, [pages.input(rows[place]) for place in best], top_k=top)
-    return [(float(at["score"]), pages.labels[rows[best[at["corpus_id"]]]]) for at in ranking]
+    return {places[int(at["corpus_id"])]: float(at["score"]) for at in ranking}
 
 
 def _open_models(models: Path, rerank: bool) -> "tuple[SentenceTransformer, CrossEncoder | None]":

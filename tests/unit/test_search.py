@@ -52,9 +52,11 @@ class Reranker:
     def __init__(self, path: str, **keywords: object) -> None:
         pass
 
-    def rank(self, query: str, images: list[Image.Image], top_k: int) -> list[dict[str, float]]:
+    def rank(
+        self, query: str, images: list[Image.Image], **keywords: object
+    ) -> list[dict[str, float]]:
         scores = [-float(np.asarray(image).mean()) for image in images]
-        order = np.argsort(scores)[::-1][:top_k]
+        order = np.argsort(scores)[::-1]
         return [{"corpus_id": int(place), "score": scores[place]} for place in order]
 
 

@@ -1,0 +1,148 @@
+"""Search as the release's fusion.json says: with BM25 where pages have text, and the reranker."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sources import write_pdf
+from test_search import COLOURS, Embedder, Reranker, lines, root  # noqa: F401
+
+from pagefinder.data import pixels
+from pagefinder.data.corpus import write_corpus
+from pagefinder.errors import InputError
+from pagefinder.release.fusion import NO_FUSION, Fusion, fusion_settings
+from pagefinder.search import main
+from pagefinder.serving import search
+from pagefinder.serving.fusion import with_bm25
+from pagefinder.serving.pages import folder_pages, list_folder
+
+WEIGHTS = {"tuned+bm25": {"weights": {"tuned": 0.6, "bm25": 0.4}}}
+
+
+def write_fusion(folder: Path, bm25: float, reranker: float) -> None:
+    weights = {"tuned@3+bm25": {"weights": {"tuned@3": 1 - bm25, "bm25": bm25}}}
+    content = fusion_settings(weights, {"fusion_weight": reranker}, 3, 2)
+    (folder / "models/release/fusion.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def corpus(root) -> Path:  # noqa: F811
+    """A red page about blue, a green one about red, a blue one without text."""
+    texts = {"red": "all about blue", "green": "red things", "blue": None}
+    rows = [
+        {
+            "page_id": name,
+            "split": "eval",
+            "text": text,
+            "image": {
+                "bytes": pixels.encode_png(Image.new("RGB", (32, 32), COLOURS[name])),
+                "path": None,
+            },
+        }
+        for name, text in texts.items()
+    ]
+    write_corpus(root / "data/corpus", rows, [], [])
+    return root
+
+
+def order(capsys, *arguments: str) -> list[str]:
+    assert main(list(arguments)) == 0
+    return [label for _, _, label in lines(capsys)]
+
+
+def test_words_and_colours_count_by_the_weights_of_the_release(corpus, capsys) -> None:
+    assert order(capsys, "blue")[0] == "blue"  # no fusion.json: the embedder alone
+    write_fusion(corpus, bm25=1.0, reranker=0.5)
+    assert order(capsys, "blue")[0] == "red"
+    write_fusion(corpus, bm25=0.0, reranker=0.5)
+    assert order(capsys, "blue")[0] == "blue"
+    write_fusion(corpus, bm25=0.5, reranker=0.5)
+    ranking = search.search("blue", Path("models/release"), None, 3, rerank=False)
+    scores = {label: score for score, label in ranking}
+
+    def standard(values: list[float]) -> np.ndarray:
+        return (np.array(values) - np.mean(values)) / np.std(values)
+
+    names = ["red", "green", "blue"]
+    images = [Image.new("RGB", (32, 32), COLOURS[name]) for name in names]
+    embedder = Embedder("models/release/embedder")
+    cosines = embedder.encode_document(images) @ embedder.encode_query("blue")
+    # Of three pages one has the word.
+    expected = 0.5 * standard(cosines) + 0.5 * standard([1.0, 0.0, 0.0])
+    assert [scores[name] for name in names] == pytest.approx(expected, abs=1e-5)
+
+
+def test_fusion_can_be_turned_off(corpus, capsys) -> None:
+    write_fusion(corpus, bm25=1.0, reranker=0.0)
+    assert order(capsys, "blue", "--no-fusion")[0] == "blue"
+    first = order(capsys, "blue", "--rerank", "--no-fusion", "--top", "1")
+    images = {name: float(np.mean(colour)) for name, colour in COLOURS.items()}
+    assert images[first[0]] == min(images.values())  # the darkest page, whatever the words
+
+
+def test_the_reranker_counts_by_its_weight_on_the_first_pages(corpus, capsys, monkeypatch) -> None:
+    asked = []
+    rank = Reranker.rank
+
+    def spied(self, query, images, **keywords):
+        asked.append((len(images), keywords["activation_fn"](-7.5)))
+        return rank(self, query, images, **keywords)
+
+    monkeypatch.setattr(Reranker, "rank", spied)
+    write_fusion(corpus, bm25=0.0, reranker=0.0)
+    without = order(capsys, "blue", "--rerank", "--top", "1")
+    assert without == ["blue"]  # weight 0: the first stage's order stands
+    assert asked == [(2, -7.5)]  # its logits are fused, of as many pages as the release says
+    write_fusion(corpus, bm25=0.0, reranker=0.9)
+    assert len(order(capsys, "blue", "--rerank", "--top", "3")) == 3
+    assert asked[1][0] == 3  # or of as many as are shown
+
+
+def test_equal_pages_come_in_the_order_of_the_folder(root, tmp_path, capsys) -> None:  # noqa: F811
+    write_fusion(root, bm25=0.5, reranker=0.5)
+    (tmp_path / "pages").mkdir()
+    for name in "abc":
+        Image.new("RGB", (40, 40), (250, 20, 20)).save(tmp_path / f"pages/{name}.png")
+    assert order(capsys, "red", "--pages", "pages") == ["a.png", "b.png", "c.png"]
+    cosines = dict.fromkeys(range(3), 0.5)
+    assert list(with_bm25("red", cosines, ["red", "red", "red"], 0.5)) == [0, 1, 2]
+
+
+def test_the_text_of_pdf_pages_is_read_once(root, tmp_path, capsys, monkeypatch) -> None:  # noqa: F811
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    write_pdf(folder / "two.pdf", [["the blue whale"], ["a red herring"]])
+    Image.new("RGB", (40, 40), (20, 20, 250)).save(folder / "blue.png")
+    pages = folder_pages(folder, list_folder(folder), search.ANY_SIZE)
+    assert [pages.text(row) for row in range(3)] == ["", "the blue whale", "a red herring"]
+    write_fusion(root, bm25=1.0, reranker=0.5)
+    assert order(capsys, "red", "--pages", "pages")[0] == "two.pdf, page 2"
+    monkeypatch.setattr("pagefinder.serving.pages._pdf_texts", None)  # not called again
+    assert order(capsys, "blue", "--pages", "pages")[0] == "two.pdf, page 1"
+
+
+def test_settings_of_a_release(tmp_path) -> None:
+    reranker = {"fusion_weight": 0.7}
+    settings = fusion_settings(WEIGHTS, reranker, 48, 20)
+    assert settings["first_stage"] == {"embedder": 0.6, "bm25": 0.4}
+    assert settings["reranked"] == {"pages": 20, "first_stage": 0.3, "reranker": 0.7}
+    cut = WEIGHTS | {"tuned@48+bm25": {"weights": {"tuned@48": 0.5, "bm25": 0.5}}}
+    assert fusion_settings(cut, reranker, 48, 20)["first_stage"]["bm25"] == 0.5
+    assert fusion_settings({}, reranker, 48, 20)["first_stage"] == {"embedder": 1.0, "bm25": 0.0}
+    (tmp_path / "fusion.json").write_text(json.dumps(settings))
+    assert Fusion.read(tmp_path / "fusion.json") == Fusion(bm25=0.4, reranker=0.7, pages=20)
+    (tmp_path / "fusion.json").write_text(json.dumps(fusion_settings(WEIGHTS, {}, 48, 20)))
+    without = Fusion(bm25=0.4, reranker=1.0, pages=NO_FUSION.pages)
+    assert Fusion.read(tmp_path / "fusion.json") == without
+
+
+def test_a_damaged_file_is_named(tmp_path) -> None:
+    assert Fusion.read(tmp_path / "fusion.json") == NO_FUSION
+    for content in ("{", "{}", '{"first_stage": {"bm25": "x"}}'):
+        (tmp_path / "fusion.json").write_text(content)
+        with pytest.raises(
+            InputError, match="fusion.json is damaged .*run `dvc repro -f -s export`"
+        ):
+            Fusion.read(tmp_path / "fusion.json")
