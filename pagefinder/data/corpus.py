@@ -31,6 +31,7 @@ PageInput = Image.Image | str | dict[str, Any]
 
 PAGES, QUERIES, QRELS = "pages.arrow", "queries.parquet", "qrels.parquet"
 NEAR_DUPLICATES = "near_duplicates.parquet"
+SECTION = " § "  # between a document and its section, in the name of what is resampled
 SPLITS = ("train", "dev", "eval")
 WRITTEN_PAGES = 128  # written at a time: few enough to keep memory flat
 
@@ -39,6 +40,7 @@ PAGE_SCHEMA = pa.schema(
         pa.field("page_id", pa.string(), nullable=False),
         pa.field("document_id", pa.string()),
         pa.field("page_number", pa.int32()),  # counted from 1, as a reader does
+        pa.field("section", pa.string()),  # run of pages of the document, unique in it
         pa.field("split", pa.string(), nullable=False),
         pa.field("kind", pa.string()),
         pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),

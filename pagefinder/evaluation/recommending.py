@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from pagefinder.evaluation.significance import FEWEST_DOCUMENTS, Floats, batch_of, sums_by_document
+from pagefinder.evaluation.significance import Floats, batch_of, sums_by_document
 from pagefinder.params import Evaluate
 from pagefinder.retrieval.metrics import metrics_per_query
-from pagefinder.retrieval.runs import documents_of
+from pagefinder.retrieval.runs import FEWEST_DOCUMENTS, documents_of
 from pagefinder.retrieval.tasks import Task
 from pagefinder.retrieval.vector_search import search
 from pagefinder.retrieval.vectors import Vectors

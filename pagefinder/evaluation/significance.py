@@ -1,7 +1,8 @@
 """Whether one system is better than another or only lucky: intervals and p-values by document.
 
 Queries about one document are not independent. So whole documents are resampled and flipped, never
-single queries: an interval over queries would be too narrow.
+single queries: an interval over queries would be too narrow. Where documents are too few, their
+sections take their place, see `runs.documents_of`.
 """
 
 from collections.abc import Sequence
@@ -10,10 +11,10 @@ import numpy as np
 import scipy.stats
 from numpy.typing import ArrayLike
 
+from pagefinder.retrieval.runs import FEWEST_DOCUMENTS
+
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
-# Fewer documents than this cannot carry an interval: a resample repeats most of them.
-FEWEST_DOCUMENTS = 5
 # Documents that all resamples of a batch hold together: memory stays flat with any number of them.
 BATCH_DOCUMENTS = 4_000_000
 

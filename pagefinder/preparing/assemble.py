@@ -16,8 +16,10 @@ from pagefinder.data.files import write_table
 from pagefinder.errors import InputError
 from pagefinder.params import Params, Prepare
 from pagefinder.preparing import near_duplicates, ocr, pages, summary
-from pagefinder.preparing.queries import check_queries
-from pagefinder.preparing.splits import Split, split_corpus
+from pagefinder.preparing.account import QUARANTINED, account
+from pagefinder.preparing.leaks import Split
+from pagefinder.preparing.queries import CheckedQueries, check_queries
+from pagefinder.preparing.splits import split_corpus
 from pagefinder.runtime import pool
 from pagefinder.sources import storing
 from pagefinder.sources.traits import source_traits
@@ -25,7 +27,7 @@ from pagefinder.sources.traits import source_traits
 QUARANTINE_SCHEMA = pa.schema([(name, pa.string()) for name in ("origin", "item", "reason")])
 # Of all prepared pages, what fits into memory.
 _DESCRIPTION = [name for name in pages.PREPARED_SCHEMA.names if name not in ("png", "text")]
-_COPIED = [n for n in corpus.PAGE_SCHEMA.names if n in pages.PREPARED_SCHEMA.names and n != "split"]
+_COPIED = [n for n in corpus.PAGE_SCHEMA.names if n in pages.PREPARED_SCHEMA.names]
 
 
 def prepare(
@@ -77,8 +79,8 @@ def prepare(
     split = split_corpus(usable, checked.queries, checked.qrels, *shares, params.seed)
     _check_splits(split, name)
     _write_corpus(split, files, target)
-    merged = {"pages": len(usable) - usable["page_id"].nunique(), "queries": checked.merged}
-    metrics = summary.corpus_metrics(split, quarantine, items, merged)
+    metrics = summary.corpus_metrics(split, quarantine, items)
+    metrics["account"] = account(_fates(rows, checked, split))
     metrics["near_duplicates"] = _write_near_duplicates(split.pages, target, params.prepare)
     return quarantine, metrics
 
@@ -108,6 +110,22 @@ def _descriptions(files: list[Path]) -> pd.DataFrame:
     tables += pages.read_prepared(files, _DESCRIPTION)
     rows: pd.DataFrame = pa.concat_tables(tables).to_pandas()
     return rows.assign(row=np.arange(len(rows)))
+
+
+def _fates(rows: pd.DataFrame, checked: CheckedQueries, split: Split) -> dict[str, pd.Series]:
+    """The fate of each row of data/source, by the keys of `account.FATES`.
+
+    `rows` are all prepared pages. What the check left open, the split decided.
+    """
+    query_fates = split.fates["queries"].set_axis(checked.queries["query_id"])
+    pairs = ["query_id", "page_id"]
+    of_pair = checked.qrels[pairs].assign(decided=split.fates["judgements"].to_numpy())
+    queries, qrels = checked.query_fates, checked.qrel_fates.merge(of_pair, on=pairs, how="left")
+    return {
+        "pages": split.fates["pages"].reindex(rows.index).fillna(QUARANTINED),
+        "queries": queries["fate"].fillna(queries["query_id"].map(query_fates)),
+        "judgements": qrels["fate"].fillna(qrels["decided"]),
+    }
 
 
 def _check_quarantine(quarantine: pd.DataFrame, items: int, allowed: float) -> None:
@@ -140,27 +158,25 @@ def _write_corpus(split: Split, files: list[Path], target: Path) -> None:
     target.mkdir(parents=True)
     write_table(split.queries, corpus.QUERY_SCHEMA, target / corpus.QUERIES)
     write_table(split.qrels, corpus.QREL_SCHEMA, target / corpus.QRELS)
-    split_of = dict(zip(split.pages["row"], split.pages["split"], strict=True))
+    decided = split.pages.set_index("row")[["split", "section"]]
     start = 0
     with pa.ipc.new_stream(str(target / corpus.PAGES), corpus.PAGE_SCHEMA) as writer:
         for table in pages.read_prepared(files, pages.PREPARED_SCHEMA.names):
-            splits = {
-                row: split_of[start + row]
-                for row in range(table.num_rows)
-                if start + row in split_of
-            }
+            first, after = decided.index.searchsorted([start, start + table.num_rows])
+            inside = decided.iloc[first:after]
+            if len(inside):
+                chosen = table.take((inside.index - start).to_list())
+                writer.write_batch(_page_batch(chosen, inside))
             start += table.num_rows
-            if splits:
-                writer.write_batch(_page_batch(table, splits))
 
 
-def _page_batch(prepared: pa.Table, splits: dict[int, str]) -> pa.RecordBatch:
-    """Rows of the corpus from prepared pages; `splits` holds row -> split of the pages to take."""
-    chosen = prepared.take(list(splits)).combine_chunks().to_batches()[0]
+def _page_batch(prepared: pa.Table, decided: pd.DataFrame) -> pa.RecordBatch:
+    """Rows of the corpus from prepared pages and what was `decided`: columns split and section."""
+    chosen = prepared.combine_chunks().to_batches()[0]
     columns = {name: chosen[name] for name in _COPIED}
-    columns["split"] = pa.array(list(splits.values()))
+    columns |= {name: pa.array(decided[name], pa.string()) for name in decided}
     columns["image"] = pa.StructArray.from_arrays(
-        [chosen["png"], pa.nulls(len(splits), pa.string())], names=["bytes", "path"]
+        [chosen["png"], pa.nulls(len(decided), pa.string())], names=["bytes", "path"]
     )
     arrays = [columns[field.name].cast(field.type) for field in corpus.PAGE_SCHEMA]
     return pa.RecordBatch.from_arrays(arrays, schema=corpus.PAGE_SCHEMA)

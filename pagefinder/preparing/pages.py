@@ -31,6 +31,7 @@ PREPARED_SCHEMA = pa.schema(
         pa.field("page_id", pa.string()),
         pa.field("document_id", pa.string()),
         pa.field("page_number", pa.int32()),
+        pa.field("section", pa.string()),
         pa.field("split", pa.string()),
         pa.field("kind", pa.string()),
         pa.field("text", pa.string()),
@@ -121,7 +122,7 @@ def _prepare_page(row: dict[str, Any], place: int, unit: Unit) -> dict[str, obje
     words = " ".join(text.split())
     if not words and scan.exists():
         text, origin = scan.read_text(encoding="utf-8"), "ocr"
-    copied = ("key", "origin", "document_id", "page_number", "split", "kind")
+    copied = ("key", "origin", "document_id", "page_number", "section", "split", "kind")
     return {
         **{name: row[name] for name in copied},
         "page_id": page_id,

@@ -5,23 +5,28 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pagefinder.preparing.account import MERGED, QUARANTINED, UNJUDGED
+
 
 @dataclass(frozen=True)
 class CheckedQueries:
-    """Usable queries with their qrels, and the unusable ones with the reasons.
+    """Usable queries with their qrels, and what became of the other rows.
 
     Attributes:
         queries: query_id, text, split (the source's, or None), origin; a text stands once in
             each split.
         qrels: query_id, page_id, relevance; each pair once.
         quarantine: origin, item, reason of unusable queries and of qrels to unknown pages.
-        merged: Queries that were joined with another of the same text and split.
+        query_fates: query_id and fate of each query of the source; no fate: it is in `queries`.
+        qrel_fates: query_id, page_id and fate of each qrel of the source; no fate: it is in
+            `qrels`.
     """
 
     queries: pd.DataFrame
     qrels: pd.DataFrame
     quarantine: pd.DataFrame
-    merged: int
+    query_fates: pd.DataFrame
+    qrel_fates: pd.DataFrame
 
 
 def check_queries(
@@ -44,10 +49,13 @@ def check_queries(
     queries = queries.set_index("query")
     queries["text"] = [" ".join(text.split()) for text in queries["text"]]
     queries["split"] = queries["split"].astype(object).where(queries["split"].notna(), None)
+    queries["query_id"] = [
+        query_id(text, split) for text, split in zip(queries["text"], queries["split"], strict=True)
+    ]
     qrels = qrels.assign(page_id=qrels["page"].map(page_ids))
     usable_qrels = qrels[qrels["page_id"].notna()]
     dangling = qrels[qrels["page_id"].isna() & ~qrels["page"].isin(bad_keys)]
-    reasons = _reasons(queries, usable_qrels)
+    reasons, unjudged = _reasons(queries, qrels, usable_qrels)
     bad = reasons.notna()
     unknown = "unknown page: nothing in the source has this key"
     quarantine = pd.concat(
@@ -57,14 +65,18 @@ def check_queries(
         ],
         ignore_index=True,
     )
-    usable = queries[~bad].copy()
-    usable["query_id"] = [
-        query_id(text, split) for text, split in zip(usable["text"], usable["split"], strict=True)
-    ]
+    query_fates = _fates(queries, bad, unjudged)
+    usable = queries[~bad & ~unjudged]
     rows = usable_qrels.merge(usable[["query_id"]], left_on="query", right_index=True)
     grades = rows.groupby(["query_id", "page_id"], sort=False)["relevance"].max().reset_index()
-    once = usable.drop_duplicates("query_id")[["query_id", "text", "split", "origin"]]
-    return CheckedQueries(once.reset_index(drop=True), grades, quarantine, len(usable) - len(once))
+    once = queries[query_fates["fate"].isna()][["query_id", "text", "split", "origin"]]
+    return CheckedQueries(
+        once.reset_index(drop=True),
+        grades,
+        quarantine,
+        query_fates,
+        _qrel_fates(qrels, query_fates),
+    )
 
 
 def query_id(text: str, split: str | None) -> str:
@@ -72,15 +84,43 @@ def query_id(text: str, split: str | None) -> str:
     return "q" + hashlib.sha256(f"{split or ''}\0{text.casefold()}".encode()).hexdigest()[:16]
 
 
-def _reasons(queries: pd.DataFrame, usable_qrels: pd.DataFrame) -> pd.Series:
-    """Why each query is unusable; None where it is usable."""
-    answered = usable_qrels.loc[usable_qrels["relevance"] > 0, "query"]
+def _reasons(
+    queries: pd.DataFrame, qrels: pd.DataFrame, usable_qrels: pd.DataFrame
+) -> tuple[pd.Series, pd.Series]:
+    """Why each query is unusable, None where it is usable; and whether it is merely unjudged."""
+    answered, judged = (
+        queries.index.isin(rows.loc[rows["relevance"] > 0, "query"])
+        for rows in (usable_qrels, qrels)
+    )
     reasons = queries["problem"].astype(object).where(queries["problem"].notna(), None)
     empty = pd.Series([not _is_visible(text) for text in queries["text"]], index=queries.index)
     reasons[reasons.isna() & empty] = "empty query"
-    unanswered = reasons.isna() & ~queries.index.isin(answered)
+    unjudged = reasons.isna() & ~judged
+    unanswered = reasons.isna() & judged & ~answered
     reasons[unanswered] = "no page left: every page that answers it is unusable"
-    return reasons
+    return reasons, unjudged
+
+
+def _fates(queries: pd.DataFrame, bad: pd.Series, unjudged: pd.Series) -> pd.DataFrame:
+    """query_id and fate of each query; None for the first of the usable ones of each query_id."""
+    fates = pd.Series(None, queries.index, dtype=object)
+    fates[bad], fates[unjudged] = QUARANTINED, UNJUDGED
+    usable = queries[fates.isna()]
+    fates[usable.index[usable["query_id"].duplicated()]] = MERGED
+    return queries[["query_id"]].assign(fate=fates)
+
+
+def _qrel_fates(qrels: pd.DataFrame, query_fates: pd.DataFrame) -> pd.DataFrame:
+    """query_id, page_id and fate of each qrel; None for the first usable one of each pair."""
+    rows = qrels[["page_id"]].assign(
+        query_id=qrels["query"].map(query_fates["query_id"]),
+        fate=qrels["query"].map(query_fates["fate"]),
+    )
+    rows["fate"] = rows["fate"].astype(object).where(rows["fate"] != MERGED, None)
+    rows.loc[rows["page_id"].isna(), "fate"] = QUARANTINED
+    usable = rows[rows["fate"].isna()]
+    rows.loc[usable.index[usable.duplicated(["query_id", "page_id"])], "fate"] = MERGED
+    return rows
 
 
 def _is_visible(text: str) -> bool:

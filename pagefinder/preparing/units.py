@@ -11,8 +11,6 @@ from typing import NamedTuple, TypeVar
 import pandas as pd
 from scipy.cluster.hierarchy import DisjointSet
 
-# With fewer documents than splits, documents are cut into this many parts of consecutive pages.
-FEWEST_DOCUMENTS, PARTS = 3, 10
 # A page in more documents than this makes no editions: it is a form, and counting pairs would cost
 # the square of them.
 COMMON = 50
@@ -41,40 +39,29 @@ class Node(NamedTuple):
 Member = TypeVar("Member", bound=str | Node)
 
 
-def has_few_documents(pages: pd.DataFrame, queries: pd.DataFrame, answers: pd.DataFrame) -> bool:
-    """Whether fewer than FEWEST_DOCUMENTS documents answer queries, editions counted once.
-
-    False where the source gives splits, as then they are not drawn.
-    """
-    documents = pages[pages["document_id"].notna()]
-    if (queries["source_split"] != "").any() or (documents["source_split"] != "").any():
-        return False
-    names = documents["document_id"]
-    same = editions(zip(names, documents["digest"], strict=True))
-    edition_of = components([*([name] for name in names), *same])
-    answering = names[documents["page_id"].isin(answers["page_id"])]
-    return 0 < answering.map(edition_of).nunique() < FEWEST_DOCUMENTS
-
-
-def document_pages(pages: pd.DataFrame, answers: pd.DataFrame, few_documents: bool) -> pd.DataFrame:
+def document_pages(
+    pages: pd.DataFrame, answers: pd.DataFrame, part: pd.Series, unjudged: set[str]
+) -> pd.DataFrame:
     """The pages that have a document, with the column `part`, once for each of their source splits.
 
-    `part` is the document, or with `few_documents` a tenth of it. A page has its own source
-    split; without one, those of the queries that it answers.
+    A page has its own source split; without one, those of the queries that it answers; where it
+    answers none, `unjudged`.
+
+    Args:
+        pages: document_id, page_id, source_split.
+        answers: page_id and source_split of each qrel with relevance above 0.
+        part: What goes to a split as a whole: the document of each page, or its section.
+        unjudged: Source splits of a page that answers no query; none: no document holds it.
     """
     rows = pages[pages["document_id"].notna()]
-    part = rows["document_id"]
-    if few_documents:
-        number = rows["page_number"].fillna(1).clip(lower=1)
-        last = number.groupby(part).transform("max").clip(lower=1)
-        part = part + "#" + ((number - 1) * PARTS // last).astype(int).astype(str)
     query_splits = answers.groupby("page_id")["source_split"].agg(set).to_dict()
     splits = [
-        {split} if split else query_splits.get(page_id, {""})
+        {split} if split else query_splits.get(page_id, unjudged)
         for page_id, split in zip(rows["page_id"], rows["source_split"], strict=True)
     ]
-    rows = rows.assign(part=part, source_split=pd.Series(splits, rows.index, dtype=object))
-    return rows.explode("source_split")
+    source_splits = pd.Series(splits, rows.index, dtype=object)
+    rows = rows.assign(part=part, source_split=source_splits)
+    return rows.explode("source_split").dropna(subset="source_split")
 
 
 def find_units(documents: pd.DataFrame, answers: pd.DataFrame) -> dict[Node, Node]:

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pagefinder.data.corpus import Corpus
+from pagefinder.data.corpus import SECTION, Corpus
 from pagefinder.errors import InputError
 from pagefinder.runtime import outputs
 
 Qrels = Mapping[str, Mapping[str, int]]
 
 DEPTH = 100  # pages per query in a written run
+# Fewer documents than this cannot carry an interval: a resample repeats most of them.
+FEWEST_DOCUMENTS = 5
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,17 @@ def first_relevant(qrels: Qrels) -> list[str]:
 def documents_of(corpus: Corpus, qrels: Qrels) -> list[str]:
     """The document of each query's first relevant page; a page without one stands for itself.
 
-    Queries about one page are no more independent than those about one document.
+    Queries about one page are no more independent than those about one document. Where the queries
+    are about fewer than FEWEST_DOCUMENTS documents and their sections are as many, it is
+    "DOCUMENT § SECTION" instead: sections are then resampled.
     """
     pages = corpus.pages.set_index("page_id", drop=False)
-    documents = pages["document_id"].fillna(pages["page_id"]).to_dict()
-    return [documents.get(page, page) for page in first_relevant(qrels)]
+    documents = pages["document_id"].fillna(pages["page_id"])
+    first_pages = first_relevant(qrels)
+    of_queries = [documents.get(page, page) for page in first_pages]
+    if len(set(of_queries)) >= FEWEST_DOCUMENTS or "section" not in pages:
+        return of_queries
+    sections = documents.where(pages["section"].isna(), documents + SECTION + pages["section"])
+    of_queries_by_section = [sections.get(page, page) for page in first_pages]
+    enough = len(set(of_queries_by_section)) >= FEWEST_DOCUMENTS
+    return of_queries_by_section if enough else of_queries

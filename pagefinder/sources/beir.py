@@ -6,16 +6,18 @@ from typing import Any
 
 from pagefinder.errors import InputError
 from pagefinder.params import Hub
-from pagefinder.sources import hub_splits, images
+from pagefinder.sources import cells, hub_splits, images
 from pagefinder.sources.hub_splits import Configs, OpenSplit
 from pagefinder.sources.images import Access
 from pagefinder.sources.storing import Row, SourcePage, SourceQuery
 
 log = logging.getLogger(__name__)
 
+UNKNOWN = "unknown query: a judgement names it, and nothing in the source has this id"
 IDS = ("_id", "id", "corpus-id", "query-id", "corpus_id", "query_id")
 TEXTS = ("text", "markdown")
 DOCUMENTS = ("document_id", "doc-id", "doc_id")
+NUMBERS = ("page_number", "page_number_in_doc", "page-number", "page_num", "page")
 
 
 def parts(
@@ -38,11 +40,14 @@ def parts(
         )
     relevance = _relevance(qrels)
     roles = _roles(set(relevance), settings)
+    used = {split: by_query for split, by_query in relevance.items() if split in roles or not roles}
     if not roles:
         log.info("%s judges %s only: train and eval are drawn", settings.path, ", ".join(relevance))
+    elif unused := sorted(set(relevance) - set(used)):
+        log.warning("%s: the judgements of %s are not used", settings.path, ", ".join(unused))
 
     def pages(start: int) -> Iterator[Row]:
-        columns = (*IDS, settings.image, *TEXTS, *DOCUMENTS)
+        columns = (*IDS, settings.image, *TEXTS, *DOCUMENTS, *NUMBERS)
         for number, row in _numbered(configs, "corpus", start, columns):
             yield [_page(row, f"corpus:{number}", settings, access)]
 
@@ -51,13 +56,25 @@ def parts(
         for number, row in _numbered(configs, "queries", start, (*IDS, *text_columns)):
             query_id, text = str(_cell(row, IDS)), str(_cell(row, text_columns) or "")
             where = f"queries:{number}"
-            yield [
+            judged = [
                 SourceQuery(text, "given", where, by_query[query_id], roles.get(split))
-                for split, by_query in relevance.items()
-                if query_id in by_query and (split in roles or not roles)
+                for split, by_query in used.items()
+                if query_id in by_query
             ]
+            # A question that nobody judges is stored all the same, so that it is counted.
+            yield judged or [SourceQuery(text, "given", where, {})]
 
-    return {"corpus": pages, "queries": queries}
+    def unknown(start: int) -> Iterator[Row]:
+        query_ids = {str(_cell(row, IDS)) for _, row in _numbered(configs, "queries", 0, IDS)}
+        missing = [
+            SourceQuery(query_id, "given", f"qrels {split}", by_query[query_id], problem=UNKNOWN)
+            for split, by_query in used.items()
+            for query_id in by_query
+            if query_id not in query_ids
+        ]
+        yield from ([query] for query in missing[start:])
+
+    return {"corpus": pages, "queries": queries, "unknown queries": unknown}
 
 
 def _relevance(qrels: dict[str, OpenSplit]) -> dict[str, dict[str, dict[str, int]]]:
@@ -73,13 +90,14 @@ def _relevance(qrels: dict[str, OpenSplit]) -> dict[str, dict[str, dict[str, int
 
 
 def _roles(splits: set[str], settings: Hub) -> dict[str, str]:
-    """Publisher's split -> train or eval; empty unless both are there."""
-    roles = {}
-    for role, name in (("train", settings.train), ("eval", settings.eval)):
+    """Publisher's split -> train, eval or dev; empty unless train and eval are there."""
+    roles: dict[str, str] = {}
+    for role, name in (("train", settings.train), ("eval", settings.eval), ("dev", "dev")):
         aliases = [alias for alias in (name, *hub_splits.ALIASES[role]) if alias in splits]
-        if aliases:
-            roles[aliases[0]] = role
-    return roles if set(roles.values()) == {"train", "eval"} else {}
+        free = [alias for alias in aliases if alias not in roles]
+        if free:
+            roles[free[0]] = role
+    return roles if set(roles.values()) >= {"train", "eval"} else {}
 
 
 def _numbered(
@@ -105,12 +123,14 @@ def _page(row: Mapping[str, Any], where: str, settings: Hub, access: Access) -> 
     except images.BadCellError as error:
         return SourcePage(key=key, origin=where, problem=str(error))
     document = _cell(row, DOCUMENTS)
+    number = _cell(row, NUMBERS)
     return SourcePage(
         key=key,
         origin=where,
         image=image,
         text=str(text) if text else None,
         document_id=None if document is None else str(document),
+        page_number=cells.page_number(number),
     )
 
 

@@ -107,15 +107,20 @@ def _cells(row: Mapping[str, Any], settings: Table | Hub) -> Iterator[tuple[str,
 
 def _page(data: bytes, origin: str, row: Mapping[str, Any]) -> SourcePage:
     """A page from its encoded image, with the document, page number and text of the row."""
-    number = str(row.get("page_number"))
     return SourcePage(
         key=hashlib.sha256(data).hexdigest()[:24],
         origin=origin,
         image=data,
         document_id=_text(row.get("document_id")),
-        page_number=int(number) if number.isdecimal() and len(number) < 9 else None,
+        page_number=page_number(row.get("page_number")),
         text=_text(row.get("text")),
     )
+
+
+def page_number(value: object) -> int | None:
+    """The cell as a page number; None where it is no whole number of at most eight digits."""
+    number = str(value)
+    return int(number) if number.isdecimal() and len(number) < 9 else None
 
 
 def _text(value: object) -> str | None:

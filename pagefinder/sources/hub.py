@@ -115,9 +115,7 @@ def _check_room(settings: Hub, commit: str, sizes: dict[str, int], configs: Conf
     if set(configs) >= BEIR:
         splits = {(name, split) for name in (*BEIR, "qrels") for split in configs.get(name, ())}
     else:
-        chosen = {role: getattr(settings, role) for role in ("train", "eval")}
-        found = [hub_splits.choose(configs, name, role) for role, name in chosen.items() if name]
-        splits = {split for split in found if split}
+        splits = {place for place in hub_splits.chosen(configs, settings).values() if place}
     files = hub_splits.files(settings.path, commit, splits)
     size = sum(size for name, size in sizes.items() if not files or name in files)
     free = shutil.disk_usage(Path.cwd()).free
@@ -138,18 +136,16 @@ def _check_room(settings: Hub, commit: str, sizes: dict[str, int], configs: Conf
 def _triple_parts(
     configs: Configs, settings: Hub, access: Access
 ) -> dict[str, Callable[[int], Iterator[Row]]]:
-    """Role (train, eval) -> function that yields the rows of its dataset from a row number on."""
+    """Role (train, eval, dev) -> function that yields the rows of its dataset from a number on."""
     parts: dict[str, Callable[[int], Iterator[Row]]] = {}
-    for role, name in (("train", settings.train), ("eval", settings.eval)):
-        if not name:
-            continue
-        chosen = hub_splits.choose(configs, name, role)
-        if chosen is None:
+    for role, place in hub_splits.chosen(configs, settings).items():
+        name = getattr(settings, role, role)
+        if place is None:
             raise InputError(
                 f"data.hub.{role} is {name!r}, which is neither config nor split of"
                 f" {settings.path!r}: there are {hub_splits.listing(configs)}"
             )
-        config, split_name = chosen
+        config, split_name = place
         open_split = configs[config][split_name]
         dataset = hub_splits.undecoded(open_split())
         table = f"{name} of {settings.path!r}"
@@ -157,7 +153,7 @@ def _triple_parts(
         cells.check_columns(columns, settings, "data.hub", table)
         dataset = dataset.select_columns(cells.used_columns(columns, settings))
         # Without an eval dataset the split of each row is drawn, unless the row says it.
-        split = role if settings.eval else None
+        split = role if settings.eval or role == "dev" else None
         parts[role] = functools.partial(_triple_rows, dataset, role, split, settings, access)
     return parts
 

@@ -10,6 +10,7 @@ import yaml
 from huggingface_hub import metadata_load
 
 from pagefinder.errors import InputError
+from pagefinder.params import Hub
 
 READERS = {
     ".parquet": "parquet",
@@ -19,7 +20,11 @@ READERS = {
     ".csv": "csv",
 }
 # What the splits of other publishers are called, and what `datasets` calls a file eval.parquet.
-ALIASES = {"train": ("train",), "eval": ("eval", "test", "validation")}
+ALIASES = {
+    "train": ("train",),
+    "eval": ("eval", "test", "validation", "dev"),
+    "dev": ("dev", "validation", "valid", "val"),
+}
 
 OpenSplit = Callable[[], datasets.IterableDataset]
 Configs = dict[str, dict[str, OpenSplit]]  # config -> split -> dataset
@@ -101,18 +106,28 @@ def files(path: str, commit: str, splits: set[tuple[str, str]]) -> set[str]:
     return names
 
 
+def chosen(configs: Configs, settings: Hub) -> dict[str, tuple[str, str] | None]:
+    """Role (train, eval, dev) -> config and split that are read; None: what params name is absent.
+
+    A dataset has a dev split of its own where one is called so and is not read as eval.
+    """
+    named = {"train": settings.train, "eval": settings.eval}
+    places = {role: choose(configs, name, role) for role, name in named.items() if name}
+    dev = choose(configs, "dev", "dev")
+    return places if dev is None or dev in places.values() else places | {"dev": dev}
+
+
 def choose(configs: Configs, name: str, role: str) -> tuple[str, str] | None:
     """Config and split of the config `name`, else of the split `name`; None if there is neither.
 
-    A name that is the role itself (train, eval) also means the usual other names of that split.
+    A name that is the role itself (train, eval, dev) also means the usual other names of it.
     """
-    if name in configs:
-        splits = configs[name]
-        return name, next(
-            (split for split in (name, "train") if split in splits), next(iter(splits))
-        )
-    config = "default" if "default" in configs else next(iter(configs))
     names = [name, *ALIASES[role]] if name == role else [name]
+    for config in names:
+        if splits := configs.get(config):
+            inner = (split for split in (config, "train") if split in splits)
+            return config, next(inner, next(iter(splits)))
+    config = "default" if "default" in configs else next(iter(configs))
     return next(((config, alias) for alias in names if alias in configs[config]), None)
 
 

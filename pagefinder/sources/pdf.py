@@ -12,7 +12,7 @@ from pagefinder.errors import InputError
 from pagefinder.params import Params
 from pagefinder.runtime import pool
 from pagefinder.sources import rendering, storing
-from pagefinder.sources.pdf_queries import layout, phrases, questions, sections
+from pagefinder.sources.pdf_queries import chapters, layout, phrases, questions, sections
 from pagefinder.sources.storing import Row, Source, SourcePage, SourceQuery
 
 log = logging.getLogger(__name__)
@@ -131,6 +131,7 @@ def read_document(document: Document) -> Row:
         return _unreadable(document, "unreadable PDF: damaged, or without a page")
     pages = layout.classify(layout.mend_hyphens(pages), [entry.title for entry in outline])
     keys = [f"{stored}/{index}" for index in range(len(pages))]
+    places = chapters.page_sections(outline, len(pages))
     source_pages = [
         SourcePage(
             key=key,
@@ -138,10 +139,11 @@ def read_document(document: Document) -> Row:
             pdf=stored,
             document_id=name,
             page_number=index + 1,
+            section=section,
             kind=page.kind,
             text=page.text or None,
         )
-        for index, (key, page) in enumerate(zip(keys, pages, strict=True))
+        for index, (key, page, section) in enumerate(zip(keys, pages, places, strict=True))
         if index in present
     ]
     if missing:

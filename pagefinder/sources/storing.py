@@ -14,6 +14,9 @@ import pyarrow as pa
 PROVENANCE, QUERIES, QRELS, PDF = "provenance.json", "queries.parquet", "qrels.parquet", "pdf"
 # Pages that one worker of `prepare` takes at a time.
 BATCH_PAGES = 128
+# A long document may be cut at its sections: at about so many, none of fewer pages than these. What
+# is shorter would be left out whole, or nearly, between two cuts.
+SECTIONS, SECTION_PAGES = 10, 5
 
 PAGE_SCHEMA = pa.schema(
     [
@@ -24,6 +27,7 @@ PAGE_SCHEMA = pa.schema(
         pa.field("pdf", pa.string()),  # file under pdf/ that holds page `page_number`
         pa.field("document_id", pa.string()),
         pa.field("page_number", pa.int32()),
+        pa.field("section", pa.string()),  # part of the document that holds it, if the source knows
         pa.field("split", pa.string()),
         pa.field("kind", pa.string()),
         pa.field("text", pa.string()),
@@ -59,6 +63,7 @@ class SourcePage:
     pdf: str | None = None
     document_id: str | None = None
     page_number: int | None = None
+    section: str | None = None
     split: str | None = None
     kind: str | None = None
     text: str | None = None

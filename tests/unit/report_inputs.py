@@ -54,11 +54,25 @@ def write(root: Path, *, full: bool = True) -> Path:
     _embedder(root, full)
     _rankings(root, full)
     pd.DataFrame(columns=["origin", "item", "reason"]).to_parquet(root / "data/quarantine.parquet")
+    _json(root / "metrics/corpus.json", {"account": account()})
     shutil.copy(ROOT / "params.yaml", root)
     (root / "requirements.lock").write_text("torch==2.13.0\ndvc==3.67.1\n")
     if full:
         _optional(root)
     return root
+
+
+def account(**quarantined: int) -> dict[str, dict[str, int]]:
+    """The account of metrics/corpus.json: 8 pages, 6 queries and 6 judgements, some quarantined."""
+    rows = {"pages": 8, "queries": 6, "judgements": 6}
+    return {
+        table: {
+            "source": kept + quarantined.get(table, 0),
+            "kept": kept,
+            "quarantined": quarantined.get(table, 0),
+        }
+        for table, kept in rows.items()
+    }
 
 
 def _json(path: Path, content: object) -> None:
@@ -190,7 +204,12 @@ def _optional(root: Path) -> None:
     budgets.columns = ["max_pixels", "tokens_per_page", "ndcg@10", "recall@10"]
     budgets.to_csv(root / "metrics/plots/pixels.csv", index=False)
     _mining(root)
-    _json(root / "metrics/corpus.json", {"pages": {"eval": 6, "train": 2}})
+    content = {
+        "pages": {"eval": 6, "train": 2},
+        "documents": {"cut": 1, "asked_in_several_splits": 3},
+        "account": account(pages=2, queries=1),
+    }
+    _json(root / "metrics/corpus.json", content)
     _json(root / "data/source/provenance.json", {"source": "pdf"})
     rows = [["a.pdf", "1", "not a readable image: x"], ["a.pdf", "2", "not a readable image: y"]]
     bad = pd.DataFrame([*rows, ["q.csv", "3", "empty query"]], columns=["origin", "item", "reason"])

@@ -1,5 +1,6 @@
 """download and prepare on rows of every kind: what becomes of broken ones, twins, splits, kills."""
 
+import dataclasses
 import io
 import json
 
@@ -14,8 +15,8 @@ from sources import page, with_params
 from pagefinder.data import pixels
 from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
-from pagefinder.layout import CORPUS, METRICS, QUARANTINE
-from pagefinder.preparing import near_duplicates, pages, splits, units
+from pagefinder.layout import CORPUS, METRICS, QUARANTINE, SOURCE
+from pagefinder.preparing import draws, leaks, near_duplicates, pages, splits, units
 from pagefinder.sources import storing, table, writing
 from stages import download, prepare
 
@@ -111,7 +112,7 @@ def test_page_id_is_of_the_source_pixels_whatever_the_encoding(tmp_path):
     write_rows(tmp_path, [*good_rows(), {"query": "the same in another file", "image": "3.bmp"}])
     (tmp_path / "raw" / "3.bmp").write_bytes(buffer.getvalue())
     corpus, metrics = run(tmp_path)
-    assert metrics["merged"]["pages"] == 1
+    assert metrics["account"]["pages"]["merged"] == 1
     ids = set(corpus.pages["page_id"])
     assert pixels.pixel_digest(image.convert("RGB")) in ids
     assert len(ids) == ROWS
@@ -120,7 +121,7 @@ def test_page_id_is_of_the_source_pixels_whatever_the_encoding(tmp_path):
 def test_equal_questions_are_one_with_all_their_pages(tmp_path):
     write_rows(tmp_path, [*good_rows(), {"query": " Question  3", "image": "77.png"}])
     corpus, metrics = run(tmp_path)
-    assert metrics["merged"]["queries"] == 1
+    assert metrics["account"]["queries"]["merged"] == 1
     assert corpus.qrels.groupby("query_id").size().max() == 2
 
 
@@ -215,7 +216,11 @@ def test_page_in_two_splits_leaves_train(tmp_path):
     rows[11]["negative"] = "3.png"
     write_rows(tmp_path, rows)
     corpus, metrics = run(tmp_path)
-    assert metrics["leaks_dropped"] == {"pages": 0, "judgements": 2, "queries": 1}
+    account = metrics["account"]
+    assert {table: account[table]["leaked"] for table in account} == {
+        "pages": 0, "queries": 1, "judgements": 1,
+    }  # fmt: skip
+    assert account["judgements"]["negative_in_other_split"] == 1
     assert metrics["queries"]["eval"] == 5
     assert "question 10" not in set(corpus.queries["text"])
     assert "question 11" in set(corpus.queries["text"])
@@ -227,6 +232,7 @@ def test_twins_of_other_documents_leave_train():
             "page_id": ["a", "b", "c", "d"],
             "document_id": ["x", "y", "z", "w"],
             "page_number": [1, 1, 1, 1],
+            "section": None,
             "split": ["train", "eval", "train", "dev"],
             "digest": ["same", "same", "other", "third"],
             "text_hash": "",
@@ -238,17 +244,18 @@ def test_twins_of_other_documents_leave_train():
     split = splits.split_corpus(page_rows, queries, qrels, 0.0, 0.1, 1)
     assert list(split.pages["page_id"]) == ["b", "c", "d"]
     assert list(split.queries["query_id"]) == ["q", "r", "s"]
-    assert split.dropped == {"pages": 1, "judgements": 1, "queries": 1}
-    leaking = splits.Split(split.pages.assign(split="train"), split.queries, split.qrels, {}, False)
+    leaked = {table: int((fates == "leaked").sum()) for table, fates in split.fates.items()}
+    assert leaked == {"pages": 1, "judgements": 1, "queries": 1}
+    leaking = dataclasses.replace(split, pages=split.pages.assign(split="train"))
     with pytest.raises(AssertionError, match="leak: a judgement crosses splits"):
-        splits.check_leaks(leaking)
+        leaks.check_leaks(leaking)
 
 
 def documents(**pages):
     """Pages without a split of their own, one query each; documents as strings of page contents."""
     rows = [
         {"page_id": f"{name}{number}", "document_id": name, "page_number": number,
-         "split": None, "digest": content, "text_hash": ""}
+         "section": None, "split": None, "digest": content, "text_hash": ""}
         for name, contents in pages.items()
         for number, content in enumerate(contents, 1)
     ]  # fmt: skip
@@ -271,7 +278,7 @@ def test_editions_of_a_document_go_to_one_split():
         of = split.pages.groupby("document_id")["split"].unique()
         assert all(list(of[f"d{n}-1"]) == list(of[f"d{n}-2"]) for n in range(10))
         assert split.pages["split"].value_counts().index.nunique() == 3
-        assert not split.few_documents
+        assert not split.cut_documents
 
 
 def test_a_page_that_all_have_does_not_join_them():
@@ -280,14 +287,14 @@ def test_a_page_that_all_have_does_not_join_them():
     assert split.pages[split.pages["digest"] != "terms"]["split"].value_counts().to_dict() == {
         "train": 6, "eval": 3, "dev": 1,
     }  # fmt: skip
-    assert split.dropped["pages"] == 7  # of "terms", outside eval
+    assert (split.fates["pages"] == "leaked").sum() == 7  # of "terms", outside eval
 
 
 def test_editions_of_one_document_are_split_by_its_parts():
     books = {f"v{n}": [f"p{page}" for page in range(29)] + [f"new{n}"] for n in range(4)}
     split = splits.split_corpus(*documents(**books), 0.3, 0.2, 1)
-    assert split.few_documents
-    assert split.dropped["pages"] == 0
+    assert split.cut_documents == set(books)
+    assert (split.fates["pages"] == "leaked").sum() == 0
     assert set(split.pages["split"]) == {"train", "dev", "eval"}
 
 
@@ -314,7 +321,7 @@ def test_what_is_hashed_to_draw_stays():
     assert str(units.Node("", "document", "manuals/a.pdf#3")) == "/document/manuals/a.pdf#3"
     free = {units.Node("", "page", name) for name in "abcdefgh"}
     bound = {units.Node("eval", "page", "a"), units.Node("dev", "document", "x")}
-    split_of = splits.assign(free | bound, free, 0.25, 0.2, 13)
+    split_of = draws.assign(free | bound, dict.fromkeys(free, 1), draws.Shares(0.25, 0.2, 13))
     assert {str(unit): split for unit, split in split_of.items() if split != "train"} == {
         "/page/c": "eval", "/page/g": "eval", "eval/page/a": "eval", "dev/document/x": "dev",
     }  # fmt: skip
@@ -322,13 +329,13 @@ def test_what_is_hashed_to_draw_stays():
 
 def test_draw_takes_its_share_and_never_all():
     names = [f"n{i}" for i in range(50)]
-    assert len(splits.draw(names, 0.2, "s")) == 10
-    assert splits.draw(names[::-1], 0.2, "s") == splits.draw(names, 0.2, "s")
-    assert splits.draw(names, 0.2, "t") != splits.draw(names, 0.2, "s")
-    assert len(splits.draw(["a", "b"], 0.01, "s")) == len(splits.draw(["a", "b"], 1.0, "s")) == 1
-    assert splits.draw(["a"], 0.5, "s") == set()
+    assert len(draws.draw(names, 0.2, "s")) == 10
+    assert draws.draw(names[::-1], 0.2, "s") == draws.draw(names, 0.2, "s")
+    assert draws.draw(names, 0.2, "t") != draws.draw(names, 0.2, "s")
+    assert len(draws.draw(["a", "b"], 0.01, "s")) == len(draws.draw(["a", "b"], 1.0, "s")) == 1
+    assert draws.draw(["a"], 0.5, "s") == set()
     # One more document moves few of the others.
-    before, after = splits.draw(names, 0.2, "s"), splits.draw([*names, "new"], 0.2, "s")
+    before, after = draws.draw(names, 0.2, "s"), draws.draw([*names, "new"], 0.2, "s")
     assert len(before - after) <= 1
 
 
@@ -516,3 +523,9 @@ def test_no_row_stops_a_run_or_gets_lost(tmp_path_factory, rows, junk):
     assert pointed <= set(corpus.pages["page_id"])
     assert set(corpus.qrels["query_id"]) == set(corpus.queries["query_id"])
     assert metrics["quarantined"]["items"] == len(pd.read_parquet(root / QUARANTINE))
+    counts = json.loads((root / SOURCE / storing.PROVENANCE).read_text())["counts"]
+    kept = {"pages": corpus.pages, "queries": corpus.queries, "judgements": corpus.qrels}
+    for name, fates in metrics["account"].items():
+        assert fates["source"] == counts["qrels" if name == "judgements" else name]
+        assert 2 * fates["source"] == sum(fates.values())
+        assert fates["kept"] == len(kept[name])

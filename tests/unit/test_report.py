@@ -211,6 +211,9 @@ def test_what_ran_names_data_reasons_tokens_and_versions(full) -> None:
     answer = " ".join(Page(full / "index.html").sections["ran"].split())
     assert "source pdf" in answer
     assert "3 rows of the source were left out" in answer
+    assert "in quarantine210" in answer.replace(" ", "").replace("inquarantine", "in quarantine")
+    assert "1 of them is cut at sections" in answer
+    assert "ask about 2 of the documents" in answer
     assert "not a readable image2" in answer.replace(" ", "").replace(
         "notareadableimage", "not a readable image"
     )
@@ -233,6 +236,17 @@ def test_absences_are_said_in_sentences(bare) -> None:
     assert "The embedder was not trained" in sections["training"]
     assert "No row of the source had to be left out" in sections["ran"]
     assert '<p class="verdict unknown">' in text(bare)
+
+
+def test_sections_that_are_resampled_are_named(tmp_path) -> None:
+    root = report_inputs.write(tmp_path)
+    path = root / "data/per_query/embedder.parquet"
+    table = pd.read_parquet(path)
+    table["document_id"] = [f"d{number % 2} § part {number}" for number in range(len(table))]
+    table.to_parquet(path, index=False)
+    answer = " ".join(tuning.section(read_inputs(report_inputs.settings(), root)).answer)
+    assert "5 queries about 2 documents in 5 sections" in answer
+    assert "intervals resample their sections" in answer
 
 
 def test_the_untrained_start_is_no_checkpoint(full) -> None:

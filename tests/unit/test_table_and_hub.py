@@ -328,6 +328,90 @@ def test_beir_layout_with_splits_of_its_own(tmp_path):
     assert counts(run(tmp_path, "hub", {"path": "beir"})) == {"train": 13, "dev": 1, "eval": 6}
 
 
+def beir(folder, queries, qrels, pages, documents=False):
+    """A dataset of `pages` pages; `qrels` by split; two pages are one document, if `documents`."""
+    rows = [{"corpus_id": n, "image": image(n)} for n in range(pages)]
+    if documents:
+        rows = [row | {"doc_id": f"d{row['corpus_id'] // 2}"} for row in rows]
+    corpus = datasets.Dataset.from_list(rows).cast_column("image", datasets.Image())
+    asked = [{"query_id": n, "query": f"question {n}"} for n in range(queries)]
+    tables = {"corpus/test": corpus, "queries/test": datasets.Dataset.from_list(asked)}
+    for split, pairs in qrels.items():
+        judged = [{"query_id": q, "corpus_id": p, "score": s} for q, p, s in pairs]
+        tables[f"qrels/{split}"] = datasets.Dataset.from_list(judged)
+    for name, content in tables.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        content.to_parquet(folder / f"{name}.parquet")
+
+
+def metrics_of(root):
+    return json.loads((root / "metrics/corpus.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["dev", "validation"])
+def test_dev_judgements_of_the_publisher_are_dev(tmp_path, name):
+    pairs = [(n, n, 1) for n in range(20)]
+    judged = {"train": pairs[:11], name: pairs[11:15], "test": pairs[15:]}
+    beir(tmp_path / "beir", 20, judged, 20)
+    corpus = run(tmp_path, "hub", {"path": "beir"})
+    assert counts(corpus) == {"train": 11, "dev": 4, "eval": 5}
+    of_dev = corpus.queries.query("split == 'dev'")["text"]
+    assert set(of_dev) == {f"question {n}" for n in range(11, 15)}
+
+
+def test_dev_rows_of_the_publisher_are_dev(tmp_path):
+    parts = {"train": triples(9, 0), "validation": triples(3, 30), "test": triples(5, 50)}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    assert counts(run(tmp_path, "hub", {"path": "saved"})) == {"train": 9, "dev": 3, "eval": 5}
+
+
+def test_questions_that_nobody_judges_are_counted(tmp_path):
+    pairs = [(n, n, 1) for n in range(20)]
+    judged = {"train": [*pairs[:12], (17, 3, 0)], "test": [*pairs[12:16], (99, 5, 1)]}
+    beir(tmp_path / "beir", 20, judged, 20)
+    assert sum(counts(run(tmp_path, "hub", {"path": "beir"})).values()) == 16
+    account = metrics_of(tmp_path)["account"]
+    assert account["queries"] == {
+        "source": 21, "kept": 16, "merged": 0, "quarantined": 1, "unjudged": 4, "leaked": 0,
+        "beside_cut": 0,
+    }  # fmt: skip
+    assert account["judgements"]["source"] == 18
+    assert (account["judgements"]["unjudged"], account["judgements"]["quarantined"]) == (1, 1)
+    reasons = pd.read_parquet(tmp_path / "data" / "quarantine.parquet")["reason"]
+    assert list(reasons.str.split(":").str[0]) == ["unknown query"]
+
+
+def test_judged_splits_keep_all_other_pages_as_distractors(tmp_path):
+    pairs = [(n, 3 * n, 1) for n in range(12)]
+    judged = {"train": pairs[:8], "test": pairs[8:]}
+    in_eval = []
+    for name, documents in (("with", True), ("without", False)):
+        beir(tmp_path / name, 12, judged, 40, documents)
+        corpus = run(tmp_path, "hub", {"path": name})
+        in_eval.append(set(corpus.pages.query("split == 'eval'")["page_id"]))
+    assert len(in_eval[0]) == 40 - 8
+    assert in_eval[0] == in_eval[1]
+
+
+def test_page_numbers_of_a_dataset_are_read(tmp_path):
+    """Two documents, judged for a test alone, are cut by their pages."""
+    rows = [
+        {"corpus-id": n, "image": image(n), "doc_id": n % 2, "page_number_in_doc": n // 2 + 1}
+        for n in range(40)
+    ]
+    queries = [{"query-id": n, "query": f"question {n}"} for n in range(40)]
+    qrels = [{"query-id": n, "corpus-id": n, "score": 1} for n in range(40)]
+    for name, content in (("corpus", rows), ("queries", queries), ("qrels", qrels)):
+        (tmp_path / "two" / name).mkdir(parents=True)
+        dataset = datasets.Dataset.from_list(content)
+        if name == "corpus":
+            dataset = dataset.cast_column("image", datasets.Image())
+        dataset.to_parquet(tmp_path / "two" / name / "test.parquet")
+    corpus = run(tmp_path, "hub", {"path": "two"})
+    assert min(counts(corpus).values()) > 0
+    assert list(corpus.pages["page_number"].head(4)) == [1, 1, 2, 2]
+
+
 def test_beir_layout(tmp_path):
     folder = tmp_path / "beir"
     pages = [{"corpus-id": str(n), "image": image(n), "text": f"t{n}"} for n in range(16)]

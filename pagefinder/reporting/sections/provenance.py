@@ -3,6 +3,7 @@
 import json
 import platform
 import re
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,17 @@ from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.sections import Section, Table
 
 DEFAULTS = Path(__file__).parent / "defaults.json"
+# What the report calls the fates of metrics/corpus.json.
+FATES = {
+    "source": "in the source",
+    "kept": "in the corpus",
+    "merged": "merged with an identical one",
+    "quarantined": "in quarantine",
+    "unjudged": "without a page that answers",
+    "leaked": "left out, as another split tests it",
+    "beside_cut": "left out beside a cut",
+    "negative_in_other_split": "negatives left out, as their page is in another split",
+}
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "datasets", "dvc")
 
 
@@ -31,10 +43,12 @@ def section(inputs: Inputs) -> Section:
     rows = [
         [name.replace("_", " ").replace(".", " · "), _number(value)]
         for name, value in flat(inputs.corpus_counts).items()
-        if value != {}
+        if value != {} and not name.startswith("account.")
     ]
     if rows:
         section.folded.append(Table("Counts of the corpus", ["", ""], rows, words=True))
+    _cuts(section, inputs.corpus_counts)
+    _account(section, inputs.corpus_counts.get("account", {}))
     _quarantine(section, inputs.quarantined)
     _settings(section, inputs)
     _versions(section, inputs.requirements_lock)
@@ -54,16 +68,55 @@ def _splits(inputs: Inputs) -> Table:
     return Table("The corpus", ["split", "documents", "pages", "queries"], rows)
 
 
-def _quarantine(section: Section, rows: pd.DataFrame) -> None:
-    """Add the number of the source's rows that were left out of the corpus, by reason."""
-    if rows.empty:
+def _cuts(section: Section, counts: Mapping[str, Any]) -> None:
+    """Add how many documents stand in several splits, and why; `counts` as metrics/corpus.json."""
+    documents = counts.get("documents", {})
+    cut = documents.get("cut", 0)
+    others = documents.get("asked_in_several_splits", 0) - cut
+    if cut:
+        section.answer.append(
+            f"Whole documents would not fill the splits: {count(cut)} of them"
+            f" {'is' if cut == 1 else 'are'} cut at sections."
+        )
+    if others > 0:
+        section.answer.append(
+            f"Questions of several splits ask about {count(others)} of the documents: the source"
+            " itself splits its questions, not its documents."
+        )
+
+
+def _account(section: Section, account: Mapping[str, Mapping[str, int]]) -> None:
+    """Add what became of the source's rows; `account` is that of metrics/corpus.json."""
+    if not account:
+        return
+    fates = list(dict.fromkeys(name for counts in account.values() for name in counts))
+    left_out = [name for name in fates if name not in ("source", "kept", "merged")]
+    rows = sum(counts.get(name, 0) for counts in account.values() for name in left_out)
+    if rows:
+        section.answer.append(f"{count(rows)} rows of the source were left out, as listed.")
+    else:
         section.answer.append("No row of the source had to be left out.")
+    cells = [
+        [FATES.get(name, name), *(_or_dash(counts.get(name)) for counts in account.values())]
+        for name in fates
+        if any(counts.get(name) for counts in account.values())
+    ]
+    section.tables.append(Table("What became of the source's rows", ["", *account], cells))
+
+
+def _or_dash(number: int | None) -> str:
+    """A number with thousands separated; a dash where a table knows no such fate."""
+    return "–" if number is None else count(number)
+
+
+def _quarantine(section: Section, rows: pd.DataFrame) -> None:
+    """Add the number of entries in quarantine, by reason."""
+    if rows.empty:
         return
     # A reason may go on after a colon with what concerns one row alone.
     reasons = rows["reason"].str.partition(":")[0].value_counts().sort_index()
     cells = [[str(reason), count(number)] for reason, number in reasons.items()]
-    section.answer.append(f"{count(len(rows))} rows of the source were left out, as listed.")
-    section.tables.append(Table("Left out, by reason", ["reason", "rows"], cells))
+    section.tables.append(Table("In quarantine, by reason", ["reason", "entries"], cells))
 
 
 def _settings(section: Section, inputs: Inputs) -> None:

@@ -4,6 +4,7 @@ import math
 
 import pandas as pd
 
+from pagefinder.data.corpus import SECTION
 from pagefinder.reporting import plots, spread
 from pagefinder.reporting.format import count, gained, metric_label, score, verdict
 from pagefinder.reporting.inputs import Inputs
@@ -22,6 +23,11 @@ def section(inputs: Inputs) -> Section:
         f"{gained(metrics['gain'])}."
     )
     section.answer.append(sentence)
+    if any(SECTION in name for name in _units(inputs)):
+        section.answer.append(
+            "The documents are too few to be resampled, so intervals resample their sections: they"
+            " say how sure this is for these documents, not for others."
+        )
     _metrics(section, inputs.comparisons)
     _queries(section, inputs.queries)
     _add_gains_by_group(section, inputs.slices)
@@ -30,11 +36,24 @@ def section(inputs: Inputs) -> Section:
 
 
 def _eval_split(inputs: Inputs) -> str:
-    """The number of queries, documents and pages of the eval split as text."""
+    """The number of queries, documents, sections (if resampled) and pages of eval as text."""
     pages = len(inputs.corpus.page_rows("eval"))
     queries = len(inputs.queries) or len(inputs.corpus.query_rows("eval"))
-    documents = int(inputs.embedder["gain"].get("documents", 0))
-    return f"{count(queries)} queries about {count(documents)} documents, over {count(pages)} pages"
+    documents, sections = int(inputs.embedder["gain"].get("documents", 0)), ""
+    if any(SECTION in name for name in _units(inputs)):
+        sections = f" in {count(documents)} sections"
+        documents = len({name.split(SECTION)[0] for name in _units(inputs)})
+    return (
+        f"{count(queries)} queries about {count(documents)} documents{sections},"
+        f" over {count(pages)} pages"
+    )
+
+
+def _units(inputs: Inputs) -> list[str]:
+    """What is resampled for each eval query: its document, or a section of it."""
+    if "document_id" not in inputs.queries:
+        return []
+    return [str(name) for name in inputs.queries["document_id"]]
 
 
 def _metrics(section: Section, comparisons: pd.DataFrame) -> None:
