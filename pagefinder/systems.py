@@ -24,7 +24,7 @@ def label(system: str) -> str:
     """A reader's name of a system that searches: base + BM25 for base+bm25."""
     if system.endswith(WITH_BM25):
         return f"{system.removesuffix(WITH_BM25)} + {TEXT_BASELINES[BM25]}"
-    return BASELINES.get(system, system)
+    return TEXT_BASELINES.get(system, system)
 
 
 # Beside a reranker: the tuned embedder alone, it fused with BM25, and this fused with the reranker.

@@ -26,7 +26,12 @@ ARCHITECTURE = Path("docs/architecture.md")
 DEFAULTS = Path("pagefinder/reporting/sections/defaults.json")  # read by the report
 RECORDED = "Recorded on"  # begins the sentence of `recorded`
 BFLOAT16 = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX"}  # flags of Linux, and their names
-FIGURES = ("embedder", "dimensions", "reranker")  # metrics whose numbers README.md repeats
+FIGURES = (
+    "embedder",
+    "dimensions",
+    "fusion",
+    "reranker",
+)  # metrics whose numbers README.md repeats
 # What the list of files says of folders that hold no package.
 FOLDERS = (
     ("dvc.yaml", "The pipeline: what each stage runs, reads and writes"),

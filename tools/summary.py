@@ -6,7 +6,7 @@ No DVC stage: it reads what the pipeline wrote, and changes nothing.
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pagefinder import params_file
 from pagefinder.layout import METRICS, REPORT
 from pagefinder.reporting.format import p_value, smallest_p
 from pagefinder.runtime.outputs import WORK
-from pagefinder.systems import TEXT_BASELINES
+from pagefinder.systems import BASE, FUSED, TUNED, WITH_BM25, label
 
 
 def scores(root: Path) -> Iterator[Sequence[str]]:
@@ -37,8 +37,26 @@ def scores(root: Path) -> Iterator[Sequence[str]]:
         if at and abs(at["tuned"]["ndcg@10"] - at["embedder"]["ndcg@10"] - gain["ndcg@10"]) < 1e-5:
             reranked = f"{at['tuned']['ndcg@10']:.4f}"
             yield f"first {depth} reranked", reranked, *gain_cells(gain | smallest)
+            both = label(TUNED + WITH_BM25)
+            names = {TUNED: f"first {depth} reranked", FUSED: f"{both} + reranker"}
+            for system, over in reranker.get("over_first_stage", {}).items():
+                yield from _over(names[system], at[system]["ndcg@10"], {both: over | smallest})
+    fusion = metrics(root, "fusion")
+    for system in (BASE + WITH_BM25, TUNED + WITH_BM25):
+        if system in fusion:
+            gains = {part: gain | smallest for part, gain in fusion[system]["over"].items()}
+            yield from _over(label(system), fusion[system]["ndcg@10"], gains)
     for name, at in (embedder.get("text", {}) | embedder.get("compare", {})).items():
-        yield TEXT_BASELINES.get(name, name), f"{at['ndcg@10']:.4f}", "", "", ""
+        yield label(name), f"{at['ndcg@10']:.4f}", "", "", ""
+        gains = fusion.get(name, {}).get("over", {})
+        gains = {part: gain | smallest for part, gain in gains.items()}
+        yield from _over(label(name), at["ndcg@10"], gains)
+
+
+def _over(name: str, ndcg: float, gains: Mapping[str, dict[str, float]]) -> Iterator[Sequence[str]]:
+    """A row of `scores` for each system over which the system `name` has a gain."""
+    for part, gain in gains.items():
+        yield f"{name}, over {label(part)}", f"{ndcg:.4f}", *gain_cells(gain)
 
 
 def gain_cells(gain: dict[str, float]) -> tuple[str, str, str]:

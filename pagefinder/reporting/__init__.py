@@ -20,6 +20,7 @@ from pagefinder.reporting.sections import (
     tuning,
 )
 from pagefinder.reporting.usage import usage
+from pagefinder.systems import BM25, FUSED, TUNED, WITH_BM25
 
 TEMPLATES = Path(__file__).parent
 # In the order of the page, where the gallery stands before `negatives`.
@@ -62,16 +63,31 @@ def headline(inputs: Inputs) -> list[tuple[str, str, str]]:
         ("Base", score(metrics["base"]["ndcg@10"]), "NDCG@10 before tuning"),
         ("Tuned", score(metrics["tuned"]["ndcg@10"]), gained(metrics["gain"])),
     ]
+    if BM25 in metrics.get("text", {}):
+        detail = "NDCG@10 by the words of the pages alone"
+        tiles.append(("BM25", score(metrics["text"][BM25]["ndcg@10"]), detail))
+    fused = inputs.fusion.get(TUNED + WITH_BM25)
+    if fused:
+        detail = f"tuned and BM25: {gained(fused['over'][TUNED])} over tuned"
+        tiles.append(("Fused", score(fused["ndcg@10"]), detail))
     if inputs.reranker:
-        depth = inputs.params.reranker.compared_depth
-        ndcg = inputs.reranker["depth"][str(depth)]["tuned"]["ndcg@10"]
-        detail = f"{gained(inputs.reranker['gain'])}, first {depth} pages"
-        tiles.append(("Reranked", score(ndcg), detail))
+        tiles.append(_reranked(inputs))
     if inputs.dimensions:
         recommended = inputs.dimensions["recommended"]["dimension"]
         detail = f"{count(4 * recommended)} bytes a page, float32"
         tiles.append(("Recommended", f"{recommended} dims", detail))
     return tiles
+
+
+def _reranked(inputs: Inputs) -> tuple[str, str, str]:
+    """The tile of the reranker; fused with its first stage where that has BM25."""
+    depth = inputs.params.reranker.compared_depth
+    system, gain, over = TUNED, inputs.reranker["gain"], ""
+    if "over_first_stage" in inputs.reranker:
+        system, over = FUSED, " over tuned and BM25"
+        gain = inputs.reranker["over_first_stage"][FUSED]
+    ndcg = inputs.reranker["depth"][str(depth)][system]["ndcg@10"]
+    return "Reranked", score(ndcg), f"{gained(gain)}{over}, first {depth} pages"
 
 
 def _usage(inputs: Inputs) -> str:

@@ -63,7 +63,8 @@ def cases(inputs: Inputs) -> list[Case]:
     if queries.empty:
         return []
     depth = inputs.params.reranker.compared_depth
-    reranked = at_depth(inputs.runs["reranker/embedder"], inputs.runs["reranker/tuned"], depth)
+    first_stage = inputs.runs["reranker/first_stage"] or inputs.runs["reranker/embedder"]
+    reranked = at_depth(first_stage, inputs.runs["reranker/tuned"], depth)
     runs = {
         BASE: inputs.runs["embedder/base"],
         TUNED: inputs.runs["embedder/tuned"],
@@ -101,9 +102,9 @@ def at_depth(first_stage: Run, reranked: Run, depth: int) -> Run:
     """The run that reranks only the first `depth` pages of the first stage.
 
     Args:
-        first_stage: Pages in the embedder's order.
+        first_stage: Pages in the order of the first stage.
         reranked: A run that reranks at least `depth` pages.
-        depth: Pages to rerank; the pages behind them follow in the embedder's order.
+        depth: Pages to rerank; the pages behind them follow in their order.
     """
     result = {}
     for query_id, pages in reranked.items():

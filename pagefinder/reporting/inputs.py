@@ -53,6 +53,7 @@ class Inputs:
     corpus_counts: Metrics
     mining: Metrics
     embedder: Metrics
+    fusion: Metrics
     dimensions: Metrics
     reranker: Metrics
     seeds: Metrics
@@ -89,7 +90,8 @@ def read_inputs(params: Params, root: Path) -> Inputs:
     """Read what the stages wrote below `root`; `params` are those of the run."""
     metrics, plots, audit = root / layout.METRICS, root / layout.PLOTS, root / layout.AUDIT
     per_query, lock = root / layout.PER_QUERY, root / "requirements.lock"
-    runs = ("embedder/base", "embedder/tuned", "reranker/embedder", "reranker/tuned")
+    systems = ("embedder/base", "embedder/tuned", "reranker/embedder", "reranker/tuned")
+    runs = (*systems, "reranker/first_stage")
     return Inputs(
         params=params,
         corpus=Corpus(root / layout.CORPUS),
@@ -98,6 +100,7 @@ def read_inputs(params: Params, root: Path) -> Inputs:
         corpus_counts=_json(metrics / "corpus.json"),
         mining=_json(metrics / "mining.json"),
         embedder=_gains(_json(metrics / "embedder.json"), params),
+        fusion=_gains(_json(metrics / "fusion.json"), params),
         dimensions=_json(metrics / "dimensions.json"),
         reranker=_gains(_json(metrics / "reranker.json"), params),
         seeds=_json(metrics / "seeds.json"),

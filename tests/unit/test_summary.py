@@ -108,3 +108,20 @@ def test_without_metrics_the_stages_are_still_listed(tmp_path, capsys) -> None:
     (tmp_path / "dvc.yaml").write_text(STAGES)
     summary.main(tmp_path)
     assert "prepare   cached" in capsys.readouterr().out
+
+
+def test_what_is_fused_is_compared_with_each_part(root) -> None:
+    report_inputs.write_fusion(root)
+    gain = ("+0.1000 to +0.6000", "0.012")
+    assert list(summary.scores(root))[2:] == [
+        ("first 20 reranked", "0.9260", "+0.1000", "-0.1000 to +0.3000", "0.31"),
+        ("first 20 reranked, over tuned + BM25", "0.9260", "+0.0260", *gain),
+        ("tuned + BM25 + reranker, over tuned + BM25", "0.9300", "+0.0300", *gain),
+        ("base + BM25, over base", "0.7000", "+0.2246", *gain),
+        ("base + BM25, over BM25", "0.7000", "+0.1000", *gain),
+        ("tuned + BM25, over tuned", "0.9000", "+0.0740", *gain),
+        ("tuned + BM25, over BM25", "0.9000", "+0.3000", *gain),
+        ("BM25", "0.6000", "", "", ""),
+        ("BM25, over tuned", "0.6000", "-0.2260", *gain),
+        ("other-2B", "0.7000", "", "", ""),
+    ]

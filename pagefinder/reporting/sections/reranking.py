@@ -1,10 +1,13 @@
 """Does the reranker pay."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from pagefinder.reporting import plots
 from pagefinder.reporting.format import count, gained, score, verdict
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.sections import Section, Table
-from pagefinder.systems import RERANKING
+from pagefinder.systems import FIRST_STAGE, FUSED, RERANKING, TUNED
 
 
 def section(inputs: Inputs) -> Section:
@@ -17,11 +20,14 @@ def section(inputs: Inputs) -> Section:
     depths = inputs.params.reranker.depths
     compared = str(inputs.params.reranker.compared_depth)
     at = {name: values["ndcg@10"] for name, values in metrics["depth"][compared].items()}
-    section.verdict, sentence = verdict(metrics["gain"], "Reranking")
-    section.answer.append(
-        f"Reranking the embedder's first {compared} pages moves NDCG@10 from "
-        f"{score(at['embedder'])} to {score(at['tuned'])}: {gained(metrics['gain'])}."
-    )
+    if "over_first_stage" in metrics:
+        section.verdict, sentence = _over_first_stage(section, metrics, at, compared)
+    else:
+        section.verdict, sentence = verdict(metrics["gain"], "Reranking")
+        section.answer.append(
+            f"Reranking the embedder's first {compared} pages moves NDCG@10 from "
+            f"{score(at['embedder'])} to {score(at['tuned'])}: {gained(metrics['gain'])}."
+        )
     section.answer.append(sentence)
     if "base" in at:
         section.answer.append(
@@ -52,3 +58,19 @@ def section(inputs: Inputs) -> Section:
     if not inputs.depth_curve.empty:
         section.plots.append(plots.depths(inputs.depth_curve))
     return section
+
+
+def _over_first_stage(
+    section: Section, metrics: Mapping[str, Any], at: Mapping[str, float], compared: str
+) -> tuple[str, str]:
+    """Add what the reranker adds to the embedder fused with BM25, and return the verdict on it.
+
+    `at` holds NDCG@10 by system at the compared depth.
+    """
+    over = metrics["over_first_stage"]
+    section.answer.append(
+        f"The first stage, the tuned embedder fused with BM25, scores {score(at[FIRST_STAGE])}. "
+        f"Its first {compared} pages in the reranker's order score {score(at[TUNED])}: "
+        f"{gained(over[TUNED])}. Both fused score {score(at[FUSED])}: {gained(over[FUSED])}."
+    )
+    return verdict(over[FUSED], "The reranker")

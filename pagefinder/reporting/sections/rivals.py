@@ -10,7 +10,16 @@ from pagefinder.reporting import plots
 from pagefinder.reporting.format import bracketed, gained, score
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.sections import Section, Table, gain_table
-from pagefinder.systems import BASE, BASELINES, DISTRACTORS, RANDOM, TUNED
+from pagefinder.systems import (
+    BASE,
+    BASELINES,
+    DISTRACTORS,
+    FUSED,
+    RANDOM,
+    TUNED,
+    WITH_BM25,
+    label,
+)
 
 PUBLISHED = Path(__file__).parent / "published.json"
 
@@ -23,14 +32,15 @@ def section(inputs: Inputs) -> Section:
     sizes = inputs.model_sizes
     parameters = {} if sizes.empty else sizes.set_index("model")["parameters"].to_dict()
     rows = [
-        [label, f"{parameters[label] / 1e6:,.1f}" if label in parameters else "–", score(ndcg)]
-        for label, ndcg in zip(systems["label"], systems["ndcg@10"], strict=True)
+        [name, f"{parameters[name] / 1e6:,.1f}" if name in parameters else "–", score(ndcg)]
+        for name, ndcg in zip(systems["label"], systems["ndcg@10"], strict=True)
     ]
     marked = frozenset(number for number, of_run in enumerate(systems["of_run"]) if of_run)
     header = ["", "million parameters", "NDCG@10"]
     section.tables.append(Table("NDCG@10 (this run's models marked)", header, rows, marked))
     section.plots.append(plots.systems(systems))
     _gains(section, inputs)
+    _fusion(section, inputs)
     if "text" not in metrics:
         section.answer.append("There is no text baseline: the pages have no text, or it is off.")
     if "compare" not in metrics:
@@ -48,10 +58,17 @@ def _systems(inputs: Inputs) -> pd.DataFrame:
     if depths:
         depth = inputs.params.reranker.compared_depth
         rows.append((f"{TUNED}, {depth} reranked", depths[str(depth)]["tuned"], True))
+    rows += [
+        (label(system), at, True)
+        for system, at in inputs.fusion.items()
+        if system in (BASE + WITH_BM25, TUNED + WITH_BM25)
+    ]
+    if depths and "over_first_stage" in inputs.reranker:
+        rows.append((f"{label(TUNED + WITH_BM25)} + reranker", depths[str(depth)][FUSED], True))
     others = {RANDOM: metrics[RANDOM]} | metrics.get("text", {}) | metrics.get("compare", {})
     rows += [(BASELINES.get(name, name), at, False) for name, at in others.items()]
     table = pd.DataFrame(
-        [(label, at["ndcg@10"], of_run) for label, at, of_run in rows],
+        [(name, at["ndcg@10"], of_run) for name, at, of_run in rows],
         columns=["label", "ndcg@10", "of_run"],
     )
     return table.sort_values("ndcg@10", ascending=False)
@@ -63,7 +80,7 @@ def _gains(section: Section, inputs: Inputs) -> None:
     if comparisons.empty:
         return
     others = [*inputs.embedder.get("text", {}), *inputs.embedder.get("compare", {})]
-    rows = comparisons[comparisons["before"].isin(others)]
+    rows = comparisons[comparisons["before"].isin(others) & (comparisons["after"] == TUNED)]
     if len(rows):
         best = rows.sort_values("difference").dropna(axis=1).to_dict("records")[0]
         name, difference = str(best["before"]), float(best["difference"])
@@ -74,6 +91,29 @@ def _gains(section: Section, inputs: Inputs) -> None:
         )
         labels = rows["before"].replace(BASELINES)
         section.tables.append(gain_table("Tuned against others, NDCG@10", "against", rows, labels))
+
+
+def _fusion(section: Section, inputs: Inputs) -> None:
+    """Add what the embedders gain fused with BM25, and the weights."""
+    fused, comparisons = inputs.fusion.get(TUNED + WITH_BM25), inputs.comparisons
+    if not fused:
+        return
+    weights = ", ".join(f"{label(name)} {weight:g}" for name, weight in fused["weights"].items())
+    gains = " and ".join(
+        f"{gained(gain)} over {label(name)}" for name, gain in fused["over"].items()
+    )
+    section.answer.append(
+        f"Fused with BM25 (weights chosen on dev: {weights}) the tuned embedder scores "
+        f"{score(fused['ndcg@10'])}: {gains}."
+    )
+    if comparisons.empty:
+        return
+    rows = comparisons[comparisons["after"].str.endswith(WITH_BM25)]
+    if len(rows):
+        labels = rows["after"].map(label) + " over " + rows["before"].map(label)
+        section.tables.append(gain_table("Fused with BM25, NDCG@10", "", rows, labels))
+        labelled = rows.assign(label=labels)
+        section.plots.append(plots.gains(labelled, "fusion", "What fusion with BM25 gains"))
 
 
 def _distractors(inputs: Inputs) -> str:

@@ -1,0 +1,71 @@
+"""What the report says of BM25, and of what is fused with it."""
+
+import pytest
+import report_inputs
+
+from pagefinder import reporting
+from pagefinder.reporting.inputs import read_inputs
+from pagefinder.reporting.sections import reranking, rivals
+from pagefinder.reporting.sections.tuning import section as tuning
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    root = report_inputs.write(tmp_path_factory.mktemp("report"))
+    report_inputs.write_fusion(root)
+    return read_inputs(report_inputs.settings(), root)
+
+
+@pytest.fixture(scope="module")
+def without(tmp_path_factory):
+    root = report_inputs.write(tmp_path_factory.mktemp("report"))
+    return read_inputs(report_inputs.settings(), root)
+
+
+def test_the_headline_holds_bm25_and_what_is_fused(inputs, without) -> None:
+    tiles = {name: (value, detail) for name, value, detail in reporting.headline(inputs)}
+    assert list(tiles) == ["Base", "Tuned", "BM25", "Fused", "Reranked", "Recommended"]
+    assert tiles["BM25"][0] == "0.6000"
+    assert tiles["Fused"][0] == "0.9000"
+    assert "+0.0740 (95% interval +0.100 to +0.600" in tiles["Fused"][1]
+    assert tiles["Reranked"][0] == "0.9300"
+    assert tiles["Reranked"][1].startswith("+0.0300")
+    plain = {name: value for name, value, _ in reporting.headline(without)}
+    assert plain["Reranked"] == "0.9260"
+    assert "Fused" not in plain
+
+
+def test_rivals_show_every_fused_system_and_its_gains(inputs, without) -> None:
+    section = rivals.section(inputs)
+    scores = {row[0]: row[2] for row in section.tables[0].rows}
+    assert scores["tuned + BM25 + reranker"] == "0.9300"
+    assert scores["tuned + BM25"] == "0.9000"
+    assert scores["base + BM25"] == "0.7000"
+    assert scores["BM25 on the text"] == "0.6000"
+    for name in ("tuned + BM25", "base + BM25"):
+        assert name in section.plots[0].svg
+    assert any("tuned 0.6, BM25 0.4" in sentence for sentence in section.answer)
+    table = next(table for table in section.tables if table.caption.startswith("Fused"))
+    assert [row[:2] for row in table.rows] == [
+        ["base + BM25 over base", "+0.2246"],
+        ["base + BM25 over BM25", "+0.1000"],
+        ["tuned + BM25 over tuned", "+0.0740"],
+        ["tuned + BM25 over BM25", "+0.3000"],
+    ]
+    assert "fusion" in [plot.name for plot in section.plots]
+    against = next(table for table in section.tables if table.caption.startswith("Tuned against"))
+    assert len(against.rows) == 1  # the fused systems are no rivals of the tuned embedder
+    plain = rivals.section(without)
+    assert not any("Fused" in sentence for sentence in plain.answer)
+    assert "fusion" not in [plot.name for plot in plain.plots]
+
+
+def test_the_reranker_is_judged_against_its_first_stage(inputs, without) -> None:
+    section = reranking.section(inputs)
+    assert section.verdict == "better"
+    assert "scores 0.9000" in section.answer[0]
+    assert "score 0.9260: +0.0260" in section.answer[0]
+    assert "score 0.9300: +0.0300" in section.answer[0]
+    assert "embedder + BM25" in section.tables[0].header
+    assert "embedder + BM25" not in reranking.section(without).tables[0].header
+    assert tuning(inputs).verdict == "better"
