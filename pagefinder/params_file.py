@@ -53,6 +53,7 @@ def load(path: Path) -> Params:
         )
     _check_local_models(params, path)
     _check_page_content(params, path)
+    _check_head(params, path)
     return params
 
 
@@ -76,6 +77,31 @@ def _check_local_models(params: Params, path: Path) -> None:
                 f"({params.checkpoints!r}), so that a change there would rerun nothing: set "
                 "checkpoints to a folder that holds all local models"
             )
+
+
+def _check_head(params: Params, path: Path) -> None:
+    """Refuse to score by logits from an embedder that has none, before it is trained for hours.
+
+    The config of a model of the Hub is read where an earlier stage has fetched it.
+    """
+    base, reranker = params.base, params.reranker
+    if Path(reranker.model) != EMBEDDER or reranker.head != "logit":
+        return
+    folder = local_folder(base.model, base.revision, f"{path.name}: base.model", path.parent)
+    config: object = folder / "config.json" if folder else None
+    if base.revision and not folder:
+        from huggingface_hub import try_to_load_from_cache
+
+        config = try_to_load_from_cache(base.model, "config.json", revision=base.revision)
+    if not isinstance(config, str | Path) or not Path(config).is_file():
+        return
+    content = json.loads(Path(config).read_text(encoding="utf-8"))
+    if content.get("tie_word_embeddings") is False:
+        raise InputError(
+            f"{path.name}: reranker.model is {reranker.model!r} and reranker.head logit, but "
+            f"base.model {base.model!r} has no language head (tie_word_embeddings is false in its "
+            "config.json): set reranker.head to dense"
+        )
 
 
 def _check_page_content(params: Params, path: Path) -> None:

@@ -10,7 +10,7 @@ from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
 from pagefinder.errors import InputError
-from pagefinder.models import score_heads, vision
+from pagefinder.models import pair_templates, score_heads, vision
 from pagefinder.models.device import DeviceSettings
 from pagefinder.models.packaged import local_folder
 from pagefinder.params import Base, CompareModel, Pixels, Reranker, RerankerModel
@@ -110,8 +110,9 @@ def open_reranker(
     the section has none. `logit` scores by the logit of "yes" minus that of "no". `dense` reads the
     last token's hidden state through a linear layer that starts as the difference of the two token
     embeddings, so both start equal. The backbone of an embedder's folder gets a head in the same
-    way. A reranker's folder opens as it was saved, except that `dense` replaces a LogitScore. The
-    other arguments are those of `open_embedder`.
+    way. A reranker's folder opens as it was saved, except that `dense` replaces a LogitScore. A
+    chat template that drops query or page gets a part that shows both. The other arguments are
+    those of `open_embedder`.
 
     Raises:
         InputError: no such model, one that does not take what `page_content` gives it, or one that
@@ -133,6 +134,7 @@ def open_reranker(
         modules = score_heads.fresh_reranker(name, head, _transformer_keywords(keywords), section)
         model = CrossEncoder(modules=modules, device=device_settings.device, **instruction)
     _check_content(model, reranker, section)
+    pair_templates.install_pair_template(model[0], f"{section}.model {reranker.model!r}")
     _set_budget(model, pixels)
     _set_attention(model, device_settings)
     return model

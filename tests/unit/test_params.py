@@ -125,6 +125,33 @@ def test_a_local_model_to_compare_with_is_a_dependency_too(tmp_path):
         params_file.load(tmp_path / "params.yaml")
 
 
+@pytest.mark.parametrize("on_the_hub", [False, True])
+def test_an_embedder_without_a_language_head_is_no_reranker_by_logits(
+    tmp_path, monkeypatch, on_the_hub
+):
+    """Said by the first stage that can know it, and not after the embedder was trained."""
+    model = tmp_path / "nano/models/embedder"
+    model.mkdir(parents=True)
+    config = model / "config.json"
+    if on_the_hub:
+        monkeypatch.setattr(
+            "huggingface_hub.try_to_load_from_cache", lambda *_, revision: str(config)
+        )
+    content = changed("profiles.cpu.reranker.model", "models/embedder")
+    if on_the_hub:
+        content["profiles"]["cpu"]["base"] |= {"model": "some/embedder", "revision": "main"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    config.write_text('{"hidden_size": 192, "tie_word_embeddings": true}')
+    (model / "processor_config.json").write_text("{}")
+    params_file.load(tmp_path / "params.yaml")
+    config.write_text('{"hidden_size": 192, "tie_word_embeddings": false}')
+    with pytest.raises(InputError, match="has no language head .* set reranker.head to dense"):
+        params_file.load(tmp_path / "params.yaml")
+    content["profiles"]["cpu"]["reranker"]["head"] = "dense"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    params_file.load(tmp_path / "params.yaml")
+
+
 def test_a_reranker_may_start_from_the_tuned_embedder(tmp_path):
     (tmp_path / "models/embedder").mkdir(parents=True)
     content = changed("profiles.cpu.reranker.model", "models/embedder")
