@@ -49,7 +49,9 @@ def test_the_reference_is_the_public_recipe():
     assert reference.loss.temperature == 1 / 20
     assert (reference.mine.given, reference.mine.negatives) == ("use", 1)
     assert not reference.mine.near_duplicates
-    assert not reference.embedder.prompts
+    # Empty, they leave the system message to the model's template, as the recipe does.
+    assert reference.base.query_prompt == reference.base.page_prompt == ""
+    assert reference.embedder.prompts
     assert reference.prepare.dev_share <= 0.01
 
 
