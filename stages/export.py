@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from pagefinder.layout import EMBEDDER, METRICS, RELEASE, RERANKER
+from pagefinder.models.commits import read_commit
 from pagefinder.params import Params
 from pagefinder.release.cards import model_card
 from pagefinder.release.folders import CARD, copy_model, serve_unit_vectors
@@ -24,8 +25,9 @@ def main(params: Params, root: Path = Path()) -> None:
     with outputs.output(root / RELEASE, root) as folder:
         copy_model(root / EMBEDDER, folder / "embedder", base.page_content)
         cut = serve_unit_vectors(folder / "embedder", width, recommended)
+        revision = read_commit(root / EMBEDDER, base.revision)
         facts = {"page_content": base.page_content, "cut": cut} | metrics
-        card = model_card("embedder", base.model, base.revision, **facts)
+        card = model_card("embedder", base.model, revision, **facts)
         (folder / "embedder" / CARD).write_text(card, encoding="utf-8")
         fusion = fusion_settings(
             metrics["fusion"], metrics["reranker"], recommended, reranker.compared_depth
@@ -34,8 +36,9 @@ def main(params: Params, root: Path = Path()) -> None:
         if not reranker.model:
             return
         copy_model(root / RERANKER, folder / "reranker", reranker.page_content)
+        revision = read_commit(root / RERANKER, reranker.revision)
         facts = {"page_content": reranker.page_content, "instruction": reranker.instruction}
-        card = model_card("reranker", reranker.model, reranker.revision, **facts, **metrics)
+        card = model_card("reranker", reranker.model, revision, **facts, **metrics)
         (folder / "reranker" / CARD).write_text(card, encoding="utf-8")
 
 

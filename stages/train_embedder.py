@@ -8,6 +8,7 @@ from pagefinder.data.corpus import Corpus
 from pagefinder.layout import CORPUS, EMBEDDER, NEGATIVES
 from pagefinder.mining.pairs import qrel_rows
 from pagefinder.mining.rules import exclusions, resolve_rules
+from pagefinder.models.commits import opened_commit
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder
 from pagefinder.params import Params
@@ -32,7 +33,9 @@ def main(params: Params, root: Path = Path()) -> None:
     checkpoints = resume_folder("train_embedder", (*knobs, *drawing), inputs, root)
     training = TrainingRun(corpus, params.compute, device_settings, params.seed, checkpoints)
     curves = train_embedder(model, negatives, params.embedder, params.loss, training, excluded)
-    write_results(model, curves, EMBEDDER, checkpoints, root)
+    named = params.base
+    commit = opened_commit(named.model, named.revision, "base", root)
+    write_results(model, curves, EMBEDDER, checkpoints, root, commit)
 
 
 if __name__ == "__main__":

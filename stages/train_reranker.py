@@ -6,6 +6,7 @@ import pandas as pd
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.layout import CANDIDATES, CORPUS, EMBEDDER, RERANKER
+from pagefinder.models.commits import opened_commit
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_reranker
 from pagefinder.params import Params
@@ -30,7 +31,9 @@ def main(params: Params, root: Path = Path()) -> None:
     training = TrainingRun(corpus, params.compute, device_settings, params.seed, checkpoints)
     candidates = pd.read_parquet(root / CANDIDATES)
     curves = train_reranker(model, candidates, params.reranker, training)
-    write_results(model, curves, RERANKER, checkpoints, root)
+    named = params.reranker
+    commit = opened_commit(named.model, named.revision, "reranker", root)
+    write_results(model, curves, RERANKER, checkpoints, root, commit)
 
 
 if __name__ == "__main__":

@@ -157,8 +157,12 @@ def _has_modules(name: str, revision: str) -> bool:
     """Whether a local folder or a model of the Hub holds modules.json."""
     if Path(name).is_dir():
         return (Path(name) / "modules.json").is_file()
-    from huggingface_hub import file_exists
+    from huggingface_hub import file_exists, try_to_load_from_cache
 
+    # The cache first: a machine without the Hub opens what it holds.
+    cached = try_to_load_from_cache(name, "modules.json", revision=revision)
+    if cached is not None:
+        return isinstance(cached, str)
     try:
         return bool(file_exists(name, "modules.json", revision=revision))
     except Exception as error:  # the Hub's client raises many kinds, all meaning "not to be had"

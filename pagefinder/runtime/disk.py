@@ -128,6 +128,8 @@ def model_weights(folder: Path, knobs: Training) -> Weights | None:
 
 def model_folder(model: str, revision: str, root: Path) -> Path | None:
     """The folder of a local model, or of one that the Hub's cache holds; None elsewhere."""
+    if not model:
+        return None
     if (root / model).is_dir():
         return root / model
     from huggingface_hub import snapshot_download

@@ -6,6 +6,7 @@ import pandas as pd
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from pagefinder.layout import PLOTS
+from pagefinder.models.commits import write_commit
 from pagefinder.models.saving import save_model
 from pagefinder.runtime import processes, scratch
 from pagefinder.runtime.outputs import output
@@ -18,6 +19,7 @@ def write_results(
     target: Path,
     checkpoints: Path,
     root: Path,
+    commit: str = "",
 ) -> None:
     """Write a trained model to the folder `target` of `root` and its curves; remove checkpoints.
 
@@ -29,6 +31,7 @@ def write_results(
     _write_curves(curves, target, root)
     with output(root / target, root) as folder:
         save_model(model, folder)
+        write_commit(commit, folder)
     scratch.discard(checkpoints)
 
 

@@ -36,7 +36,12 @@ def test_only_a_model_of_the_hub_is_named_as_the_base() -> None:
         }
     for card in cards("nano/models/embedder", ""):
         assert "base_model" not in metadata(card)
-        assert "Fine-tuned from `nano/models/embedder`" in " ".join(card.split())
+        assert "Fine-tuned from `nano/models/embedder` " in " ".join(card.split())
+
+
+def test_the_card_names_the_revision_of_the_base() -> None:
+    for card in cards("who/what", "c0ffee"):
+        assert "Fine-tuned from `who/what` at revision `c0ffee` " in " ".join(card.split())
 
 
 def test_the_figures_stand_in_the_card() -> None:
