@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 UNKNOWN = "unknown query: a judgement names it, and nothing in the source has this id"
 IDS = ("_id", "id", "corpus-id", "query-id", "corpus_id", "query_id")
+QUERY_IDS, PAGE_IDS = ("query-id", "query_id"), ("corpus-id", "corpus_id")
+GRADES = ("score", "relevance")
 TEXTS = ("text", "markdown")
 DOCUMENTS = ("document_id", "doc-id", "doc_id")
 NUMBERS = ("page_number", "page_number_in_doc", "page-number", "page_num", "page")
@@ -80,13 +82,24 @@ def parts(
 def _relevance(qrels: dict[str, OpenSplit]) -> dict[str, dict[str, dict[str, int]]]:
     """Split -> query -> page -> relevance, from the qrels of each split."""
     relevance: dict[str, dict[str, dict[str, int]]] = {}
-    for split, open_split in qrels.items():
-        for row in open_split():
-            query_id = str(_cell(row, ("query-id", "query_id")))
-            page_id = str(_cell(row, ("corpus-id", "corpus_id")))
-            grade = int(_cell(row, ("score", "relevance")) or 0)
+    columns = (*QUERY_IDS, *PAGE_IDS, *GRADES)
+    for split in qrels:
+        for number, row in _numbered({"qrels": {split: qrels[split]}}, "qrels", 0, columns):
+            query_id, page_id = str(_cell(row, QUERY_IDS)), str(_cell(row, PAGE_IDS))
+            grade = _grade(_cell(row, GRADES), f"qrels {split}:{number}")
             relevance.setdefault(split, {}).setdefault(query_id, {})[page_id] = grade
     return relevance
+
+
+def _grade(value: Any, where: str) -> int:  # noqa: ANN401  # a cell
+    """The relevance in a cell, 0 for an empty one; InputError for what is no small whole number."""
+    try:
+        grade = float(value or 0)
+    except (ValueError, TypeError, OverflowError):
+        grade = 0.5
+    if not grade.is_integer() or abs(grade) >= 2**31:
+        raise InputError(f"{where} has the relevance {value!r}: write a whole number, 0 for none")
+    return int(grade)
 
 
 def _roles(splits: set[str], settings: Hub) -> dict[str, str]:

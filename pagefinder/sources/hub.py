@@ -58,7 +58,9 @@ def open_source(params: Params, root: Path) -> Source:
             parts = beir.parts(configs, settings, access)
         else:
             parts = _triple_parts(configs, settings, access)
-    except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # the library lets those of YAML, PyArrow and others through
         raise InputError(
             f"data.hub.path {settings.path!r} does not open: {_line(error)}"
         ) from error

@@ -187,6 +187,57 @@ def test_a_dataset_that_breaks_off_is_named(tmp_path):
             pages(hub.open_source(params, tmp_path))
 
 
+def test_one_number_among_the_questions_changes_no_other(tmp_path):
+    """The library calls such a column JSON; undecoded, its texts are in quotes."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/1.png").write_bytes(page(1))
+    rows = ['"a", "image": "1.png"', '7, "image": "1.png"', 'null, "image": ["1.png", "1.png"]']
+    (tmp_path / "set/t.jsonl").write_text("".join(f'{{"query": {row}}}\n' for row in rows))
+    source = hub.open_source(with_params("hub", {"path": "set", "eval": ""}), tmp_path)
+    queries = [row[-1] for row in source.parts["train"](0)]
+    assert [(query.text, query.problem) for query in queries] == [
+        ("a", None),
+        ("7", "wrong type: query is int"),
+        ("", None),
+    ]
+    assert pages(source) == [page(1)] * 4
+
+
+@pytest.mark.parametrize(
+    ("grade", "expected"),
+    [
+        *(("high", None), (0.5, None), (float("nan"), None), (float("inf"), None), (2**40, None)),
+        *((2, 2), (1.0, 1), (True, 1), ("3", 3), (None, 0), (-1, -1)),
+    ],
+)
+def test_the_relevance_of_a_judgement_is_a_whole_number(tmp_path, grade, expected):
+    """A column that nobody reads, with a date out of range, stands beside it."""
+    for name, columns in {
+        "corpus": {"_id": ["1", "2"], "image": ["1.png"] * 2},
+        "queries": {"_id": ["a"], "text": ["what?"]},
+        "qrels": {"query-id": ["a"], "corpus-id": ["1"], "score": [grade]}
+        | {"when": pa.array([2**50], pa.timestamp("ms"))},
+    }.items():
+        (tmp_path / "set" / name).mkdir(parents=True)
+        pq.write_table(pa.table(columns), tmp_path / "set" / name / "test.parquet")
+    params = with_params("hub", {"path": "set"})
+    if expected is None:
+        with pytest.raises(InputError, match=f"qrels test:1 has the relevance '?{grade}'?: write"):
+            hub.open_source(params, tmp_path)
+    else:
+        rows = list(hub.open_source(params, tmp_path).parts["queries"](0))
+        assert dict(rows[0][0].relevance) == {"1": expected}
+
+
+def test_a_card_that_is_no_yaml_is_named(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/t.jsonl").write_text('{"query": "a", "image": "1.png"}\n')
+    (tmp_path / "set/README.md").write_text("---\nconfigs: [\n---\n")
+    with pytest.raises(InputError, match="'set' does not open: while parsing") as error:
+        hub.open_source(with_params("hub", {"path": "set"}), tmp_path)
+    assert "\n" not in str(error.value)
+
+
 def test_a_date_out_of_range_in_a_column_that_nobody_reads(tmp_path):
     """PyArrow cannot turn it into a Python date."""
     (tmp_path / "set").mkdir()
