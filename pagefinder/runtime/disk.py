@@ -103,6 +103,8 @@ def _training(output: str, model: Weights, knobs: Training) -> Need:
     saved = model.trained if knobs.lora_rank else model.parameters
     checkpoint = NUMBER * (saved + 2 * model.trained)
     left = NUMBER * model.parameters
+    if not knobs.epochs:
+        return Need({output: left})
     # The output is written at the end, when one checkpoint less is there.
     return Need({output: left}, {"checkpoints": max(CHECKPOINTS * checkpoint - left, 0)})
 

@@ -48,6 +48,12 @@ def test_adapters_make_small_checkpoints():
     assert needs["train_embedder"] == Need({"models/embedder": 8_000}, {"checkpoints": 0})
 
 
+def test_without_epochs_there_are_no_checkpoints():
+    knobs = tiny_params(embedder={"epochs": 0})
+    needs = disk.needs(knobs, AMOUNTS, {"base": Weights(4_000, 2_000, 2_000)})
+    assert needs["train_embedder"] == Need({"models/embedder": 8_000})
+
+
 def test_the_whole_run_is_the_highest_of_its_stages_on_top_of_what_earlier_ones_left():
     needs = {"one": Need({"a": 10}), "two": Need({"b": 5}, {"checkpoints": 90}), "three": Need()}
     assert disk.together(needs, copied=False) == 10 + 95

@@ -9,6 +9,8 @@ import yaml
 
 from benchmarks import gpu
 from pagefinder import params_file
+from pagefinder.runtime import disk
+from tools import plan
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/gpu.md").read_text().replace("\\\n", " ")
@@ -35,6 +37,39 @@ def applied(command):
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_experiment_can_be_run(command):
     assert applied(command).profile == "gpu"
+
+
+def test_the_disk_of_the_reference_is_as_the_plan_counts_it():
+    params = params_file.parse(params_file.read(ROOT / "params.yaml") | {"profile": "gpu"})
+    size = plan.sizes(params, None)
+    amounts = disk.Amounts(
+        source_bytes=size.pages * plan.REFERENCE_PAGE_BYTES,
+        corpus_bytes=round(size.pages * params.pixels.max * disk.PNG_BYTES_PER_PIXEL),
+        texts_and_pages=size.pages + size.rows + plan.REFERENCE_EVAL_QUERIES,
+        eval_queries=plan.REFERENCE_EVAL_QUERIES,
+    )
+    model = disk.Weights(4_255_000_000, 2_127_532_032, 2_127_532_032)
+    needs = disk.needs(params, amounts, {"base": model, "reranker": model})
+    outputs = {name: size for need in needs.values() for name, size in need.outputs.items()}
+    _, table, *_ = TEXT.partition("## Disk")[2].split("\n\n")
+    cells = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    estimates = {name.split(",")[0]: value for name, value in cells}
+
+    def gb(size):
+        return f"{size / 1e9:.1f}"
+
+    assert estimates["data/source"] == gb(outputs["data/source"])
+    assert estimates["data/corpus"] == gb(outputs["data/corpus"])
+    assert (
+        estimates["models/embedder and models/reranker"] == f"2 x {gb(outputs['models/embedder'])}"
+    )
+    assert estimates["models/release"] == gb(outputs["models/release"])
+    assert estimates["DVC's cache"] == gb(sum(outputs.values()))
+    assert estimates["checkpoints of one training"] == gb(
+        needs["train_embedder"].work["checkpoints"]
+    )
+    assert estimates["the most at a time"] == gb(disk.together(needs, copied=True))
+    assert estimates["the Hub's cache of both models"] == gb(2 * model.file_bytes)
 
 
 def test_the_reference_is_the_public_recipe():
