@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.ipc
 import pytest
 from knobs import obeys
+from knobs_training import root
 from sources import page, write_pdf
 from test_mining import hand_made, mined, rule_by_page
 
@@ -394,7 +395,7 @@ def _veto_max_score(params, value, folder):
 
 def veto_model(params: Params, folder: Path) -> tuple:
     """What open_veto opens, and what it then gives the check of the pixel budget: a page."""
-    corpus, _ = hand_made(folder)
+    corpus = Corpus(root() / CORPUS)
     named = params.mine.veto.model_copy(update={"model": "some/model"})
     named = named if not params.mine.veto.model else params.mine.veto
     with (

@@ -272,7 +272,7 @@ def tiny_vectors(seed: int) -> SimpleNamespace:
 
 def candidate_table(params: Params, folder: Path) -> pd.DataFrame:
     """data/candidates.parquet of the tiny corpus, by vectors of random numbers."""
-    from pagefinder.layout import BASE_VECTORS, CANDIDATES, CORPUS, TUNED_VECTORS
+    from pagefinder.layout import BASE_VECTORS, CANDIDATES, CORPUS, METRICS, TUNED_VECTORS
     from stages import candidates
 
     write_tiny_corpus(folder / CORPUS)
@@ -281,6 +281,8 @@ def candidate_table(params: Params, folder: Path) -> pd.DataFrame:
         (folder / path).mkdir(parents=True)
         np.save(folder / path / "pages.npy", vectors.pages)
         np.save(folder / path / "queries.npy", vectors.queries)
+    (folder / METRICS).mkdir()
+    (folder / METRICS / "fusion.json").write_text("{}")
     plain = {"relative_margin": 0.0, "same_document_pages": 0}
     mine = params.mine.model_copy(update=plain)
     candidates.main(params.model_copy(update={"mine": mine}), folder)
