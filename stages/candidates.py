@@ -8,7 +8,7 @@ import pandas as pd
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.data.files import write_table
-from pagefinder.layout import AUDIT, BASE_VECTORS, CANDIDATES, CORPUS, METRICS, TUNED_VECTORS
+from pagefinder.layout import AUDIT, BASE_VECTORS, CANDIDATES, CORPUS, FIRST_STAGE, TUNED_VECTORS
 from pagefinder.mining import candidates
 from pagefinder.mining.negatives import Mining
 from pagefinder.mining.pairs import qrel_rows, with_ids
@@ -17,7 +17,7 @@ from pagefinder.mining.veto import open_veto
 from pagefinder.params import Params
 from pagefinder.retrieval.vectors import open_vectors
 from pagefinder.runtime import outputs
-from pagefinder.systems import BM25, TUNED, WITH_BM25
+from pagefinder.systems import BM25
 from stages import run
 
 log = logging.getLogger(__name__)
@@ -51,12 +51,11 @@ def _tables(params: Params, corpus: Corpus, root: Path) -> dict[str, pd.DataFram
     train = candidates.training_candidates(
         mining, base, tuned, reranker.train_depth, reranker.negatives
     )
-    fusion = json.loads((root / METRICS / "fusion.json").read_text(encoding="utf-8"))
-    bm25_weight = fusion.get(TUNED + WITH_BM25, {}).get("weights", {}).get(BM25, 0.0)
+    weights = json.loads((root / FIRST_STAGE).read_text(encoding="utf-8"))
     tables, depth = {"train": train}, max(reranker.depths)
     for split in ("dev", "eval"):
         tables[split] = candidates.held_out_candidates(
-            corpus, tuned, split, depth, bm25_weight=bm25_weight, device=device
+            corpus, tuned, split, depth, bm25_weight=weights[BM25], device=device
         )
     return tables
 

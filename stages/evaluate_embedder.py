@@ -55,6 +55,7 @@ def main(params: Params, root: Path = Path()) -> None:
     for name, table in tables.items():
         write_csv(table, root / layout.PER_QUERY / f"embedder_{name}.csv", root)
     write_csv(grid, root / layout.PLOTS / "dimensions.csv", root)
+    write_json(fusion.first_stage(weights), root / layout.FIRST_STAGE, root)
     for name, content in metrics.items():
         write_json(content, root / layout.METRICS / f"{name}.json", root)
 

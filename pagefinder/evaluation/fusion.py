@@ -74,6 +74,15 @@ def fusion_metrics(
     return metrics | {BM25: {"over": {TUNED: _opposite(claimed_gain(claims, BM25, TUNED))}}}
 
 
+def first_stage(weights: Weights) -> dict[str, float]:
+    """The weights of the reranker's first stage: the tuned embedder's, and BM25's if fused.
+
+    `weights` is from `fuse_with_bm25`. They lie in a file of their own, so that a change that moves
+    other figures of the evaluation leaves the reranker alone.
+    """
+    return weights.get(TUNED + WITH_BM25, {TUNED: 1.0, BM25: 0.0})
+
+
 def _opposite(gain: Mapping[str, float]) -> dict[str, float]:
     """The gain of the first system over the second, from that of the second over the first."""
     turned = {"ndcg@10": -gain["ndcg@10"]}

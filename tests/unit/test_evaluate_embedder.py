@@ -68,6 +68,10 @@ def metrics(root: Path, name: str) -> dict:
     return json.loads((root / f"metrics/{name}.json").read_text())
 
 
+def first_stage(root: Path) -> dict:
+    return json.loads((root / layout.FIRST_STAGE).read_text())
+
+
 def test_the_files_are_as_promised(root) -> None:
     assert {name.split("/", 1)[1] for name in contents(root) if name.startswith("data/runs")} == {
         f"runs/embedder/{name}.trec"
@@ -141,6 +145,7 @@ def test_fused_with_bm25_it_is_compared_with_each_part(root) -> None:
             difference = fused["ndcg@10"] - alone[part]["ndcg@10"]
             assert gain["ndcg@10"] == pytest.approx(difference, abs=2e-6)
             assert gain["low"] <= gain["ndcg@10"] <= gain["high"]
+    assert first_stage(root) == fusion["tuned+bm25"]["weights"]
     claims = pd.read_csv(root / "data/per_query/embedder_comparisons.csv")
     claim = claims[(claims["before"] == "bm25") & (claims["after"] == "tuned")].iloc[0]
     assert fusion["bm25"]["over"]["tuned"] == pytest.approx(
@@ -170,6 +175,7 @@ def test_dev_alone_chooses_the_weights(root, tmp_path) -> None:
     fusion = metrics(tmp_path, "fusion")
     assert fusion["tuned+bm25"]["weights"] == {"tuned": 1.0, "bm25": 0.0}
     assert fusion["tuned+bm25"]["over"]["tuned"]["ndcg@10"] == 0
+    assert first_stage(tmp_path) == {"tuned": 1.0, "bm25": 0.0}
 
 
 @pytest.mark.parametrize("without", ["text", "query"])
@@ -188,6 +194,7 @@ def test_without_text_or_queries_on_dev_nothing_is_fused(tmp_path, without, capl
     write_corpus(tmp_path / layout.CORPUS, pages, queries.to_dict("records"), qrels)
     evaluate_embedder.main(settings(), tmp_path)
     assert metrics(tmp_path, "fusion") == {}
+    assert first_stage(tmp_path) == {"tuned": 1.0, "bm25": 0.0}
     assert "bm25" in metrics(tmp_path, "embedder")["text"]
     assert "no weight for BM25" in caplog.text
 

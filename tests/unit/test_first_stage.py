@@ -37,9 +37,7 @@ def make(root: Path, bm25_weight: float) -> pd.DataFrame:
     for folder, noise in ((layout.BASE_VECTORS, 2.2), (layout.TUNED_VECTORS, 1.5)):
         vector_corpus.encode(root / layout.CORPUS, root / folder, noise)
     weights = {"tuned": 1 - bm25_weight, "bm25": bm25_weight}
-    (root / layout.METRICS).mkdir()
-    fusion = {"tuned+bm25": {"ndcg@10": 0.5, "weights": weights}}
-    (root / layout.METRICS / "fusion.json").write_text(json.dumps(fusion))
+    (root / layout.FIRST_STAGE).write_text(json.dumps(weights))
     candidates.main(settings(), root)
     return pd.read_parquet(root / layout.CANDIDATES)
 

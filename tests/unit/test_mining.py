@@ -15,6 +15,7 @@ from pagefinder.layout import (
     BASE_VECTORS,
     CANDIDATES,
     CORPUS,
+    FIRST_STAGE,
     METRICS,
     NEGATIVES,
     TUNED_VECTORS,
@@ -392,8 +393,7 @@ def project(root: Path) -> Path:
 def candidates_of(root: Path) -> Path:
     """The project with its candidates; the pages have no text, so BM25 has no part in them."""
     project(root)
-    (root / METRICS).mkdir()
-    (root / METRICS / "fusion.json").write_text("{}")
+    (root / FIRST_STAGE).write_text('{"tuned": 1.0, "bm25": 0.0}')
     make_candidates(default_params(), root)
     return root
 
