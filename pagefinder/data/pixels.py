@@ -5,6 +5,7 @@ import io
 import math
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,10 @@ class BadImageError(ValueError):
     """An image that cannot become a page; the text says why."""
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes | Path, frame: int = 0) -> Image.Image:
     """Decode an encoded image to upright RGB, checking its size before any pixel is unpacked.
+
+    `data` is a file or its content, `frame` a page of it where it is a TIFF file of several.
 
     Raises:
         BadImageError: the bytes are no image or cut short; the image has a side of 0 pixels,
@@ -41,16 +44,12 @@ def decode(data: bytes) -> Image.Image:
         with warnings.catch_warnings():
             # The size is checked below, against our own limit, before the pixels are read.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
-        width, height = image.size
-        if width * height > MAX_SOURCE_PIXELS:
-            raise BadImageError(f"{width}x{height} pixels, more than {MAX_SOURCE_PIXELS}")
-        if not width or not height:
-            raise BadImageError(f"{width}x{height} pixels")
-        if max(width, height) > MAX_ASPECT * min(width, height):
-            raise BadImageError(f"{width}x{height} pixels, more elongated than {MAX_ASPECT} to 1")
-        image.load()
-        return flatten(ImageOps.exif_transpose(image), getattr(image, "tag_v2", {}))
+            image = Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
+        with image:
+            image.seek(frame)
+            _check_size(*image.size)
+            image.load()
+            return flatten(ImageOps.exif_transpose(image), getattr(image, "tag_v2", {}))
     except BadImageError:
         raise
     except UnidentifiedImageError as error:
@@ -62,6 +61,16 @@ def decode(data: bytes) -> Image.Image:
         raise BadImageError(
             f"not a readable image: {' '.join(str(error).split())[:200]}"
         ) from error
+
+
+def _check_size(width: int, height: int) -> None:
+    """Raise BadImageError unless an image of this size can become a page."""
+    if width * height > MAX_SOURCE_PIXELS:
+        raise BadImageError(f"{width}x{height} pixels, more than {MAX_SOURCE_PIXELS}")
+    if not width or not height:
+        raise BadImageError(f"{width}x{height} pixels")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise BadImageError(f"{width}x{height} pixels, more elongated than {MAX_ASPECT} to 1")
 
 
 def flatten(image: Image.Image, tags: Mapping[int, Any] | None = None) -> Image.Image:

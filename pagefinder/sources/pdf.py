@@ -1,8 +1,9 @@
-"""A folder of PDF files: every page, and queries from what the documents say of their own parts."""
+"""A folder of PDF files and images: every page, and queries from what PDFs say of their parts."""
 
 import contextlib
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import pypdfium2
 from pagefinder.errors import InputError
 from pagefinder.params import Params
 from pagefinder.runtime import pool
-from pagefinder.sources import rendering, storing
+from pagefinder.sources import pictures, rendering, storing
 from pagefinder.sources.pdf_queries import chapters, layout, phrases, questions, sections
 from pagefinder.sources.storing import Row, Source, SourcePage, SourceQuery
 
@@ -29,19 +30,23 @@ class Document(NamedTuple):
 
 
 def open_source(params: Params, root: Path) -> Source:
-    """All PDF files in the folder `input`, at any depth; identical files count once.
+    """All PDF files and images in the folder `input`, at any depth; identical PDFs count once.
 
     Raises:
-        InputError: the folder holds no PDF file.
+        InputError: the folder holds neither.
     """
     folder = root / params.input
     documents, problems = _find(folder)
-    if not documents:
+    scans = pictures.find(folder)
+    if not documents and not scans:
         first = f", but {problems[0].origin} ({problems[0].problem})" if problems else ""
         raise InputError(
-            f"input {str(folder)!r} holds no PDF file{first}: put some there, or name"
+            f"input {str(folder)!r} holds no PDF and no image{first}: put some there, or name"
             " another folder"
         )
+
+    files = {document.name: (document.stored, document.path) for document in documents}
+    files |= {scan.name: (scan.stored, folder / scan.name) for scan in scans if scan.stored}
 
     def rows(start: int) -> Iterator[Row]:
         yield from pool.run(read_document, documents[start:], crashed, isolate=True)
@@ -51,9 +56,9 @@ def open_source(params: Params, root: Path) -> Source:
 
     return Source(
         "pdf",
-        {"documents": rows, "others": others},
-        {"files": {document.name: document.stored for document in documents}},
-        files={document.stored: document.path for document in documents},
+        {"documents": rows, "pictures": partial(pictures.rows, scans), "others": others},
+        {"files": {name: stored for name, (stored, _) in files.items()}},
+        files=dict(files.values()),
         folder=folder,
         choose_queries=questions.choose_queries,
     )

@@ -1,4 +1,4 @@
-"""Render pages of PDF files straight at the size they are stored in."""
+"""Render pages of files straight at the size they are stored in: of PDFs, and of TIFF files."""
 
 import atexit
 from functools import lru_cache
@@ -15,15 +15,17 @@ POINTS_PER_INCH = 72
 
 
 def render(path: Path, index: int, dpi: int, budget: Pixels) -> Image.Image:
-    """A page of a PDF file in RGB, at its size in the pixel budget.
+    """A page of a PDF or TIFF file in RGB, at its size in the pixel budget.
 
-    The page has its size at `dpi`, fitted to the budget. It is rendered once, at the final size, so
-    that no resize blurs its type.
+    The page of a PDF has its size at `dpi`, fitted to the budget. It is rendered once, at the final
+    size, so that no resize blurs its type.
 
     Raises:
         pixels.BadImageError: PDFium cannot open or render the page, a side has 0 pixels, or it is
-            more elongated than MAX_ASPECT.
+            more elongated than MAX_ASPECT; or see `pixels.decode`.
     """
+    if path.suffix != ".pdf":
+        return pixels.fit(pixels.decode(path, index), budget)
     try:
         page = _open(path)[index]
         try:
