@@ -320,6 +320,12 @@ def test_published_scores_stand_only_beside_their_own_data(tmp_path) -> None:
     (drawing,) = [plot.svg for plot in section.plots if plot.name == "sizes"]
     assert "vdr-2b-multi-v1 (published)" in drawing
     assert "tuned" in drawing
+    counted = {"base": {"ndcg@10": 0.8881}, "tuned": {"ndcg@10": 0.9471}, "pages": 1500}
+    (root / "metrics/recipe.json").write_text(json.dumps(counted))
+    inputs = read_inputs(params_file.parse(content), root)
+    answer = " ".join(rivals.section(inputs).answer)
+    assert "As the recipe counts, over 1,500 pages with their repeats" in answer
+    assert "base 0.8881, tuned 0.9471" in answer
     measured = rivals.section(read_inputs(settings(), root))
     assert not any("vdr-2b" in row[0] for table in measured.tables for row in table.rows)
 
