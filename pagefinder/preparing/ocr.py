@@ -121,9 +121,7 @@ def recognise(image: Image.Image) -> str:
 @functools.cache
 def _engine() -> Any:  # noqa: ANN401  # the package has no types
     """The recogniser on one thread: each process of the pool reads a page of its own."""
-    import cv2
     from rapidocr import RapidOCR
 
-    cv2.setNumThreads(1)
     threads = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": 1 for kind in ("intra", "inter")}
     return RapidOCR(params={**threads, "Global.log_level": "error"})
