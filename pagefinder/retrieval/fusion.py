@@ -12,10 +12,14 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
+from tqdm import tqdm
+
 from pagefinder.retrieval.metrics import mean_metrics
 from pagefinder.retrieval.runs import DEPTH, Qrels, Run
 
 log = logging.getLogger(__name__)
+
+Scores = Mapping[str, Mapping[str, float]]  # by query_id and page_id
 
 STEPS = 10  # the weights that are tried are multiples of 1 / STEPS
 
@@ -42,18 +46,27 @@ def fuse(runs: Sequence[Run], weights: Sequence[float]) -> Run:
     """
     if len(weights) != len(runs) or min(weights) < 0 or not any(weights):
         raise ValueError(f"weights {weights} of {len(runs)} runs: give each one, none below 0")
-    weighted = [
-        (weight, run.as_dict()) for weight, run in zip(weights, runs, strict=True) if weight
-    ]
-    fused = {}
-    for query_id in weighted[0][1]:
-        lists = [(weight, standardised(pages.get(query_id, {}))) for weight, pages in weighted]
-        fused[query_id] = _sums(lists)
-    ordered = run_of(fused).as_dict()
+    ordered = _weighted([_standardised_run(run) for run in runs], weights).as_dict()
     return run_of({query_id: dict(islice(s.items(), DEPTH)) for query_id, s in ordered.items()})
 
 
-def run_of(scores: Mapping[str, Mapping[str, float]]) -> Run:
+def _standardised_run(run: Run) -> Scores:
+    """The standardised scores of each query's list."""
+    return {query_id: standardised(scores) for query_id, scores in run.as_dict().items()}
+
+
+def _weighted(lists: Sequence[Scores], weights: Sequence[float]) -> Run:
+    """The run of the weighted sums of standardised lists, not cut to DEPTH."""
+    weighted = [(weight, scores) for weight, scores in zip(weights, lists, strict=True) if weight]
+    return run_of(
+        {
+            query_id: _sums([(weight, scores.get(query_id, {})) for weight, scores in weighted])
+            for query_id in weighted[0][1]
+        }
+    )
+
+
+def run_of(scores: Scores) -> Run:
     """The run of query_id -> {page_id: score}."""
     pages = [list(by_page) for by_page in scores.values()]
     return Run(list(scores), pages, [list(by_page.values()) for by_page in scores.values()])
@@ -100,12 +113,13 @@ def choose_weights(runs: Mapping[str, Run], qrels: Qrels) -> dict[str, float]:
         runs: By system, on the queries of dev: eval only measures what was chosen.
         qrels: Of dev. Without any, all weight is on the first run.
     """
-    names, lists = list(runs), list(runs.values())
+    names = list(runs)
     if not qrels:
         return dict(zip(names, _mixtures(len(names))[0], strict=True))
+    lists = [_standardised_run(run) for run in runs.values()]
     ndcg = {
-        weights: mean_metrics(fuse(lists, weights), qrels)["ndcg@10"]
-        for weights in _mixtures(len(names))
+        weights: mean_metrics(_weighted(lists, weights), qrels)["ndcg@10"]
+        for weights in tqdm(_mixtures(len(names)), "weights", unit="mixture", disable=None)
     }
 
     def quality(weights: tuple[float, ...]) -> tuple[float, float, float]:

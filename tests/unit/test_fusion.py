@@ -176,9 +176,12 @@ def test_a_difference_in_the_fourth_digit_decides_nothing(monkeypatch) -> None:
     def measured(run: Run, qrels: dict) -> dict[str, float]:
         return {"ndcg@10": 0.9712 - 0.001 * run.weights[0]}
 
-    monkeypatch.setattr(fusion, "fuse", lambda _, weights: types.SimpleNamespace(weights=weights))
+    def weighted(_, weights: tuple[float, ...]) -> types.SimpleNamespace:
+        return types.SimpleNamespace(weights=weights)
+
+    monkeypatch.setattr(fusion, "_weighted", weighted)
     monkeypatch.setattr(fusion, "mean_metrics", measured)
-    assert choose_weights({"a": None, "b": None}, QRELS) == {"a": 0.0, "b": 1.0}
+    assert choose_weights({"a": run_of({}), "b": run_of({})}, QRELS) == {"a": 0.0, "b": 1.0}
 
 
 def test_all_weights_of_three_lists_are_tried() -> None:
