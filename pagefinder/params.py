@@ -268,6 +268,13 @@ class Reranker(Training, RerankerModel):
         return depth
 
 
+class Release(Section):
+    """How the trained models are released."""
+
+    dtype: Literal["float32", "bfloat16"]
+    license: Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")]
+
+
 class CompareModel(Section):
     """Another embedder to score beside base and tuned."""
 
@@ -298,6 +305,7 @@ class Profile(Section):
     base: Base
     embedder: Embedder
     reranker: Reranker
+    release: Release
 
 
 class Shared(Section):

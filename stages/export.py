@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
-from pagefinder.layout import EMBEDDER, METRICS, RELEASE, RERANKER
+import pandas as pd
+
+from pagefinder.layout import EMBEDDER, METRICS, PER_QUERY, RELEASE, RERANKER
 from pagefinder.models.commits import read_commit
 from pagefinder.params import Params
-from pagefinder.release.cards import model_card
-from pagefinder.release.folders import CARD, copy_model, serve_unit_vectors
+from pagefinder.release.cards import CARD, embedder_card, reranker_card
+from pagefinder.release.folders import copy_model, serve_unit_vectors, store_as
 from pagefinder.release.fusion import FUSION, fusion_settings
 from pagefinder.runtime import outputs
 from stages import run
@@ -17,29 +19,29 @@ def main(params: Params, root: Path = Path()) -> None:
     """Write models/release: embedder, fusion.json and, where there is one, reranker."""
     metrics = {
         name: json.loads((root / METRICS / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("embedder", "dimensions", "reranker", "fusion")
+        for name in ("corpus", "embedder", "dimensions", "fusion", "reranker")
     }
+    comparisons = pd.read_csv(root / PER_QUERY / "embedder_comparisons.csv")
     recommended = int(metrics["dimensions"]["recommended"]["dimension"])
     width = max(map(int, metrics["dimensions"]["dims"]))
-    base, reranker = params.base, params.reranker
+    fusion = fusion_settings(
+        metrics["fusion"], metrics["reranker"], recommended, params.reranker.compared_depth
+    )
     with outputs.output(root / RELEASE, root) as folder:
-        copy_model(root / EMBEDDER, folder / "embedder", base.page_content)
-        cut = serve_unit_vectors(folder / "embedder", width, recommended)
-        revision = read_commit(root / EMBEDDER, base.revision)
-        facts = {"page_content": base.page_content, "cut": cut} | metrics
-        card = model_card("embedder", base.model, revision, **facts)
-        (folder / "embedder" / CARD).write_text(card, encoding="utf-8")
-        fusion = fusion_settings(
-            metrics["fusion"], metrics["reranker"], recommended, reranker.compared_depth
-        )
+        embedder, reranker = folder / "embedder", folder / "reranker"
+        copy_model(root / EMBEDDER, embedder, params.base.page_content)
+        cutting = serve_unit_vectors(embedder, width, recommended)
+        commit = read_commit(root / EMBEDDER, params.base.revision)
+        card = embedder_card(embedder, params, commit, metrics, comparisons, cutting)
+        cards = {embedder: card}
+        if params.reranker.model:
+            copy_model(root / RERANKER, reranker, params.reranker.page_content)
+            commit = read_commit(root / RERANKER, params.reranker.revision)
+            cards[reranker] = reranker_card(reranker, params, commit, metrics)
+        for model, card in cards.items():
+            store_as(model, params.release.dtype)
+            (model / CARD).write_text(card, encoding="utf-8")
         (folder / FUSION).write_text(json.dumps(fusion, indent=2) + "\n", encoding="utf-8")
-        if not reranker.model:
-            return
-        copy_model(root / RERANKER, folder / "reranker", reranker.page_content)
-        revision = read_commit(root / RERANKER, reranker.revision)
-        facts = {"page_content": reranker.page_content, "instruction": reranker.instruction}
-        card = model_card("reranker", reranker.model, revision, **facts, **metrics)
-        (folder / "reranker" / CARD).write_text(card, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,15 +3,16 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from safetensors import TensorSpec, safe_open, serialize_file
 from safetensors.numpy import save_file
 
 from pagefinder.params import PageContent
 
 # Files that are not needed to run the model: cards of other tools, and leftovers of training.
-CARD = "README.md"
-IGNORED = shutil.ignore_patterns(CARD, "*.bin", "trainer_state.json", "checkpoint-*")
+IGNORED = shutil.ignore_patterns("README.md", "*.bin", "trainer_state.json", "checkpoint-*")
 MODULES, CONFIG = "modules.json", "config_sentence_transformers.json"
 CONTENT = "page_content"  # a key of CONFIG that Sentence Transformers passes over
 DENSE = "sentence_transformers.base.modules.dense.Dense"
@@ -36,6 +37,52 @@ def page_content(folder: Path) -> PageContent:
     config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     content: PageContent = config.get(CONTENT, "image")
     return content
+
+
+def store_as(folder: Path, dtype: str) -> None:
+    """Store the float32 weights in a model's folder as `dtype`, float32 or bfloat16.
+
+    They are rounded to the nearest, ties to even, as torch does; the config names the new type.
+    """
+    if dtype == "float32":
+        return
+    for path in sorted(folder.rglob("*.safetensors")):
+        with safe_open(path, "numpy") as weights:
+            arrays = {str(name): _rounded(weights.get_tensor(name)) for name in weights.keys()}
+            metadata = weights.metadata()
+        path.unlink()
+        # The specs point into the arrays, which `arrays` keeps alive.
+        serialize_file({name: _spec(array) for name, array in arrays.items()}, path, metadata)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    _write_json(folder / "config.json", _with_dtype(config, dtype))
+
+
+def _rounded(tensor: np.ndarray) -> np.ndarray:
+    """The bits of a float32 tensor as bfloat16, which numpy lacks, in uint16; others unchanged."""
+    if tensor.dtype != np.float32:
+        return np.ascontiguousarray(tensor)
+    bits = tensor.view(np.uint32)
+    rounded = np.asarray((bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16, dtype=np.uint16)
+    return np.where(
+        np.isnan(tensor), np.uint16(0x7FC0), rounded
+    )  # a NaN must not round to infinity
+
+
+def _spec(array: np.ndarray) -> TensorSpec:
+    """What safetensors writes of an array, whose uint16 are the bits of bfloat16."""
+    dtype = "bfloat16" if array.dtype == np.uint16 else array.dtype.name
+    size = {"data_ptr": array.ctypes.data, "data_len": array.nbytes}
+    return TensorSpec(dtype=dtype, shape=list(array.shape), **size)
+
+
+def _with_dtype(config: Any, dtype: str) -> Any:  # noqa: ANN401  # JSON
+    """A config in which each `dtype` that is float32, at any depth, is another."""
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: dtype if (key, value) == ("dtype", "float32") else _with_dtype(value, dtype)
+        for key, value in config.items()
+    }
 
 
 def serve_unit_vectors(folder: Path, width: int, dimension: int) -> int:

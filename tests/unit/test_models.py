@@ -25,7 +25,7 @@ from pagefinder.models.opening import open_embedder, open_reranker
 from pagefinder.models.saving import save_model
 from pagefinder.models.visual_tokens import check_budget, visual_tokens
 from pagefinder.params import Pixels
-from pagefinder.release.folders import copy_model, serve_unit_vectors
+from pagefinder.release.folders import copy_model, serve_unit_vectors, store_as
 from pagefinder.retrieval.vectors import cut
 from pagefinder.runtime import processes
 from pagefinder.training import callbacks, checkpoints
@@ -489,6 +489,29 @@ def test_the_released_embedder_gives_unit_vectors_of_the_recommended_dimension(
     np.testing.assert_allclose(model.encode_document(pages), full, atol=1e-6)
     video = json.loads((tmp_path / "released/video_preprocessor_config.json").read_text())
     assert video["video_processor_type"] == "Qwen3VLVideoProcessor"
+
+
+def test_released_weights_are_of_the_dtype_that_was_asked_for(root, tmp_path):
+    trained = embedder(root)
+    save_model(trained, tmp_path / "saved")
+    sizes = {}
+    for dtype in ("float32", "bfloat16"):
+        folder = tmp_path / dtype
+        copy_model(tmp_path / "saved", folder)
+        serve_unit_vectors(folder, 192, 48)
+        store_as(folder, dtype)
+        sizes[dtype] = (folder / "model.safetensors").stat().st_size
+        model = SentenceTransformer(str(folder), device="cpu")
+        expected = trained[0].model.state_dict()
+        assert {p.dtype for p in model.parameters()} == {getattr(torch, dtype)}
+        for name, weight in model[0].model.state_dict().items():
+            assert torch.equal(weight, expected[name].to(weight.dtype)), name
+        served = model.encode_document([blank()])
+        full = trained.encode_document([blank()], normalize_embeddings=True)
+        near = {"float32": 1e-6, "bfloat16": 0.05}[dtype]
+        np.testing.assert_allclose(served, cut(full, 48), atol=near)
+        assert np.linalg.norm(served) == pytest.approx(1, abs=near / 5)
+    assert sizes["bfloat16"] < 0.52 * sizes["float32"]
 
 
 def test_a_model_that_does_not_normalise_is_released_with_unit_vectors(root, tmp_path):
