@@ -135,8 +135,8 @@ def test_the_figures_of_what_is_shipped_come_first(tmp_path) -> None:
     for sentence in (
         "on 34 questions about 7 documents that were held out, over 40 pages",
         "| BM25 on the pages' text | 0.6250 |",
-        "| this model and BM25 | 0.7500 | scores of each query scaled to 0 to 1, then 0.25 times "
-        "this model's plus 0.75 times BM25's |",
+        "| this model and BM25 | 0.7500 | a question's scores brought to mean 0 and deviation 1, "
+        "then 0.25 times this model's plus 0.75 times BM25's |",
         "| 48 | 0.1250 | 0.4375 | 0.4552 |",
         "it gives 0.3952 at 48 dimensions, where the lines above give 0.4552",
         "loses at most 5% of NDCG@10 (95% confidence over its documents)",
@@ -153,7 +153,7 @@ def test_the_figures_of_what_is_shipped_come_first(tmp_path) -> None:
         "Reranking the first 3 pages moves NDCG@10 to 0.7500: +0.2500 (95% interval +0.1250 to "
         "+0.3750) over the embedder alone",
         "the right page of 4 questions",
-        "to 0.7 times the reranker's score",
+        "adds 0.7 times the reranker's logits and 0.3 times the first stage's scores",
     ):
         assert sentence in text, sentence
 
