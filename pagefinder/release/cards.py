@@ -71,9 +71,7 @@ def embedder_card(
     return _render("embedder", folder, params, params.base.page_content, metrics, **numbers)
 
 
-def reranker_card(
-    folder: Path, params: Params, revision: str, metrics: Mapping[str, Any]
-) -> str:
+def reranker_card(folder: Path, params: Params, revision: str, metrics: Mapping[str, Any]) -> str:
     """The card of the reranker released in `folder`; see `embedder_card`."""
     depths = metrics["reranker"]["depth"]
     systems = set().union(*depths.values())

@@ -2,6 +2,7 @@
 
 import knobs_data
 import knobs_models
+import knobs_release
 import knobs_training
 import pytest
 from knobs import CHECKS, ignored, knobs, params_with
@@ -12,7 +13,7 @@ from pagefinder.errors import InputError
 ELSEWHERE = {
     "profile": "tests/unit/test_params.py: it chooses the block that all others are read from",
 }
-MODULES = (knobs_data, knobs_models, knobs_training)
+MODULES = (knobs_data, knobs_models, knobs_release, knobs_training)
 
 
 def test_no_knob_is_forgotten():
