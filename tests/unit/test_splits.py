@@ -67,7 +67,7 @@ def answers_across(pages, queries, qrels, *page_ids):
 def test_documents_are_drawn_by_their_questions():
     """Of twelve manuals of 3 to 90 pages, one drawn for dev may be the leaflet of 3."""
     sizes = [3, 4, 6, 90, 70, 50, 40, 30, 25, 60, 20, 12]
-    for seed in range(20):
+    for seed in range(8):
         split = splits.split_corpus(*manuals(sizes), 0.2, 0.1, seed)
         counts = questions(split)
         assert counts["dev"] >= 50, seed
@@ -243,7 +243,7 @@ query_row = st.fixed_dictionaries(
     st.lists(st.tuples(st.integers(0, 7), st.integers(0, 15), st.integers(0, 1)), max_size=20),
     st.integers(0, 3),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_every_row_has_one_fate_whatever_the_source(page_rows, query_rows, pairs, seed):
     page_rows[0] |= {"problem": None}
     query_rows[0] |= {"text": "Is there always one?", "problem": None}
