@@ -11,6 +11,7 @@ from pagefinder.reporting import svg
 from pagefinder.reporting.format import precision_label
 from pagefinder.reporting.svg import BLUE, GREEN, GREY, INK, NDCG, ORANGE, PINK, RED, STAR, Plot
 from pagefinder.systems import BASE, RERANKING, TUNED
+from pagefinder.systems import label as system_label
 
 # Bins of a rank: first and last rank, label.
 RANK_BINS = ((1, 1, "1"), (2, 3, "2–3"), (4, 5, "4–5"), (6, 10, "6–10"), (11, 10**9, "below"))
@@ -51,7 +52,7 @@ def gains(rows: pd.DataFrame, name: str, title: str) -> Plot:
 
 
 def ranks(queries: pd.DataFrame, systems: Sequence[str]) -> Plot:
-    """The share of queries by the rank of the first right page, for up to three systems.
+    """The share of queries by the rank of the first right page, for up to four systems.
 
     Args:
         queries: SYSTEM.rank of each query, 0 where the page was not found.
@@ -69,10 +70,10 @@ def ranks(queries: pd.DataFrame, systems: Sequence[str]) -> Plot:
         shares = [rank.between(first, last).mean() * 100 for first, last, _ in RANK_BINS]
         shares.append((rank == 0).mean() * 100)
         places = np.arange(len(labels)) + (number - (len(systems) - 1) / 2) * width
-        axes.bar(places, shares, width, label=system, **svg.BARS[number])
+        axes.bar(places, shares, width, label=system_label(system), **svg.BARS[number])
     axes.set_xticks(range(len(labels)), labels)
     axes.grid(axis="x", visible=False)
-    svg.add_legend(axes, 3)
+    svg.add_legend(axes, len(systems))
     return svg.render(figure, "ranks")
 
 

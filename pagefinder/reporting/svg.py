@@ -25,7 +25,7 @@ PAGE_COLOURS = {INK: "ink", LINES: "line", BLUE: "blue", GREEN: "green", RED: "r
 POINTS = ((BLUE, "o"), (GREEN, "s"), (ORANGE, "^"), (PINK, "v"), (SKY, "D"))
 BARS: Any = [
     {"color": colour, "hatch": hatch, "edgecolor": INK, "linewidth": 0.4}
-    for colour, hatch in ((ORANGE, "//"), (BLUE, ""), (GREEN, ".."))
+    for colour, hatch in ((ORANGE, "//"), (BLUE, ""), (GREEN, ".."), (PINK, "xx"))
 ]
 STAR: Any = {"color": RED, "marker": "*", "linestyle": ""}  # what was chosen
 

@@ -1,5 +1,7 @@
 """What the report says of BM25, and of what is fused with it."""
 
+from dataclasses import replace
+
 import pytest
 import report_inputs
 
@@ -69,3 +71,11 @@ def test_the_reranker_is_judged_against_its_first_stage(inputs, without) -> None
     assert "embedder + BM25" in section.tables[0].header
     assert "embedder + BM25" not in reranking.section(without).tables[0].header
     assert tuning(inputs).verdict == "better"
+
+
+def test_the_ranks_of_the_fused_system_are_drawn(inputs) -> None:
+    ranks = {f"tuned+bm25.{name}": inputs.queries[f"tuned.{name}"] for name in ("rank", "ndcg@10")}
+    drawn = tuning(replace(inputs, queries=inputs.queries.assign(**ranks)))
+    svg = next(plot.svg for plot in drawn.plots if plot.name == "ranks")
+    assert "tuned + BM25" in svg
+    assert "reranked" in svg

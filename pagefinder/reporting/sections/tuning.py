@@ -9,7 +9,7 @@ from pagefinder.reporting import plots, spread
 from pagefinder.reporting.format import count, gained, metric_label, score, verdict
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.sections import Section, Table, gain_cells, gain_table
-from pagefinder.systems import BASE, RERANKED, TUNED
+from pagefinder.systems import BASE, RERANKED, TUNED, WITH_BM25
 
 
 def section(inputs: Inputs) -> Section:
@@ -79,7 +79,8 @@ def _queries(section: Section, queries: pd.DataFrame) -> None:
         f"By NDCG@10, which looks at the first 10 pages, {_counts(change)}; by the rank of the "
         f"first right page {_counts(risen)}."
     )
-    systems = [system for system in (BASE, TUNED, RERANKED) if f"{system}.rank" in queries]
+    names = (BASE, TUNED, TUNED + WITH_BM25, RERANKED)
+    systems = [system for system in names if f"{system}.rank" in queries]
     section.plots.append(plots.ranks(queries, systems))
 
 
