@@ -126,7 +126,9 @@ def open_reranker(
         "default_prompt_name": "rerank",
     }
     if saved or (_has_modules(name, reranker.revision) and not score_heads.is_embedder(name)):
-        model = CrossEncoder(name, device=device_settings.device, **instruction, **keywords)
+        model = score_heads.saved_reranker(
+            name, keywords, device=device_settings.device, **instruction
+        )
         if not saved and head == "dense" and not isinstance(model[-1], Dense):
             modules = score_heads.dense_reranker(model, name, _transformer_keywords(keywords))
             model = CrossEncoder(modules=modules, device=device_settings.device, **instruction)

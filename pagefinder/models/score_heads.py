@@ -1,6 +1,7 @@
 """The last modules of a reranker, which make its score: a LogitScore or a dense layer."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from sentence_transformers.cross_encoder.modules import LogitScore
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
 from pagefinder.errors import InputError
+
+log = logging.getLogger(__name__)
 
 # The tokens whose logits a generative reranker compares.
 YES, NO = "yes", "no"
@@ -41,6 +44,30 @@ def fresh_reranker(
         return [transformer, LogitScore(true_token_id=yes, false_token_id=no)]
     embeddings = transformer.model.get_input_embeddings().weight
     return _dense_head(transformer, embeddings[yes] - embeddings[no])
+
+
+def saved_reranker(name: str, keywords: dict[str, Any], **settings: Any) -> CrossEncoder:  # noqa: ANN401
+    """Open a saved reranker, also where its LogitScore was published without the token ids.
+
+    That of Qwen3-VL-Reranker-8B is: modules.json names another folder for it than the one that
+    holds its config. The tokens are then `yes` and `no`, as in the 2B model; everything else, such
+    as the chat template, is as saved.
+
+    Args:
+        name: Folder or Hub id.
+        keywords: Arguments of the CrossEncoder on its weights, its processor and its revision.
+        settings: Its other arguments.
+    """
+    try:
+        return CrossEncoder(name, **settings, **keywords)
+    except TypeError as error:
+        if "true_token_id" not in str(error):
+            raise
+    transformer = Transformer.load(name, **keywords)
+    yes, no = (_single_token(transformer, word) for word in (YES, NO))
+    score = LogitScore(true_token_id=yes, false_token_id=no)
+    log.warning("%s: its LogitScore has no settings; scored by %r and %r", name, YES, NO)
+    return CrossEncoder(modules=[transformer, score], **settings)
 
 
 def dense_reranker(

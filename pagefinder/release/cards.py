@@ -1,5 +1,6 @@
 """Model cards of the released models: the templates beside this module, filled from the metrics."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import jinja2
 import pandas as pd
 
 from pagefinder.params import PageContent, Params
+from pagefinder.release.folders import CONFIG
 from pagefinder.systems import BASE, BM25, FIRST_STAGE, RERANKING, TUNED, TUNED_AT, WITH_BM25
 
 CARD = "README.md"
@@ -125,10 +127,18 @@ def _render(
         pages=CONTENTS[page_content][1],
         max_pixels=params.pixels.max,
         torchvision=(folder / VIDEO).is_file(),
+        logits="Identity" in str(_config(folder).get("activation_fn")),
         queries=metrics["corpus"]["queries"],
         **metrics,
         **numbers,
     )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """What Sentence Transformers saved beside the modules of a model; {} where it saved nothing."""
+    path = folder / CONFIG
+    content: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return content
 
 
 def _gain_text(gain: Mapping[str, float]) -> str:

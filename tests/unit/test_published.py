@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from datasets import Dataset
 from PIL import Image
 from published import (
@@ -217,3 +218,22 @@ def test_the_reference_trains_and_measures_with_the_texts_of_the_recipe(root, tm
     trainer = embedder_trainer(ours, rows, knobs, params.loss, run)
     assert trained(plain) == trained(trainer) == expected
     assert measured(recipe) == measured(ours) == expected
+
+
+def test_a_reranker_whose_score_module_is_named_otherwise_opens_as_published(root, caplog):
+    """As Qwen3-VL-Reranker-8B: modules.json names a folder that is not there."""
+    shutil.copytree(root / RERANKER, root / "models/larger")
+    listed = root / "models/larger/modules.json"
+    listed.write_text(listed.read_text().replace("1_LogitScore", "1_CausalScoreHead"))
+    with pytest.raises(TypeError, match="true_token_id"):
+        CrossEncoder(str(root / "models/larger"), device="cpu")
+    scores = []
+    for model in (RERANKER, "models/larger"):
+        knobs = PARAMS.reranker.model_copy(update={"model": model})
+        opened = open_reranker(knobs, PARAMS.pixels, DEVICE_SETTINGS, root)
+        pairs = [("Where is revenue?", page) for page in (blank(), blank(64, 96))]
+        scores.append(opened.predict(pairs, activation_fn=torch.nn.Identity()))
+        save_model(opened, root / "saved" / model)
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert "its LogitScore has no settings" in caplog.text
+    assert (root / "saved/models/larger/1_LogitScore/config.json").is_file()

@@ -267,6 +267,14 @@ def test_torchvision_is_asked_for_only_where_the_processor_needs_it(root) -> Non
     assert "torchvision" not in card
 
 
+def test_the_card_says_what_the_rerankers_scores_are(root) -> None:
+    folder = released(root, tiny_params(), DIMENSION) / "reranker"
+    assert "Its scores, between 0 and 1," in (folder / "README.md").read_text()
+    config = folder / "config_sentence_transformers.json"
+    config.write_text(config.read_text().replace("activation.Sigmoid", "linear.Identity"))
+    assert "Its scores are logits" in reranker_card(folder, tiny_params(), "", metrics())
+
+
 def test_many_codes_are_those_of_the_report() -> None:
     """The lines of the card on vectors that fill their ranges, and some that leave them."""
     rng = np.random.default_rng(0)
