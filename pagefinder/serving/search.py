@@ -91,7 +91,8 @@ def search(
     nearest = np.argsort(-scores, kind="stable")[: max(deepest, DEPTH)].tolist()
     best = {place: float(scores[place]) for place in nearest}
     if settings.bm25:
-        best = with_bm25(query, best, indexed_texts(pages, rows, root), settings.bm25)
+        texts = indexed_texts(pages, rows, root) if folder else list(map(pages.text, rows))
+        best = with_bm25(query, best, texts, settings.bm25)
     best = dict(islice(best.items(), deepest))
     if reranker is not None:
         pages = replace(pages, page_content=page_content(models / "reranker"))

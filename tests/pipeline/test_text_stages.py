@@ -46,7 +46,8 @@ def test_every_declared_output_is_there(root):
     assert json.loads((root / "metrics/reranker.json").read_text()) == {}
     assert pd.read_parquet(root / "data/candidates.parquet").empty
     assert list((root / "models/reranker").iterdir()) == []
-    assert [path.name for path in (root / "models/release").iterdir()] == ["embedder"]
+    released = sorted(path.name for path in (root / "models/release").iterdir())
+    assert released == ["embedder", "fusion.json"]
 
 
 def test_the_vectors_are_those_of_the_texts(root):

@@ -58,6 +58,7 @@ def test_words_and_colours_count_by_the_weights_of_the_release(corpus, capsys) -
     assert order(capsys, "blue")[0] == "red"
     write_fusion(corpus, bm25=0.0, reranker=0.5)
     assert order(capsys, "blue")[0] == "blue"
+    assert not list((corpus / ".work/index").glob("*-texts.json"))  # the corpus has its own
     write_fusion(corpus, bm25=0.5, reranker=0.5)
     ranking = search.search("blue", Path("models/release"), None, 3, rerank=False)
     scores = {label: score for score, label in ranking}
