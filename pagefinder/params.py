@@ -230,6 +230,7 @@ class Embedder(Training):
 
     dims: tuple[Positive, ...]
     prompts: bool
+    mined_negatives: Literal["all"] | Count
     dev_pages: Positive
     mini_batch: Literal["auto"] | Count
 

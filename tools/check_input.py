@@ -1,4 +1,4 @@
-"""Name what DVC cannot read in the folder `input`, before `make repro` starts it.
+"""Name what DVC cannot read in a folder, by default `input`, before `make repro` starts it.
 
 DVC opens every file of a dependency: on a pipe it waits without end and without a word, and on a
 link to nothing it stops before the stage could put it into quarantine.
@@ -23,13 +23,19 @@ def unreadable(folder: Path) -> Iterator[str]:
                 yield f"{path.relative_to(folder)} ({what})"
 
 
-def check(root: Path) -> None:
-    """Raise InputError where the folder `input` of the params in `root` holds what DVC cannot read.
+def check(root: Path, folder: Path | None = None) -> None:
+    """Raise InputError where a folder holds what DVC cannot read.
+
+    Args:
+        root: Holds params.yaml.
+        folder: None: the folder `input` of the params.
 
     Raises:
-        InputError: names the first five.
+        InputError: names the first five, or `folder` where it is none.
     """
-    folder = root / params_file.load(root / "params.yaml").input
+    if folder and not folder.is_dir():
+        raise InputError(f"INPUT is {str(folder)!r}, no folder: name the one that holds your PDFs")
+    folder = folder or root / params_file.load(root / "params.yaml").input
     names = list(unreadable(folder))
     if names:
         raise InputError(
@@ -40,6 +46,6 @@ def check(root: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        check(Path())
+        check(Path(), *map(Path, sys.argv[1:2]))
     except InputError as error:
         sys.exit(f"error: {error}")

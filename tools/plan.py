@@ -7,6 +7,7 @@ import logging
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ def main(params: Params, root: Path = Path()) -> None:
         prepared = prepared and sys.argv[1] == params.profile
         content = params_file.read(root / "params.yaml")
         params = params_file.parse(content | {"profile": sys.argv[1]})
-    corpus = Corpus(root / CORPUS) if prepared else None
+    corpus = Corpus(root / CORPUS, params.base.page_content) if prepared else None
     # On the disk that checkpoints go to, one of which is written and timed.
     (root / outputs.WORK).mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="plan-", dir=root / outputs.WORK) as scratch:
@@ -96,7 +97,7 @@ def _measure(
     processes, batch = params.compute.processes, params.compute.encode_batch
     knobs = params.embedder.model_copy(update={"batch": params.embedder.batch // processes})
     corpus, rows = _sample(params, corpus, knobs.batch * (STEPS + 1), scratch)
-    tokens = check_budget(model, corpus.image(0), params.pixels)
+    tokens = check_budget(model, corpus.page_inputs([0])[0], params.pixels)
     log.info("visual tokens per page: %s", tokens or "unknown")
     encoded = measure_encoding(model, corpus, scoring, batch, 2 * batch)
     page_rate = encoded.per_second * processes
@@ -119,11 +120,13 @@ def _sample(
     params: Params, corpus: Corpus | None, count: int, scratch: Path
 ) -> tuple[Corpus, pd.DataFrame]:
     """A corpus and `count` training rows of it; without a corpus a synthetic one in `scratch`."""
-    negatives = params.mine.negatives
+    used = params.embedder.mined_negatives
+    negatives = min(params.mine.negatives, params.mine.negatives if used == "all" else used)
     if corpus:
         return corpus, sampled_rows(corpus, negatives, count)
     log.info("no %s for this profile: measuring on synthetic pages of its budget", CORPUS)
     corpus = synthetic_corpus(scratch / "corpus", params.pixels, count, negatives)
+    corpus = replace(corpus, page_content=params.base.page_content)
     return corpus, synthetic_rows(count, negatives)
 
 

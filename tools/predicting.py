@@ -42,7 +42,7 @@ def measure_costs(
     pages = np.arange(min(2 * at_once, len(corpus.pages)))
     texts = corpus.queries["text"].tolist()[: 2 * at_once]
     start = time.perf_counter()
-    corpus.images(pages)  # the evaluator holds those of dev, decoded, from the start
+    corpus.page_inputs(pages)  # the evaluator holds those of dev, decoded, from the start
     decoded = time.perf_counter()
     # In training precision, as the evaluator encodes dev during training.
     encode_pages(model, corpus, pages, run.device_settings, at_once)

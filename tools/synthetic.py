@@ -16,6 +16,8 @@ from pagefinder.training.batches import row_columns
 PAGE = (1240, 1754)
 # Distinct drawings among synthetic pages: more would only take longer to draw.
 DRAWINGS = 16
+# As many words as a page of a manual has: a text model cuts it at its window.
+TEXT = "What the page says of growth, of pumps and of their seals\n" * 40
 
 
 def synthetic_corpus(
@@ -55,7 +57,7 @@ def _pages(pixels: Pixels, splits: list[str]) -> Iterator[dict[str, object]]:
         drawings.append(encode_png(Image.fromarray(small).convert("RGB").resize((width, height))))
     for number, split in enumerate(splits):
         image = {"bytes": drawings[number % DRAWINGS], "path": None}
-        page = {"page_id": f"p{number}", "split": split, "image": image}
+        page = {"page_id": f"p{number}", "split": split, "image": image, "text": TEXT}
         yield page | {"width": width, "height": height}
 
 

@@ -31,7 +31,8 @@ def train_embedder(
     """Fine-tune `model` in place and return its curves: step, metric, value.
 
     The model ends as the checkpoint with the best NDCG@10 on dev. Without epochs it stays as it is,
-    and there are no curves. See `batches.embedder_rows` for `negatives` and `excluded`.
+    and there are no curves. See `batches.embedder_rows` for `negatives`, of which each query's
+    first `knobs.mined_negatives` are used, and for `excluded`.
 
     Raises:
         InputError: params name a dimension or a part that the model lacks, or rows cannot be made.
@@ -44,6 +45,8 @@ def train_embedder(
             f"embedder.dims asks for dimension {knobs.dims[0]}, the model has {width}: "
             f"drop the dimensions above {width}"
         )
+    if knobs.mined_negatives != "all":
+        negatives = negatives.groupby("query_id", sort=False).head(knobs.mined_negatives)
     rows = embedder_rows(run.corpus, negatives, run.seed, excluded)
     evaluator = dev_retrieval(run.corpus, knobs, run.compute.encode_batch, run.seed)
     if run.device_settings.loader_processes:

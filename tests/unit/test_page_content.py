@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,8 @@ from pagefinder.errors import InputError
 from pagefinder.models import packaged
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder
+from pagefinder.training import embedder
+from pagefinder.training.arguments import TrainingRun
 from pagefinder.training.batches import embedder_rows, with_content
 from pagefinder.training.dev import dev_reranking, dev_retrieval
 from stages import encode
@@ -221,3 +224,23 @@ def test_pages_without_text_stop_the_stage_before_the_model_is_opened(tmp_path, 
     assert "prepare.ocr" in str(error.value)
     assert "\n" not in str(error.value)
     Corpus(tmp_path / "data/corpus").check_text("base")
+
+
+@pytest.mark.parametrize(("mined", "columns"), [("all", 2), (2, 2), (1, 1), (0, 0)])
+def test_a_row_trains_with_as_many_mined_negatives_as_the_param_says(
+    folder, tmp_path, monkeypatch, mined, columns
+):
+    knobs = params_file.parse(text_content(embedder={"mined_negatives": mined}))
+    rows = []
+    monkeypatch.setattr(embedder, "embedder_trainer", lambda model, table, *_: rows.append(table))
+    monkeypatch.setattr(embedder, "fit", lambda _: pd.DataFrame())
+    run = TrainingRun(Corpus(folder, "text"), knobs.compute, DEVICE_SETTINGS, 1, tmp_path)
+    model = SimpleNamespace(get_embedding_dimension=lambda: 32)
+    embedder.train_embedder(model, mined_negatives(), knobs.embedder, knobs.loss, run)
+    assert list(rows[0].columns) == [
+        "query_id",
+        "image_id",
+        *(f"negative_{number}_id" for number in range(columns)),
+    ]
+    if columns:
+        assert rows[0]["negative_0_id"][3] == "p04"  # the first that was mined

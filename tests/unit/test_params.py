@@ -30,7 +30,7 @@ def changed(path: str, value: object) -> dict:
         ("profiles.cpu.reranker.compared_depth", 15, ["reranker.compared_depth is 15", "[10, 20]"]),
         ("profiles.cpu.compute.precision", "fp8", ["'fp8'", "'fp32'"]),
         ("profiles.cpu.embedder.batch", 0, ["batch is 0", "greater than or equal to 1"]),
-        ("profile", "tpu", ["'tpu'", "cpu, gpu"]),
+        ("profile", "tpu", ["'tpu'", "cpu, text, gpu"]),
         ("compare", ["clip"], ["'clip'", "compare_models"]),
         ("prepare.dev_share", "lots", ["prepare.dev_share is 'lots'"]),
         ("compare", [".."], ["compare.0 is '..'"]),
