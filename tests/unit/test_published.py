@@ -25,6 +25,7 @@ from sentence_transformers import (
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from test_docs_gpu import COMMANDS, applied
 from tiny import blank, mined_negatives, tiny_params, write_tiny_corpus
+from torch.nn import Identity
 
 from pagefinder.errors import InputError
 from pagefinder.mining.veto import open_veto
@@ -160,6 +161,15 @@ def test_a_template_of_pairs_stays_as_published(root):
     pair = f"<Instruct>: Find the page.<Query>:{QUESTION}\n<Document>:<|vision_start|>"
     assert pair.lower() in text
     assert model[0].processor.chat_template["default"] == EMBEDDER_TEMPLATE
+
+
+def test_a_dense_head_starts_with_the_published_scores(root):
+    pairs = [(QUESTION, blank()), ("Where is the bank?", blank(64, 96))]
+    knobs = PARAMS.reranker.model_copy(update={"head": "dense"})
+    dense = open_reranker(knobs, PARAMS.pixels, DEVICE_SETTINGS, root)
+    logits = opened(root, "reranker").predict(pairs)
+    np.testing.assert_allclose(dense.predict(pairs, activation_fn=Identity()), logits, atol=1e-4)
+    assert rendered(dense, pairs[0]) == rendered(opened(root, "reranker"), pairs[0])
 
 
 def test_a_template_that_cannot_be_given_pairs_is_refused_when_the_model_is_opened(root, tmp_path):
