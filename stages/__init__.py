@@ -150,7 +150,8 @@ def run(
         log.error("error: %s", error)
         sys.exit(1)
     except KeyboardInterrupt:
-        log.error(interrupts.HINT, name)
+        if processes.is_first():
+            log.error(interrupts.HINT, name)
         sys.exit(interrupts.EXIT_CODE)
     except Exception as error:
         mend = outputs.writing_problem(error, root)

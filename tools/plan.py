@@ -47,6 +47,16 @@ class Sizes(NamedTuple):
     dev_queries: int
 
 
+class Prediction(NamedTuple):
+    """What a run will take."""
+
+    size: Sizes
+    train_seconds: float  # of train_embedder
+    encode_seconds: float  # of encode_base, and of encode_tuned
+    needs: dict[str, disk.Need]
+    models: dict[str, disk.Weights]
+
+
 def main(params: Params, root: Path = Path()) -> None:
     """Log peak memory, speed, visual tokens per page, predicted hours and disk."""
     prepared = (root / CORPUS).is_dir()
@@ -55,25 +65,37 @@ def main(params: Params, root: Path = Path()) -> None:
         prepared = prepared and sys.argv[1] == params.profile
         content = params_file.read(root / "params.yaml")
         params = params_file.parse(content | {"profile": sys.argv[1]})
+    plan = predict(params, root, prepared)
+    log.info("predicted for %d rows: train_embedder %s", plan.size.rows, _hours(plan.train_seconds))
+    log.info(
+        "predicted for %d pages: encode_base and encode_tuned %s each",
+        plan.size.pages,
+        _hours(plan.encode_seconds),
+    )
+    for line in room.lines(plan.needs, plan.models, root):
+        log.info("disk: %s", line)
+
+
+def predict(params: Params, root: Path, prepared: bool) -> Prediction:
+    """What a run with these params will take; `prepared`: on the corpus that is there."""
     corpus = Corpus(root / CORPUS, params.base.page_content) if prepared else None
+    size = sizes(params, corpus)
     # On the disk that checkpoints go to, one of which is written and timed.
     (root / outputs.WORK).mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="plan-", dir=root / outputs.WORK) as scratch:
         costs, pages_per_second = _measure(params, corpus, Path(scratch), root)
-        size = sizes(params, corpus)
         amounts = _amounts(params, size, Path(scratch), root, prepared)
     for name, seconds in zip(costs._fields, costs, strict=True):
         log.info("%s: %.3f s", name, seconds)
     steps, interval = schedule(params.embedder, size.rows)
-    train = train_seconds(costs, steps, interval, size.dev_pages, size.dev_queries)
-    encode = costs.opening + size.pages / pages_per_second
-    log.info("predicted for %d rows: train_embedder %s", size.rows, _hours(train))
-    log.info(
-        "predicted for %d pages: encode_base and encode_tuned %s each", size.pages, _hours(encode)
-    )
     models = disk.models_of(params, root)
-    for line in room.lines(disk.needs(params, amounts, models), models, root):
-        log.info("disk: %s", line)
+    return Prediction(
+        size,
+        train_seconds(costs, steps, interval, size.dev_pages, size.dev_queries),
+        costs.opening + size.pages / pages_per_second,
+        disk.needs(params, amounts, models),
+        models,
+    )
 
 
 def _hours(seconds: float) -> str:

@@ -12,6 +12,8 @@ import os
 import sys
 from collections.abc import Iterator
 
+from pagefinder.runtime import interrupts
+
 log = logging.getLogger(__name__)
 
 # A process may wait for another run of its stage, or for a slower process, as long as that takes.
@@ -39,17 +41,28 @@ def local_device(device: str) -> str:
 
 
 def relaunch(module: str, wanted: int) -> None:
-    """Replace this process by torchrun with `wanted` processes of `module`.
+    """Run `wanted` processes of `module` by torchrun, and exit as they do.
 
-    Nothing happens where torchrun started this process, or `wanted` is 1.
+    Nothing happens where torchrun started this process, or `wanted` is 1. What ends the processes,
+    they log themselves; torchrun's traceback would only repeat that they ended.
     """
     if wanted == 1 or "WORLD_SIZE" in os.environ:
         return
     log.info("starting %d processes of %s under torchrun", wanted, module)
     # torchrun would choose one thread, whatever the machine has.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // wanted)))
-    arguments = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={wanted}"]
-    os.execv(sys.executable, [sys.executable, *arguments, "-m", module, *sys.argv[1:]])
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    arguments = ["--standalone", f"--nproc-per-node={wanted}", "-m", module, *sys.argv[1:]]
+    try:
+        run.main(arguments)
+    except SignalException:
+        sys.exit(interrupts.EXIT_CODE)
+    except ChildFailedError:
+        sys.exit(1)
+    sys.exit()
 
 
 @contextlib.contextmanager

@@ -1,11 +1,16 @@
 """Two processes under torchrun do what one does with the whole batch."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import killing
 import pandas as pd
 import pytest
 from killing import run_python
 from safetensors.torch import load_file
-from tiny import ranked_candidates, write_root
+from tiny import ranked_candidates, stage_environment, write_root
 
 pytestmark = pytest.mark.slow
 LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
@@ -75,6 +80,25 @@ def test_two_processes_that_are_killed_go_on_to_the_same_bits(tmp_path):
     assert not (torn / "models/embedder").exists()
     assert "resuming from checkpoint-3" in run_stage(torn, "train_embedder")
     assert killing.embedder_bytes(torn) == killing.embedder_bytes(whole)
+
+
+def test_two_processes_that_are_interrupted_say_so_once(tmp_path):
+    root = write_root(tmp_path, compute={"processes": 2})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.train_embedder"],
+        cwd=root,
+        env=stage_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    said = next(line for line in process.stderr if "step 1 of" in line)
+    os.killpg(process.pid, signal.SIGINT)
+    said += process.communicate(timeout=300)[1]
+    assert process.returncode == 130
+    assert said.count("interrupted; the next `dvc repro` goes on from here") == 1
+    assert "Traceback" not in said
 
 
 def test_encoding_in_two_processes_gives_the_same_vectors(tmp_path):

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -80,12 +79,16 @@ def test_every_part_of_a_training_is_counted():
 
 
 @pytest.mark.parametrize(("workers", "busy"), [(0, 1), (1, 1), (2, 2), (1000, os.cpu_count())])
-def test_loading_is_timed_apart_and_shared_by_the_loader_processes(workers, busy):
+def test_loading_is_timed_apart_and_shared_by_the_loader_processes(workers, busy, monkeypatch):
     """Steps of a measurement take what was loaded ahead, so waiting shows nothing."""
-    trainer = SimpleNamespace(
-        train_dataset=range(100), data_collator=lambda rows: time.sleep(0.01 * len(rows))
-    )
-    assert measuring._load_seconds(trainer, 64, workers) == pytest.approx(0.64 / busy, rel=0.2)
+    clock = [0.0]
+    monkeypatch.setattr(measuring, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    def collate(rows):
+        clock[0] += 0.01 * len(rows)
+
+    trainer = SimpleNamespace(train_dataset=range(100), data_collator=collate)
+    assert measuring._load_seconds(trainer, 64, workers) == pytest.approx(0.64 / busy)
 
 
 def test_dev_pages_of_a_synthetic_corpus_are_none_of_the_trained_ones(tmp_path):
