@@ -30,12 +30,12 @@ def main(params: Params, root: Path = Path()) -> None:
     models = {name: open_vectors(folder, corpus) for name, folder in folders.items()}
     tuned, dev = models[TUNED], task_of(corpus, "dev")
     dims = sorted({tuned.pages.shape[1], *params.embedder.dims}, reverse=True)
-    losses = recommending.dev_losses(dev, tuned, dims, knobs, seed, device)
-    choice = recommending.recommended_dimension(losses, knobs.tolerance)
+    dev_losses = recommending.dev_losses(dev, tuned, dims, knobs, seed, device)
+    recommended = recommending.recommended_dimension(dev_losses, knobs.tolerance)
     grid = dimensions.score_grid(task, models, {BASE: dims, TUNED: dims}, knobs.rescore, device)
-    dimension_metrics = dimensions.dimension_metrics(grid, losses, choice)
-    cuts = dimensions.claimed_dimensions(dimension_metrics)
-    runs, weights = embedder_runs(task, dev, models, cuts, knobs, seed=seed, device=device)
+    dimension_metrics = dimensions.dimension_metrics(grid, dev_losses, recommended)
+    claimed_dims = dimensions.claimed_dimensions(dimension_metrics)
+    runs, weights = embedder_runs(task, dev, models, claimed_dims, knobs, seed=seed, device=device)
     scored = {name: metrics_per_query(run, task.qrels) for name, run in runs.items()}
 
     queries = embedder.query_table(task)

@@ -16,7 +16,7 @@ from pagefinder import params_file
 from pagefinder.layout import METRICS, REPORT
 from pagefinder.reporting.format import p_value, smallest_p
 from pagefinder.runtime.outputs import WORK
-from pagefinder.systems import BASE, FUSED, TUNED, WITH_BM25, label
+from pagefinder.systems import BASE, EMBEDDER, FUSED, TUNED, WITH_BM25, label
 
 
 def scores(root: Path) -> Iterator[Sequence[str]]:
@@ -29,34 +29,50 @@ def scores(root: Path) -> Iterator[Sequence[str]]:
     smallest = {"smallest_p": smallest_p(knobs.evaluate.bootstrap)}
     tuned = f"{embedder['tuned']['ndcg@10']:.4f}"
     yield "tuned embedder", tuned, *gain_cells(embedder["gain"] | smallest)
-    reranker = metrics(root, "reranker")
-    if reranker:
-        depth = knobs.reranker.compared_depth
-        at, gain = reranker["depth"].get(str(depth)), reranker["gain"]
-        # Params may have changed since: the gain then stands for another depth.
-        if at and abs(at["tuned"]["ndcg@10"] - at["embedder"]["ndcg@10"] - gain["ndcg@10"]) < 1e-5:
-            reranked = f"{at['tuned']['ndcg@10']:.4f}"
-            yield f"first {depth} reranked", reranked, *gain_cells(gain | smallest)
-            both = label(TUNED + WITH_BM25)
-            names = {TUNED: f"first {depth} reranked", FUSED: f"{both} + reranker"}
-            for system, over in reranker.get("over_first_stage", {}).items():
-                yield from _over(names[system], at[system]["ndcg@10"], {both: over | smallest})
+    yield from _reranked_scores(root, knobs.reranker.compared_depth, smallest)
     fusion = metrics(root, "fusion")
     for system in (BASE + WITH_BM25, TUNED + WITH_BM25):
         if system in fusion:
-            gains = {part: gain | smallest for part, gain in fusion[system]["over"].items()}
-            yield from _over(label(system), fusion[system]["ndcg@10"], gains)
-    for name, at in (embedder.get("text", {}) | embedder.get("compare", {})).items():
-        yield label(name), f"{at['ndcg@10']:.4f}", "", "", ""
-        gains = fusion.get(name, {}).get("over", {})
-        gains = {part: gain | smallest for part, gain in gains.items()}
-        yield from _over(label(name), at["ndcg@10"], gains)
+            yield from _gain_rows(label(system), fusion[system], smallest)
+    for system, ndcg in (embedder.get("text", {}) | embedder.get("compare", {})).items():
+        yield label(system), f"{ndcg['ndcg@10']:.4f}", "", "", ""
+        yield from _gain_rows(label(system), ndcg | fusion.get(system, {}), smallest)
 
 
-def _over(name: str, ndcg: float, gains: Mapping[str, dict[str, float]]) -> Iterator[Sequence[str]]:
-    """A row of `scores` for each system over which the system `name` has a gain."""
-    for part, gain in gains.items():
-        yield f"{name}, over {label(part)}", f"{ndcg:.4f}", *gain_cells(gain)
+def _reranked_scores(
+    root: Path, depth: int, smallest: Mapping[str, float]
+) -> Iterator[Sequence[str]]:
+    """The rows of `scores` of the reranked pages; none where params name another depth now."""
+    reranker = metrics(root, "reranker")
+    by_system = reranker.get("depth", {}).get(str(depth))
+    if not by_system:
+        return
+    gain = reranker["gain"]
+    difference = by_system[TUNED]["ndcg@10"] - by_system[EMBEDDER]["ndcg@10"]
+    if abs(difference - gain["ndcg@10"]) > 1e-5:  # the gain is that of the depth recorded then
+        return
+    reranked = f"first {depth} reranked"
+    yield reranked, f"{by_system[TUNED]['ndcg@10']:.4f}", *gain_cells({**gain, **smallest})
+    first_stage = TUNED + WITH_BM25
+    names = {TUNED: reranked, FUSED: f"{label(first_stage)} + reranker"}
+    for system, over in reranker.get("over_first_stage", {}).items():
+        row = {**by_system[system], "over": {first_stage: over}}
+        yield from _gain_rows(names[system], row, smallest)
+
+
+def _gain_rows(
+    name: str, row: Mapping[str, Any], smallest: Mapping[str, float]
+) -> Iterator[Sequence[str]]:
+    """A row of `scores` for each system over which another has a gain.
+
+    Args:
+        name: A reader's name of the other system.
+        row: Its ndcg@10, and under `over` its gains by system.
+        smallest: The smallest p-value that the resamples can show, under `smallest_p`.
+    """
+    for system, gain in row.get("over", {}).items():
+        cells = gain_cells({**gain, **smallest})
+        yield f"{name}, over {label(system)}", f"{row['ndcg@10']:.4f}", *cells
 
 
 def gain_cells(gain: dict[str, float]) -> tuple[str, str, str]:

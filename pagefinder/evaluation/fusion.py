@@ -14,7 +14,8 @@ from pagefinder.systems import BM25, TUNED, TUNED_AT, WITH_BM25
 
 log = logging.getLogger(__name__)
 
-Weights = dict[str, dict[str, float]]  # of each fused system, by the runs that it is made of
+# By fused system, such as tuned+bm25: the weight of each system whose run it is made of.
+Weights = dict[str, dict[str, float]]
 
 
 def fuse_with_bm25(
@@ -26,12 +27,12 @@ def fuse_with_bm25(
     choose the weights by.
 
     Args:
-        runs: On eval, by system: BM25 and the embedders.
-        embedders: Search the pages of a task, by system.
+        runs: The runs on eval, by system: of BM25 and of the embedders.
+        embedders: By system, the function that searches the pages of a task with it.
         dev: The task of dev.
 
     Returns:
-        Both by EMBEDDER+bm25.
+        Runs, and weights; the keys of both are the fused systems' names, such as tuned+bm25.
     """
     if BM25 not in runs:
         return {}, {}

@@ -107,25 +107,30 @@ def recommended_dimension(losses: pd.DataFrame, tolerance: float) -> int:
 
 
 def _losses(weights: Floats, sums: Floats) -> tuple[Floats, Floats]:
-    """The loss of each dimension and the upper end of its interval, both [sets, dims].
+    """The loss of each dimension and the upper end of its interval, for sets of documents.
 
-    The loss is a ratio of sums over documents; its error is that of a ratio estimator (Cochran,
-    Sampling Techniques, 1977, chapter 6), from how far each document lies off the ratio. Other than
-    a percentile of resamples it needs no seed, and is not too narrow for a dozen documents.
+    A loss is 1 less a ratio of sums over documents, and its standard error is that of a ratio
+    estimator (Cochran, Sampling Techniques, 1977, chapter 6): from the sum of squares of what each
+    document differs from the ratio. A percentile of resamples would need a seed, and would be too
+    narrow for a dozen documents.
 
     Args:
-        weights: [sets, documents] how often each set holds each document.
+        weights: [sets, documents] how often each resampled set holds each document.
         sums: [dims, documents] each document's sum of NDCG@10, the full dimension's first.
+
+    Returns:
+        Losses and upper ends, both [sets, dims].
     """
-    number = sums.shape[1]
+    documents = sums.shape[1]  # and so many are in each set
     totals = weights @ sums.T
     with np.errstate(divide="ignore", invalid="ignore"):  # a set that holds no answered query
-        share = totals / totals[:, :1]
-        squares = weights @ (sums**2).T - 2 * share * (weights @ (sums * sums[0]).T)
-        squares += share**2 * (weights @ sums[0] ** 2)[:, np.newaxis]
-        error = np.sqrt(np.maximum(squares, 0) * number / (number - 1)) / totals[:, :1]
-    highs = 1 - share + scipy.stats.t.ppf(CONFIDENCE, number - 1) * error
-    return 1 - share, highs.round(6)  # differences of equal sums are not quite 0
+        ratio = totals / totals[:, :1]
+        # The sum over documents of (sum - ratio * sum at full dimension)², multiplied out.
+        squares = weights @ (sums**2).T - 2 * ratio * (weights @ (sums * sums[0]).T)
+        squares += ratio**2 * (weights @ sums[0] ** 2)[:, np.newaxis]
+        error = np.sqrt(np.maximum(squares, 0) * documents / (documents - 1)) / totals[:, :1]
+    highs = 1 - ratio + scipy.stats.t.ppf(CONFIDENCE, documents - 1) * error
+    return 1 - ratio, highs.round(6)  # differences of equal sums are not quite 0
 
 
 def _chosen(highs: Floats, tolerance: float) -> np.ndarray:

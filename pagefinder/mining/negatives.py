@@ -111,12 +111,22 @@ def assess(mining: Mining, vectors: Vectors, query_rows: pd.Index) -> pd.DataFra
 def _assess_given(
     corpus: Corpus, vectors: Vectors, source_negatives: pd.DataFrame, excluded: pd.DataFrame
 ) -> pd.DataFrame:
-    """The source's negatives with score, origin (given) and rule, in their order."""
-    excluded = excluded[excluded["rule"].isin(GIVEN_RULES)]
-    given = source_negatives.merge(excluded, on=["query", "page"], how="left")
-    outside = ~given["page"].isin(corpus.page_rows("train"))
-    given["rule"] = given["rule"].mask(outside, "split").fillna("")
-    return given.assign(score=cosines(given, vectors), origin="given")
+    """The source's negatives with score, origin (given) and rule, in their order.
+
+    The rule is "" where none drops the pair. Rules that only suspect a page do not count here: the
+    source says that it is no answer.
+
+    Args:
+        corpus: Of the pages.
+        vectors: Of all queries and pages.
+        source_negatives: query, page.
+        excluded: query, page, rule, each pair at most once.
+    """
+    certain = excluded[excluded["rule"].isin(GIVEN_RULES)]
+    pairs = source_negatives.merge(certain, on=["query", "page"], how="left")
+    of_other_split = ~pairs["page"].isin(corpus.page_rows("train"))
+    pairs["rule"] = pairs["rule"].mask(of_other_split, "split").fillna("")
+    return pairs.assign(score=cosines(pairs, vectors), origin="given")
 
 
 def _nearest_pairs(

@@ -60,14 +60,15 @@ def _same_document(corpus: Corpus, positives: pd.DataFrame, reach: int) -> list[
     Returns:
         A table of query, page, rule for each distance.
     """
-    numbered = corpus.pages[["document_id", "page_number"]].dropna().reset_index(names="other")
+    numbered = corpus.pages[["document_id", "page_number"]].dropna().reset_index(names="page_row")
     reach = min(reach, int(numbered["page_number"].max()) if len(numbered) else 0)
-    positives = positives.merge(numbered, left_on="page", right_on="other").drop(columns="other")
+    positives = positives.merge(numbered, left_on="page", right_on="page_row")
+    positives = positives.drop(columns="page_row")
     tables = []
     for step in (*range(-reach, 0), *range(1, reach + 1)):
-        pages = positives.assign(page_number=positives["page_number"] + step)
-        pages = pages.merge(numbered, on=["document_id", "page_number"])
-        tables.append(_excluded(pages["query"], pages["other"], "same_document"))
+        neighbours = positives.assign(page_number=positives["page_number"] + step)
+        neighbours = neighbours.merge(numbered, on=["document_id", "page_number"])
+        tables.append(_excluded(neighbours["query"], neighbours["page_row"], "same_document"))
     return tables
 
 

@@ -154,16 +154,19 @@ def _check_splits(split: Split, source: str) -> None:
 
 
 def _write_corpus(split: Split, files: list[Path], target: Path) -> None:
-    """Write pages, queries and qrels to `target`; pages are copied from `files` batch by batch."""
+    """Write pages, queries and qrels to `target`; pages are copied from `files` batch by batch.
+
+    The rows of `split.pages` are numbered over all files, and ascend.
+    """
     target.mkdir(parents=True)
     write_table(split.queries, corpus.QUERY_SCHEMA, target / corpus.QUERIES)
     write_table(split.qrels, corpus.QREL_SCHEMA, target / corpus.QRELS)
-    decided = split.pages.set_index("row")[["split", "section"]]
+    split_and_section = split.pages.set_index("row")[["split", "section"]]
     start = 0
     with pa.ipc.new_stream(str(target / corpus.PAGES), corpus.PAGE_SCHEMA) as writer:
         for table in pages.read_prepared(files, pages.PREPARED_SCHEMA.names):
-            first, after = decided.index.searchsorted([start, start + table.num_rows])
-            inside = decided.iloc[first:after]
+            first, after = split_and_section.index.searchsorted([start, start + table.num_rows])
+            inside = split_and_section.iloc[first:after]
             if len(inside):
                 chosen = table.take((inside.index - start).to_list())
                 writer.write_batch(_page_batch(chosen, inside))

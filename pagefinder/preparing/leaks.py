@@ -39,17 +39,25 @@ def without_leaks(
 ) -> Split:
     """The split corpus, each page once, without pages, qrels and queries that would leak.
 
-    Dropped are pages whose pixels stand in a split higher in RANK, judgements across splits, and
-    queries that this leaves without an answer; before all, the pages `left_out` (page_id).
+    Dropped are first the pages beside a cut, then pages whose pixels stand in a split higher in
+    RANK, judgements across splits, and queries that this leaves without an answer.
+
+    Args:
+        pages: With their split.
+        queries: With their split.
+        qrels: query_id, page_id, relevance.
+        left_out: Ids of the pages beside a cut. Where a document is cut into parts for several
+            splits, its text may run on from a part to the next.
+        cut_documents: Documents that were cut; they are only passed on.
     """
     # Of pages with equal page_id the first one with a document or text stays.
     bare = pages["document_id"].isna() & (pages["text_hash"] == "")
     unique = pages.iloc[bare.argsort(kind="stable")].drop_duplicates("page_id").sort_values("row")
     page_fates = pd.Series(MERGED, pages.index)
     page_fates[unique.index] = KEPT
-    beside = unique["page_id"].isin(left_out)
-    page_fates[unique.index[beside]] = BESIDE_CUT
-    unique = unique[~beside]
+    page_beside_cut = unique["page_id"].isin(left_out)
+    page_fates[unique.index[page_beside_cut]] = BESIDE_CUT
+    unique = unique[~page_beside_cut]
     rank = unique["split"].map(RANK)
     leaks = rank < rank.groupby(unique["digest"]).transform("max")
     page_fates[unique.index[leaks]] = LEAKED
@@ -57,17 +65,19 @@ def without_leaks(
 
     page_split = qrels["page_id"].map(safe_pages.set_index("page_id")["split"])
     same = page_split == qrels["query_id"].map(queries.set_index("query_id")["split"])
-    positive, beside = qrels["relevance"] > 0, qrels["page_id"].isin(left_out)
+    positive, beside_cut = qrels["relevance"] > 0, qrels["page_id"].isin(left_out)
     answered = queries["query_id"].isin(qrels.loc[same & positive, "query_id"])
-    cut_off = queries["query_id"].isin(qrels.loc[beside & positive, "query_id"])
+    cut_off = queries["query_id"].isin(qrels.loc[beside_cut & positive, "query_id"])
     query_fates = pd.Series(
         np.select([answered, cut_off], [KEPT, BESIDE_CUT], LEAKED), queries.index
     )
     of_query = qrels["query_id"].map(query_fates.set_axis(queries["query_id"]))
     leaked = page_split.isna() | (~same & positive)
+    # The first condition that holds decides: a page beside a cut is in no split, and so is one
+    # that leaked.
     qrel_fates = pd.Series(
         np.select(
-            [beside, leaked, ~same, of_query != KEPT],
+            [beside_cut, leaked, ~same, of_query != KEPT],
             [BESIDE_CUT, LEAKED, OTHER_SPLIT, of_query],
             KEPT,
         ),

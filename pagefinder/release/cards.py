@@ -46,31 +46,31 @@ def embedder_card(
     """The card of the embedder released in `folder`.
 
     Args:
-        folder: The released model's.
-        params: Of the run.
+        folder: The released model's folder.
+        params: Those that the model was trained with.
         revision: The commit of the base on the Hub; empty for a local base, which the metadata then
             omit, as the Hub refuses a base that it does not have.
         metrics: Contents of the files in metrics/, by name: corpus, embedder, dimensions, fusion.
         comparisons: From `embedder.comparisons`.
-        cutting: From `serve_unit_vectors`.
+        cutting: Number of the module that cuts the vectors, as `serve_unit_vectors` returned it.
     """
     dimension = metrics["dimensions"]["recommended"]["dimension"]
     gains = {
         before: _gain(comparisons, before, f"{TUNED_AT}{dimension}") for before in (BASE, TUNED)
     }
     dims = [int(name) for name in metrics["dimensions"]["dims"]]  # the largest first
-    numbers = {
+    content = {
         "dimension": dimension,
         "width": dims[0],
-        "other": next((d for d in dims[1:] if d != dimension), dimension),
+        "example_dimension": next((d for d in dims[1:] if d != dimension), dimension),
         "cutting": cutting,
         "gains": gains,
         "bm25": metrics["embedder"].get("text", {}).get(BM25, {}).get("ndcg@10"),
         "with_bm25": metrics["fusion"].get(f"{TUNED_AT}{dimension}{WITH_BM25}", {}),
         "tolerance": params.evaluate.tolerance,
     }
-    numbers |= {"base": params.base.model, "revision": revision}
-    return _render("embedder", folder, params, params.base.page_content, metrics, **numbers)
+    content |= {"base": params.base.model, "revision": revision}
+    return _render("embedder", folder, params, params.base.page_content, metrics, **content)
 
 
 def reranker_card(folder: Path, params: Params, revision: str, metrics: Mapping[str, Any]) -> str:

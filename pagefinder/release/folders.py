@@ -46,12 +46,13 @@ def store_as(folder: Path, dtype: str) -> None:
     """
     if dtype == "float32":
         return
+    assert dtype == "bfloat16", dtype
     for path in sorted(folder.rglob("*.safetensors")):
         with safe_open(path, "numpy") as weights:
             arrays = {str(name): _rounded(weights.get_tensor(name)) for name in weights.keys()}
             metadata = weights.metadata()
-        path.unlink()
-        # The specs point into the arrays, which `arrays` keeps alive.
+        path.unlink()  # a hard link to the trained model's file would be written through
+        # A spec is an address in an array's memory, which `arrays` holds until all is written.
         serialize_file({name: _spec(array) for name, array in arrays.items()}, path, metadata)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     _write_json(folder / "config.json", _with_dtype(config, dtype))
@@ -88,9 +89,10 @@ def _with_dtype(config: Any, dtype: str) -> Any:  # noqa: ANN401  # JSON
 def serve_unit_vectors(folder: Path, width: int, dimension: int) -> int:
     """Change an embedder's folder so that its vectors are cut, and of unit length.
 
-    Sentence Transformers' own `truncate_dim` cuts behind the last module, so that an inner product
-    would rank by the lengths of what is left. Here the cut is a module before the last, a linear
-    layer of the first rows of the identity, and the last one brings vectors to unit length.
+    Sentence Transformers' own `truncate_dim` cuts after the last module has brought the vectors to
+    unit length, so that an inner product would rank by the lengths of what is left. Here the cut is
+    a module before the last, a linear layer of the first rows of the identity, and the last one
+    brings vectors to unit length.
 
     Args:
         folder: Folder of the embedder.
@@ -106,9 +108,12 @@ def serve_unit_vectors(folder: Path, width: int, dimension: int) -> int:
         shutil.rmtree(folder / modules.pop()["path"])
     cutting = len(modules)
     if dimension < width:
-        _write_cut(folder / _add(modules, DENSE), width, dimension)
+        cut_folder = _add(modules, DENSE)
+        _write_cut(folder / cut_folder, width, dimension)
+    # Both modules read the vector and write it under the same name.
     keys = {"module_input_name": SENTENCE, "module_output_name": SENTENCE}
-    _write_json(folder / _add(modules, NORMALIZE) / "config.json", keys)
+    unit_folder = _add(modules, NORMALIZE)
+    _write_json(folder / unit_folder / "config.json", keys)
     _write_json(folder / MODULES, modules)
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     config.pop("truncate_dim", None)

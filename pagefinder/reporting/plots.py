@@ -95,12 +95,18 @@ def dimensions(grid: pd.DataFrame, recommended: int) -> Plot:
 
 
 def pareto(grid: pd.DataFrame, recommended: int) -> Plot:
-    """NDCG@10 of the tuned model by the bytes of a page in an index; `grid` as in Inputs."""
+    """NDCG@10 of the tuned model by the bytes of a page in an index.
+
+    Args:
+        grid: `Inputs.grid`: model, dimension, precision, ndcg@10, bytes_per_page, pareto.
+        recommended: The dimension that gets a star.
+    """
     figure, axes = svg.new_plot(
         "What does a page cost in the index?", "bytes per page (log scale)", NDCG
     )
     x, y = "bytes_per_page", "ndcg@10"
     grid = grid[grid["model"] == TUNED]
+    # Looks go by the order of precisions in the table, before it is sorted.
     points = dict(zip(grid["precision"].unique(), cycle(svg.POINTS), strict=False))
     grid = grid.sort_values(x)
     front = grid[grid["pareto"] == 1].drop_duplicates(x)
@@ -111,10 +117,10 @@ def pareto(grid: pd.DataFrame, recommended: int) -> Plot:
         axes.plot(rows[x], rows[y], marker, color=colour, label=label)
     star = grid[(grid["dimension"] == recommended) & (grid["precision"] == "float32")]
     axes.plot(star[x], star[y], **STAR, markersize=17, label="recommended", zorder=5)
-    powers = 4 ** np.arange(12)
-    near = (powers * 4 > grid[x].min()) & (powers < grid[x].max() * 4)
-    svg.set_log_ticks(axes, powers[near].tolist())
-    svg.add_legend(axes, 3)
+    ticks = 4 ** np.arange(12)  # up to 4 MiB a page
+    in_view = (ticks * 4 > grid[x].min()) & (ticks < grid[x].max() * 4)
+    svg.set_log_ticks(axes, ticks[in_view].tolist())
+    svg.add_legend(axes, columns=3)
     return svg.render(figure, "pareto")
 
 

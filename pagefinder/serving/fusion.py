@@ -55,7 +55,10 @@ def fuse_two(
 
 
 def indexed_texts(pages: Pages, rows: Sequence[int], root: Path) -> list[str]:
-    """The texts of the pages in `rows`, kept on disk until the pages change."""
+    """The texts of the pages in `rows`; read from the disk where an earlier search left them.
+
+    The file is named by the pages' state, so that changed pages are read anew.
+    """
     key = hashlib.blake2b(repr((pages.state, list(rows))).encode(), digest_size=10).hexdigest()
     file = root / outputs.WORK / "index" / f"{key}-texts.json"
     if not file.is_file():

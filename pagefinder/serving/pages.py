@@ -91,7 +91,10 @@ def _page_indexes(path: Path) -> list[int]:
 
 
 def folder_pages(folder: Path, listing: list[tuple[str, int | None]], budget: Pixels) -> Pages:
-    """The pages that `list_folder` lists, each fitted to the pixel budget."""
+    """The pages that `list_folder` lists, each fitted to the pixel budget.
+
+    An entry of `listing` is a file's name, and the index of the page in a PDF or None for an image.
+    """
 
     def open_page(row: int) -> Image.Image:
         name, index = listing[row]

@@ -129,6 +129,7 @@ def pixel_budget(model: "SentenceTransformer") -> Pixels:
     processor: Any = getattr(getattr(model[0], "processor", None), "image_processor", None)
     try:
         size, multiple = processor.size, processor.patch_size * processor.merge_size
+        # Processors that merge patches keep areas, in pixels, under the names of edges.
         return Pixels(min=size["shortest_edge"], max=size["longest_edge"], multiple=multiple)
     except (AttributeError, TypeError, KeyError, ValueError):
         return ANY_SIZE

@@ -107,16 +107,22 @@ class _Connections(urllib.request.AbstractHTTPHandler):
     def _open(
         self, kind: type[http.client.HTTPConnection], request: urllib.request.Request
     ) -> http.client.HTTPResponse:
+        """Send the request over a connection that `_connect` makes, which refuses addresses.
+
+        http.client offers no other place to choose a socket than `_create_connection`. Its timeout
+        and source address are not used: `_connect` has a deadline of its own.
+        """
+        # A request of https by a proxy has only a tunnel's host.
         proxied = request.has_proxy() or bool(getattr(request, "_tunnel_host", None))
         if proxied:
             self._check_behind_proxy(request.full_url)
 
         def connection(*args: Any, **keywords: Any) -> http.client.HTTPConnection:  # noqa: ANN401
-            made: Any = kind(*args, **keywords)
-            made._create_connection = lambda address, *_: self._connect(
+            opened: Any = kind(*args, **keywords)
+            opened._create_connection = lambda address, *_: self._connect(
                 address[0], address[1], proxied
             )
-            return cast(http.client.HTTPConnection, made)
+            return cast(http.client.HTTPConnection, opened)
 
         return self.do_open(connection, request)
 

@@ -124,8 +124,9 @@ def dev_reranking(
             samples.append({"query": corpus.query_text[query_id]} | pages)
     if not samples:
         raise InputError(
-            "no dev query has both positives and negatives among its candidates, so no checkpoint "
-            "can be chosen: raise prepare.dev_share or reranker.depths"
+            f"no dev query has both positives and negatives among its first "
+            f"{knobs.compared_depth} candidates, so no checkpoint can be chosen: raise "
+            "prepare.dev_share or reranker.compared_depth"
         )
     return CrossEncoderRerankingEvaluator(
         samples, at_k=10, name="dev", batch_size=batch, write_csv=False, show_progress_bar=False

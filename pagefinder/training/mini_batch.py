@@ -86,6 +86,7 @@ def probe(
     features = [batch_to_device(column, device_settings.device) for column in columns]
 
     def attempt(mini_batch: int) -> None:
+        """Run a step's forward and backward pass, to see whether it fits; drop its gradients."""
         with _room(device_settings.device, reserved):
             try:
                 make_loss(mini_batch)(features, labels).backward()

@@ -133,7 +133,7 @@ def _published(section: Section, inputs: Inputs) -> None:
     points = pd.DataFrame(columns=["label", "parameters", "ndcg@10", "of_run"])
     if not sizes.empty:
         points = sizes.rename(columns={"model": "label"})
-        points["parameters"] /= 1e9
+        points["parameters"] /= 1e9  # in billions, as published
         points["of_run"] = points["label"].isin((BASE, TUNED))
     if data.source == "hub" and data.hub.path == published["dataset"]:
         section.answer.append(f"{published['note']} Source: {published['source']}.")
@@ -148,7 +148,7 @@ def _published(section: Section, inputs: Inputs) -> None:
             "Published scores are shown only beside the reference data set, which this is not."
         )
     if points["parameters"].nunique() > 1:
-        points["of_run"] = points["of_run"].astype(bool)
+        points["of_run"] = points["of_run"].astype(bool)  # joined tables hold objects
         section.plots.append(plots.sizes(points))
     elif len(points):
         section.answer.append(
