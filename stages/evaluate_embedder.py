@@ -7,9 +7,8 @@ from pagefinder import layout
 from pagefinder.data.corpus import Corpus
 from pagefinder.data.files import write_csv, write_json
 from pagefinder.errors import InputError
-from pagefinder.evaluation import dimensions, embedder, fusion, recommending
+from pagefinder.evaluation import dimensions, embedder, fusion, recipe, recommending
 from pagefinder.evaluation.embedder_runs import embedder_runs
-from pagefinder.evaluation.recipe import recipe_metrics
 from pagefinder.params import Params
 from pagefinder.retrieval.metrics import metrics_per_query
 from pagefinder.retrieval.runs import write_runs
@@ -44,7 +43,7 @@ def main(params: Params, root: Path = Path()) -> None:
         "embedder": embedder.embedder_metrics(scored, list(params.compare), claims),
         "dimensions": dimension_metrics,
         "fusion": fusion.fusion_metrics(scored, weights, claims),
-        "recipe": recipe_metrics(runs, task),
+        "recipe": recipe.recipe_metrics(runs, task),
     }
 
     write_runs(runs, root / layout.RUNS / "embedder", root, task.qrels)
