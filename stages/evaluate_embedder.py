@@ -36,7 +36,6 @@ def main(params: Params, root: Path = Path()) -> None:
     claimed_dims = dimensions.claimed_dimensions(dimension_metrics)
     runs, weights = embedder_runs(task, dev, models, claimed_dims, knobs, seed=seed, device=device)
     scored = {name: metrics_per_query(run, task.qrels) for name, run in runs.items()}
-
     queries = embedder.query_table(task)
     claims = embedder.comparisons(scored, queries["document_id"].tolist(), knobs.bootstrap, seed)
     metrics = {
