@@ -39,7 +39,7 @@ class Ground:
     rows: pd.DataFrame
     size: dict[str, Any]
     peak: float = 0.0
-    mini_batches: dict[str, int] = field(default_factory=dict)  # by name of the row
+    ways: dict[str, dict[str, Any]] = field(default_factory=dict)  # knobs by name of the row
 
 
 def open_model(ground: Ground, attention: str = "") -> tuple[Any, DeviceSettings]:
@@ -95,7 +95,10 @@ def train(
     speed = measure_training(
         model, ground.rows, changed, base.loss, run, steps or ground.size["steps"]
     )
-    ground.mini_batches[name] = speed.mini_batch
+    ground.ways[name] = {
+        "mini_batch": speed.mini_batch,
+        "gradient_checkpointing": speed.checkpointing,
+    }
     passes = 2 if changed.lora_rank else 3
     yield {
         "rows/s": speed.per_second,
@@ -114,12 +117,12 @@ def other_attention(ground: Ground) -> Iterator[Row]:
     if choose_device(ground.base.compute).attention == "sdpa":
         yield {"note": "left out: SDPA is what was chosen, flash-attn is not installed"}
     else:
-        yield from train(ground, "SDPA", attention="sdpa", mini_batch=mini_batch_of_ours(ground))
+        yield from train(ground, "SDPA", attention="sdpa", **way_of_ours(ground))
 
 
-def mini_batch_of_ours(ground: Ground) -> int | str:
-    """The mini-batch of the row `ours`, so that it is not searched for again."""
-    return ground.mini_batches.get("ours", ground.base.embedder.mini_batch)
+def way_of_ours(ground: Ground) -> dict[str, Any]:
+    """Mini-batch and checkpointing of the row `ours`, so that they are not searched for again."""
+    return ground.ways.get("ours", {"gradient_checkpointing": True})
 
 
 def encode(ground: Ground) -> Iterator[Row]:
@@ -185,7 +188,7 @@ def predicted(ground: Ground) -> Iterator[Row]:
         run = TrainingRun(corpus, base.compute, device_settings, 0, Path(scratch))
         speed = measure_training(model, rows, knobs, base.loss, run, 3, save=True)
     costs = measure_costs(model, run, opening, speed, size["batch"])
-    expected = train_seconds(costs, *schedule(knobs, count), dev, dev)
+    expected = train_seconds(costs, schedule(knobs, count), dev, dev)
     del model
     free()
     negatives = rows.rename(columns={"negative_0_id": "page_id"})
@@ -227,7 +230,7 @@ def jobs(ground: Ground) -> dict[str, Callable[[], Iterator[Row]]]:
         "train, ours, SDPA": lambda: other_attention(ground),
         "train, ours, LoRA rank 16": lambda: train(ground, "LoRA", lora_rank=16, **spared),
         "train, ours, MLPs and norms compiled": lambda: train(
-            ground, "compiled", compiled=True, mini_batch=mini_batch_of_ours(ground), **spared
+            ground, "compiled", compiled=True, **way_of_ours(ground)
         ),
         "predicted": lambda: predicted(ground),
     }

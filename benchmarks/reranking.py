@@ -8,7 +8,7 @@ and their medians compared, so that other work on the machine hits all alike:
 
 - forward: one forward pass over a query's pairs, which lie preprocessed in memory. The reference.
 - a query: decode, preprocess and score the same pairs, query by query, as a search does.
-- together: the same for all queries at once, each page preprocessed once, as the evaluation does.
+- together: the same for all queries at once, each page looked at once, as the evaluation does.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from sentence_transformers import CrossEncoder
 from sentence_transformers.util import batch_to_device
 
 from pagefinder import params_file
@@ -67,7 +68,7 @@ def measure(root: Path, knobs: Params, queries: int, rounds: int) -> pd.DataFram
 
 
 def _ways(
-    model: torch.nn.Module,
+    model: CrossEncoder,
     corpus: Corpus,
     parts: list[pd.DataFrame],
     device_settings: DeviceSettings,
@@ -77,7 +78,9 @@ def _ways(
     for part in parts:
         pairs = scoring.text_and_page_row(corpus, part)
         for start in range(0, len(pairs), batch):
-            features = scoring.preprocess_pairs(model, corpus, pairs[start : start + batch])
+            inputs = [(text, corpus.image(row)) for text, row in pairs[start : start + batch]]
+            prompt = model.prompts[model.default_prompt_name]
+            features = model.preprocess(inputs, prompt=prompt)
             prepared.append(batch_to_device(features, model.device))
 
     def forward() -> None:

@@ -219,6 +219,7 @@ class Training(Section):
     epochs: Annotated[float, Field(ge=0)]
     batch: Positive
     evaluations: Positive
+    resume_checkpoints: Positive
     lora_rank: Count
     freeze: tuple[str, ...]
     learning_rates: dict[str, Rate]
@@ -246,6 +247,7 @@ class Reranker(Training, RerankerModel):
     """Fine-tuning of the reranker, and the depths it is measured at."""
 
     head: Literal["logit", "dense"]
+    vision_cache_gib: Annotated[float, Field(ge=0)]
     negatives: Positive
     dev_queries: Positive
     fusion_queries: Positive

@@ -37,8 +37,10 @@ class Speed:
         loading: Seconds of loading a batch over those of computing it; above 1 the device waits.
         waited: Share of the counted steps' time that passed in waiting for data.
         mini_batch: Mini-batch of the cached loss; 0 for the uncached one.
+        checkpointing: Whether activations were computed again in the backward pass.
         setup: Seconds until the first step, a search for the mini-batch included.
         checkpoint: Seconds of writing a checkpoint, or 0 where none was written.
+        weights: The same for the weights alone.
     """
 
     per_second: float
@@ -46,8 +48,10 @@ class Speed:
     loading: float = 0.0
     waited: float = 0.0
     mini_batch: int = 0
+    checkpointing: bool = False
     setup: float = 0.0
     checkpoint: float = 0.0
+    weights: float = 0.0
 
 
 class _Stopwatch(TrainerCallback):  # type: ignore[misc]
@@ -114,7 +118,9 @@ def measure_training(
         waited=waited,
         mini_batch=int(getattr(trainer.loss.loss, "mini_batch_size", 0)),
         setup=max(0.0, trained - len(watch.steps) * seconds),
-        checkpoint=_checkpoint_seconds(trainer) if save else 0.0,
+        checkpointing=any(getattr(at, "gradient_checkpointing", False) for at in model.modules()),
+        checkpoint=_seconds(lambda: trainer._save_checkpoint(model, trial=None)) if save else 0.0,
+        weights=_seconds(lambda: trainer.save_model(_internal_call=True)) if save else 0.0,
     )
 
 
@@ -127,10 +133,10 @@ def _load_seconds(trainer: EmbedderTrainer, batch: int, workers: int) -> float:
     return seconds * batch / count / max(1, min(workers, os.cpu_count() or 1))
 
 
-def _checkpoint_seconds(trainer: EmbedderTrainer) -> float:
-    """Seconds of writing a checkpoint."""
+def _seconds(work: Callable[[], object]) -> float:
+    """Seconds that `work` takes."""
     start = time.perf_counter()
-    trainer._save_checkpoint(trainer.model, trial=None)
+    work()
     return time.perf_counter() - start
 
 
@@ -161,16 +167,11 @@ def measure_scoring(
 ) -> Speed:
     """Speed of scoring query-page pairs; the first batch warms up and is not counted."""
     texts_and_rows = scoring.text_and_page_row(corpus, pairs)
-    parts = (pairs[start : start + batch] for start in range(0, len(pairs), batch))
-    batches = (
-        scoring.score_ahead(model, corpus, texts_and_rows, device_settings, batch)
-        if device_settings.loader_processes
-        else (scoring.score_pairs(model, corpus, part, device_settings, batch) for part in parts)
-    )
+    batches = scoring.score_batches(model, corpus, texts_and_rows, device_settings, batch)
     first = texts_and_rows[:LOADED]
 
     def prepare() -> None:
-        scoring.preprocess_pairs(model, corpus, first)
+        scoring.PairPreprocessor(model, corpus)((first, frozenset()))
 
     return _batch_speed(batches, prepare, len(first), device_settings)
 

@@ -87,11 +87,11 @@ def predict(params: Params, root: Path, prepared: bool) -> Prediction:
         amounts = _amounts(params, size, Path(scratch), root, prepared)
     for name, seconds in zip(costs._fields, costs, strict=True):
         log.info("%s: %.3f s", name, seconds)
-    steps, interval = schedule(params.embedder, size.rows)
+    planned = schedule(params.embedder, size.rows)
     models = disk.models_of(params, root)
     return Prediction(
         size,
-        train_seconds(costs, steps, interval, size.dev_pages, size.dev_queries),
+        train_seconds(costs, planned, size.dev_pages, size.dev_queries),
         costs.opening + size.pages / pages_per_second,
         disk.needs(params, amounts, models),
         models,

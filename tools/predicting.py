@@ -8,7 +8,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from pagefinder.models.encoding import encode_pages, encode_queries
-from pagefinder.training.arguments import TrainingRun
+from pagefinder.training.arguments import Schedule, TrainingRun
 from tools.measuring import Speed
 
 
@@ -19,6 +19,7 @@ class Costs(NamedTuple):
     setup: float  # until the first step
     step: float
     checkpoint: float
+    weights: float  # writing the weights alone
     decode: float  # a dev page, once
     page: float  # encoding a dev page, at each evaluation
     query: float
@@ -54,30 +55,32 @@ def measure_costs(
         setup=speed.setup,
         step=batch / speed.per_second,
         checkpoint=speed.checkpoint,
+        weights=speed.weights,
         decode=(decoded - start) / len(pages),
         page=(encoded - decoded) / len(pages),
         query=(end - encoded) / len(texts),
     )
 
 
-def train_seconds(costs: Costs, steps: int, interval: int, pages: int, queries: int) -> float:
+def train_seconds(costs: Costs, schedule: Schedule, pages: int, queries: int) -> float:
     """Seconds that training an embedder takes.
 
     Args:
         costs: As `measure_costs` returns them.
-        steps: Number of steps of the training.
-        interval: Steps from one scoring of dev, with a checkpoint, to the next; the last step also
-            has one.
+        schedule: Steps, dev scores and checkpoints of the training.
         pages: Number of dev pages that are encoded at each evaluation.
         queries: Number of dev queries that are encoded at each evaluation.
     """
-    evaluations = math.ceil(steps / interval)
+    evaluations = math.ceil(schedule.steps / schedule.evaluation_steps)
+    checkpoints = math.ceil(schedule.steps / schedule.checkpoint_steps)
     dev = pages * costs.page + queries * costs.query
     # Dev is scored before the first step too, and the best model is opened and written at the end.
+    # Each score after it is taken for the best so far, whose weights are written.
     return (
         2 * costs.opening
         + costs.setup
         + pages * costs.decode
-        + steps * costs.step
-        + (evaluations + 1) * (dev + costs.checkpoint)
+        + schedule.steps * costs.step
+        + (evaluations + 1) * (dev + costs.weights)
+        + checkpoints * costs.checkpoint
     )

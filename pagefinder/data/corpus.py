@@ -213,6 +213,10 @@ class Corpus:
             )
         log.info("%d of %d pages have text", with_text, len(self.table))
 
+    def blank_image(self, row: int) -> Image.Image:
+        """A black image of the size of a row's page, whose pixels are not decoded."""
+        return Image.new("RGB", Image.open(io.BytesIO(self.image_bytes(row))).size)
+
     def __getstate__(self) -> dict[str, object]:
         return {"folder": self.folder, "page_content": self.page_content}
 

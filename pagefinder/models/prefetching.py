@@ -1,4 +1,4 @@
-"""Preprocess batches in loader processes while the device computes earlier ones.
+"""Preprocess batches, in loader processes while the device computes earlier ones.
 
 Decoding and preprocessing a page of 360,000 pixels takes a core tens of milliseconds, a GPU a few:
 in one process it would wait most of the time.
@@ -26,7 +26,8 @@ def prepared(
     Args:
         batches: Arguments of `prepare`; each loader process holds one prepared batch at most.
         prepare: Makes a model's inputs; runs in a fork, and must not touch the device.
-        device_settings: The device, and how many processes prepare ahead: at least one.
+        device_settings: The device, and how many processes prepare ahead. Without any, a batch is
+            prepared in this process when it is needed.
 
     Raises:
         InputError: as `prepare` raised it.
@@ -38,14 +39,15 @@ def prepared(
         except InputError as error:  # raised in its process, it would end in a long traceback
             return error
 
+    ahead = device_settings.loader_processes > 0
     loader: DataLoader[Any] = DataLoader(
         batches,  # type: ignore[arg-type]  # a sequence is all that is needed
         batch_size=None,
         collate_fn=features_or_error,
         num_workers=device_settings.loader_processes,
-        prefetch_factor=1,
+        prefetch_factor=1 if ahead else None,
         pin_memory=device_settings.device.startswith("cuda"),
-        multiprocessing_context="fork",
+        multiprocessing_context="fork" if ahead else None,
     )
     for features in loader:
         if isinstance(features, InputError):

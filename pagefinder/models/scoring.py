@@ -1,29 +1,33 @@
-"""Scores of query-page pairs by a cross-encoder, each page decoded and preprocessed once."""
+"""Scores of query-page pairs by a cross-encoder, each page decoded and looked at once."""
 
 import contextlib
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from sentence_transformers import CrossEncoder
 from tqdm import tqdm
 from transformers import BatchFeature
 from transformers.image_utils import make_flat_list_of_images
 
-from pagefinder.data.corpus import Corpus, PageInput
+from pagefinder.data.corpus import Corpus, PageInput, page_input
 from pagefinder.models import prefetching
 from pagefinder.models.device import DeviceSettings
+from pagefinder.models.vision_outputs import (
+    GRID,
+    PAGE_ROWS,
+    PATCH_ROWS,
+    PATCHES,
+    VisionOutputs,
+    image_processor,
+    takes_vision_outputs,
+)
 
 # Query text and page row.
 Pair = tuple[str, int]
-
-# Pairs scored at a time: their pages are held meanwhile, 9 MB each at 360,000 pixels.
-CHUNK = 256
-# What a processor of the Qwen-VL family makes of an image: rows of patches, and their grid.
-PATCHES, GRID = "pixel_values", "image_grid_thw"
 
 
 def score_pairs(
@@ -32,19 +36,20 @@ def score_pairs(
     candidates: pd.DataFrame,
     device_settings: DeviceSettings,
     batch: int,
+    outputs: VisionOutputs | None = None,
 ) -> np.ndarray:
     """Logits of query-page pairs, float32 [len(candidates)], in the order of `candidates`.
 
-    Pairs are scored in the order of their pages, so that a page is decoded and preprocessed once
-    however many queries it is paired with, or twice where its pairs stand in two chunks.
+    Pairs are scored in the order of their pages, so that a page is decoded, preprocessed and looked
+    at once however many queries it is paired with. Pages that `outputs` keeps are not even decoded.
     """
     pairs = text_and_page_row(corpus, candidates)
     order = np.argsort([row for _, row in pairs], kind="stable")
-    score = score_ahead if device_settings.loader_processes else _score_chunks
+    in_order = [pairs[at] for at in order]
     logits = np.empty(len(pairs), dtype=np.float32)
     start = 0
     with tqdm(total=len(pairs), desc="pairs", unit="pair", disable=None) as progress:
-        for part in score(model, corpus, [pairs[at] for at in order], device_settings, batch):
+        for part in score_batches(model, corpus, in_order, device_settings, batch, outputs):
             logits[order[start : start + len(part)]] = part
             start += len(part)
             progress.update(len(part))
@@ -60,90 +65,106 @@ def text_and_page_row(corpus: Corpus, pairs: pd.DataFrame) -> list[Pair]:
     ]
 
 
-def _with_pages(corpus: Corpus, pairs: Sequence[Pair]) -> list[tuple[str, PageInput]]:
-    """The pairs with their pages as the model takes them, each page decoded once."""
-    rows = list(dict.fromkeys(row for _, row in pairs))
-    pages = dict(zip(rows, corpus.page_inputs(rows), strict=True))
-    return [(text, pages[row]) for text, row in pairs]
-
-
-def _score_chunks(
+def score_batches(
     model: CrossEncoder,
     corpus: Corpus,
     pairs: Sequence[Pair],
     device_settings: DeviceSettings,
     batch: int,
-) -> Iterator[np.ndarray]:
-    """Yield the logits of each chunk of pairs, float32 [pairs], without loader processes."""
-    for start in range(0, len(pairs), CHUNK):
-        with device_settings.precision(), cached_preprocessing(model):
-            logits = model.predict(
-                _with_pages(corpus, pairs[start : start + CHUNK]),
-                batch_size=batch,
-                activation_fn=torch.nn.Identity(),
-                convert_to_tensor=True,
-                show_progress_bar=False,
-            )
-        yield logits.float().cpu().numpy()
-
-
-def score_ahead(
-    model: CrossEncoder,
-    corpus: Corpus,
-    pairs: Sequence[Pair],
-    device_settings: DeviceSettings,
-    batch: int,
+    outputs: VisionOutputs | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield the logits of each batch, float32 [pairs]; loader processes prepare the next batches.
 
-    A page is preprocessed once for all pairs of a batch.
+    A page of the batch before is not looked at again, nor one that `outputs` keeps.
     """
+    outputs = outputs or VisionOutputs(model)
+    preprocess = PairPreprocessor(model, corpus, frozenset(outputs.kept))
     batches = [pairs[start : start + batch] for start in range(0, len(pairs), batch)]
-    prepare = functools.partial(preprocess_pairs, model, corpus)
+    before = [frozenset[int](), *(frozenset(row for _, row in part) for part in batches)]
     model.eval()
-    for features in prefetching.prepared(batches, prepare, device_settings):
+    for features in prefetching.prepared(
+        list(zip(batches, before, strict=False)), preprocess, device_settings
+    ):
         with torch.inference_mode(), device_settings.precision():
-            logits = model(features)["scores"].float().reshape(-1)
+            logits = model(outputs.insert(features))["scores"].float().reshape(-1)
         yield logits.cpu().numpy()
 
 
-def preprocess_pairs(model: CrossEncoder, corpus: Corpus, pairs: Sequence[Pair]) -> dict[str, Any]:
-    """The model's inputs for the pairs and its instruction, by name."""
-    prompt = model.prompts.get(model.default_prompt_name)
-    with cached_preprocessing(model):
-        features: dict[str, Any] = model.preprocess(_with_pages(corpus, pairs), prompt=prompt)
-    return features
+class PairPreprocessor:
+    """Makes a model's inputs of query-page pairs, the patches of each page once.
 
-
-@contextlib.contextmanager
-def cached_preprocessing(model: CrossEncoder) -> Iterator[None]:
-    """Preprocess each image (the same object) once within the block, however often it occurs.
-
-    `predict` preprocesses pair by pair, and images take most of that time. Only for processors that
-    return patches and their grid alone; another works as before. Within the block the other
-    arguments must stay the same: they are no part of the cache's key.
+    Where the model takes the tower's output from outside, the inputs are those of
+    `VisionOutputs.insert`. Another model's are its plain ones.
     """
-    processor: Any = getattr(model[0].processor, "image_processor", None)
-    if processor is None:
-        yield
-        return
-    original = processor.preprocess
-    # By id; the image is held beside its features, so that no other image gets its id.
-    done: dict[int, tuple[Any, BatchFeature]] = {}
 
-    def preprocess(images: Any, *args: Any, **keywords: Any) -> BatchFeature:  # noqa: ANN401
-        flat = make_flat_list_of_images(images)
-        for image in flat:
-            if id(image) not in done:
-                features = original([image], *args, **keywords)
-                if set(features) != {PATCHES, GRID}:
-                    return original(images, *args, **keywords)
-                done[id(image)] = (image, features)
-        parts = [done[id(image)][1] for image in flat]
-        return BatchFeature({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
+    def __init__(
+        self, model: CrossEncoder, corpus: Corpus, kept_rows: frozenset[int] = frozenset()
+    ) -> None:
+        """Pages of `kept_rows` get no patches: the caller has the tower's output of them."""
+        self.model, self.corpus, self.kept_rows = model, corpus, kept_rows
+        self.once = corpus.page_content != "text" and takes_vision_outputs(model)
+        self._grids: dict[tuple[int, int], torch.Tensor] = {}  # by width and height of an image
 
-    processor.preprocess = preprocess
-    try:
-        yield
-    finally:
-        del processor.preprocess
+    def __call__(self, batch: tuple[Sequence[Pair], frozenset[int]]) -> dict[str, Any]:
+        """The model's inputs, by name, for pairs and its instruction.
+
+        `batch` holds the pairs, and the rows of further pages that need no patches.
+        """
+        pairs, held_rows = batch
+        page_rows = [row for _, row in pairs]
+        distinct = list(dict.fromkeys(page_rows))
+        if not self.once:
+            return self._preprocess(pairs, distinct, self.corpus.page_inputs(distinct))
+        images: dict[int, Image.Image] = {}
+
+        def image(row: int) -> Image.Image:
+            if row in held_rows or row in self.kept_rows:
+                return self.corpus.blank_image(row)
+            images[row] = self.corpus.image(row)
+            return images[row]
+
+        pages = [
+            page_input(self.corpus.page_content, image, self.corpus.text, row) for row in distinct
+        ]
+        with self._patches_apart(set(map(id, images.values()))) as patches:
+            features = self._preprocess(pairs, distinct, pages)
+        if images:
+            features[PATCHES] = torch.cat([patches[id(image)] for image in images.values()])
+        return features | {PAGE_ROWS: page_rows, PATCH_ROWS: list(images)}
+
+    def _preprocess(
+        self, pairs: Sequence[Pair], rows: Sequence[int], pages: Sequence[PageInput]
+    ) -> dict[str, Any]:
+        """The model's inputs for pairs whose pages, by row, are `pages`."""
+        page_of_row = dict(zip(rows, pages, strict=True))
+        inputs = [(text, page_of_row[row]) for text, row in pairs]
+        prompt = self.model.prompts.get(self.model.default_prompt_name)
+        features: dict[str, Any] = self.model.preprocess(inputs, prompt=prompt)
+        return features
+
+    @contextlib.contextmanager
+    def _patches_apart(self, image_ids: set[int]) -> Iterator[dict[int, torch.Tensor]]:
+        """Within the block the processor returns grids alone, and preprocesses an image once.
+
+        Yields the patches by id of the image, for those in `image_ids`. Others give only a grid.
+        """
+        processor = image_processor(self.model)
+        original = processor.preprocess
+        patches: dict[int, torch.Tensor] = {}
+
+        def preprocess(images: Any, *args: Any, **keywords: Any) -> BatchFeature:  # noqa: ANN401
+            flat = make_flat_list_of_images(images)
+            for image in flat:
+                new = id(image) in image_ids and id(image) not in patches
+                if new or image.size not in self._grids:
+                    features = original([image], *args, **keywords)
+                    self._grids[image.size] = features[GRID]
+                if new:
+                    patches[id(image)] = features[PATCHES]
+            return BatchFeature({GRID: torch.cat([self._grids[image.size] for image in flat])})
+
+        processor.preprocess = preprocess
+        try:
+            yield patches
+        finally:
+            del processor.preprocess

@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 
 # Of a weight, a gradient or one of Adam's two moments: float32.
 NUMBER = 4
-# The trainer keeps two checkpoints, and a third is there while it is written.
-CHECKPOINTS = 3
+# The trainer keeps two checkpoints, and a third is there while it is written. Beside them are the
+# best weights, and those that were the best at the newest checkpoint.
+CHECKPOINTS, BEST_WEIGHTS = 3, 2
 # A printed page as a PNG at its pixel budget: 126 KB at 360,000 pixels.
 PNG_BYTES_PER_PIXEL = 0.35
 # A line of a run: query, page, rank, score. Runs of the embedder hold 100 pages a query, for these
@@ -101,12 +102,12 @@ def needs(params: Params, amounts: Amounts, models: dict[str, Weights]) -> dict[
 def _training(output: str, model: Weights, knobs: Training) -> Need:
     """What a training leaves and needs: a checkpoint holds weights and Adam's two moments."""
     saved = model.trained if knobs.lora_rank else model.parameters
-    checkpoint = NUMBER * (saved + 2 * model.trained)
+    kept = CHECKPOINTS * NUMBER * (saved + 2 * model.trained) + BEST_WEIGHTS * NUMBER * saved
     left = NUMBER * model.parameters
     if not knobs.epochs:
         return Need({output: left})
     # The output is written at the end, when one checkpoint less is there.
-    return Need({output: left}, {"checkpoints": max(CHECKPOINTS * checkpoint - left, 0)})
+    return Need({output: left}, {"checkpoints": max(kept - left, 0)})
 
 
 def model_weights(folder: Path, knobs: Training) -> Weights | None:

@@ -1,9 +1,10 @@
 """What the trainings of embedder and reranker share: corpus and device, schedule, arguments."""
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import TrainingArguments
 
@@ -35,10 +36,19 @@ class TrainingRun:
     checkpoints: Path
 
 
-def schedule(knobs: Training, rows: int) -> tuple[int, int]:
-    """Number of steps of a training on `rows` rows, and of steps from one dev score to the next."""
+class Schedule(NamedTuple):
+    """When a training does what; the last step has both a dev score and a checkpoint."""
+
+    steps: int
+    evaluation_steps: int  # from one dev score to the next
+    checkpoint_steps: int  # from one checkpoint to the next
+
+
+def schedule(knobs: Training, rows: int) -> Schedule:
+    """The schedule of a training on `rows` rows."""
     steps = max(1, round(knobs.epochs * max(1, rows // knobs.batch)))
-    return steps, max(1, steps // knobs.evaluations)
+    checkpoint_steps = math.ceil(steps / knobs.resume_checkpoints)
+    return Schedule(steps, max(1, steps // knobs.evaluations), checkpoint_steps)
 
 
 def training_arguments(
@@ -56,12 +66,17 @@ def training_arguments(
         InputError: the processes cannot share the batch.
     """
     _check_batch(knobs.batch, rows)
-    steps, interval = schedule(knobs, rows)
+    planned = schedule(knobs, rows)
     cuda = run.device_settings.device.startswith("cuda")
-    log.info("%d rows, batch %d, %d steps, dev every %d", rows, knobs.batch, steps, interval)
+    log.info(
+        "%d rows, batch %d, %d steps, dev every %d, a checkpoint every %d",
+        rows,
+        knobs.batch,
+        *planned,
+    )
     shared = {
         "output_dir": str(run.checkpoints),
-        "max_steps": steps,
+        "max_steps": planned.steps,
         "per_device_train_batch_size": knobs.batch,
         # Processes divide one batch of the sampler among them, so that no page is in it twice.
         "accelerator_config": {"split_batches": processes.count() > 1},
@@ -75,13 +90,12 @@ def training_arguments(
         "dataloader_num_workers": run.compute.workers,
         "dataloader_drop_last": rows >= knobs.batch,
         "eval_strategy": "steps",
-        "eval_steps": interval,
+        "eval_steps": planned.evaluation_steps,
         "save_strategy": "steps",
-        "save_steps": interval,
+        "save_steps": planned.checkpoint_steps,
         "save_total_limit": 2,
-        "load_best_model_at_end": True,
         "greater_is_better": True,
-        "logging_steps": max(1, steps // 50),
+        "logging_steps": max(1, planned.steps // 50),
         "report_to": "none",
         "seed": run.seed,
         "data_seed": run.seed,

@@ -1,4 +1,8 @@
-"""Checkpoints of a training: which were written to their end, and which one to resume from."""
+"""Checkpoints of a training: which one to resume from, and the weights that were best on dev.
+
+A checkpoint holds weights, optimiser and random states, several times the bytes of the weights. So
+the best weights are written apart, in folders of their own.
+"""
 
 import json
 import logging
@@ -25,6 +29,26 @@ def _is_whole(checkpoint: Path) -> bool:
     except (OSError, ValueError):
         return False
     return len(list(checkpoint.glob("rng_state*.pth"))) >= processes.count()
+
+
+def best_weights(folder: Path, step: int) -> Path:
+    """The folder of the weights after a step that was the best on dev so far."""
+    return folder / f"best-{step}"
+
+
+def remove_superseded(folder: Path, step: int) -> None:
+    """Remove best weights that are neither those of `step` nor the newest checkpoint's best.
+
+    A training that goes on from the checkpoint may score worse than before: on a GPU steps do not
+    repeat to the bit. Then what was the best at the checkpoint still is.
+    """
+    needed = {best_weights(folder, step)}
+    checkpoint = newest_checkpoint(folder)
+    if checkpoint:
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        needed.add(best_weights(folder, state["best_global_step"] or step))
+    for path in set(folder.glob("best-*")) - needed:
+        outputs.remove(path)
 
 
 def remove_torn(folder: Path) -> None:

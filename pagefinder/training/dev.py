@@ -1,20 +1,24 @@
 """Score a model on dev while it trains: the evaluators that choose its best checkpoint."""
 
-import functools
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
-from pagefinder.data.corpus import Corpus, PageInput
+from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.models import encoding
 from pagefinder.models.device import DeviceSettings
 from pagefinder.params import Embedder, Reranker
+
+# Gives a reranker's logits of pairs (columns query_id, page_id), float32 [pairs].
+Scorer = Callable[[CrossEncoder, pd.DataFrame], np.ndarray]
 
 # The names under which the trainers report the evaluators' NDCG@10.
 RETRIEVAL_METRIC, RERANKING_METRIC = "eval_dev_cosine_ndcg@10", "eval_dev_ndcg@10"
@@ -84,9 +88,33 @@ def encode_ahead(
     evaluator.embed_inputs = embed_inputs
 
 
+class DevReranking(CrossEncoderRerankingEvaluator):  # type: ignore[misc]
+    """The evaluator of samples that hold ids: `score` gives the scores of pairs of them."""
+
+    def __init__(self, samples: list[dict[str, Any]], score: Scorer) -> None:
+        """`samples` hold query_id `query` and lists of page ids `positive` and `negative`."""
+        super().__init__(samples, at_k=10, name="dev", write_csv=False, show_progress_bar=False)
+        self.score = score
+
+    def __call__(
+        self,
+        model: CrossEncoder,
+        *arguments: Any,  # noqa: ANN401
+        **keywords: Any,  # noqa: ANN401
+    ) -> dict[str, float]:
+        """The metrics of `model` on dev, by name."""
+
+        def predict(pairs: list[list[str]], **_: object) -> np.ndarray:
+            return self.score(model, pd.DataFrame(pairs, columns=["query_id", "page_id"]))
+
+        scorer = SimpleNamespace(predict=predict, model_card_data=model.model_card_data)
+        metrics: dict[str, float] = super().__call__(scorer, *arguments, **keywords)
+        return metrics
+
+
 def dev_reranking(
-    corpus: Corpus, candidates: pd.DataFrame, knobs: Reranker, batch: int, seed: int
-) -> CrossEncoderRerankingEvaluator:
+    corpus: Corpus, candidates: pd.DataFrame, knobs: Reranker, seed: int, score: Scorer
+) -> DevReranking:
     """An evaluator of NDCG@10 for rerankers: dev queries with their first candidates.
 
     The seed chooses `dev_queries` queries that have positives and negatives among their first
@@ -96,8 +124,8 @@ def dev_reranking(
         corpus: Pages, queries and qrels.
         candidates: query_id, page_id, split, rank.
         knobs: Params of the reranker.
-        batch: Pairs scored at a time.
         seed: Seed of the sample.
+        score: Gives a reranker's logits of pairs.
 
     Raises:
         InputError: no dev query has both.
@@ -106,28 +134,16 @@ def dev_reranking(
     dev = candidates[(candidates["split"] == "dev") & (candidates["rank"] <= knobs.compared_depth)]
     page_ids = dev.sort_values(["query_id", "rank"]).groupby("query_id")["page_id"].agg(list)
     samples: list[dict[str, Any]] = []
-
-    # One input of a page, however many queries it is a candidate of: nothing changes it.
-    @functools.cache
-    def page(page_id: str) -> PageInput:
-        return corpus.page_inputs([corpus.page_row[page_id]])[0]
-
     for query_id in np.random.default_rng(seed).permutation(page_ids.index.to_numpy(str)):
         relevant = positives.get(query_id, {})
         positive = [page_id for page_id in page_ids[query_id] if page_id in relevant]
         negative = [page_id for page_id in page_ids[query_id] if page_id not in relevant]
         if positive and negative and len(samples) < knobs.dev_queries:
-            pages = {
-                "positive": list(map(page, positive)),
-                "negative": list(map(page, negative)),
-            }
-            samples.append({"query": corpus.query_text[query_id]} | pages)
+            samples.append({"query": str(query_id), "positive": positive, "negative": negative})
     if not samples:
         raise InputError(
             f"no dev query has both positives and negatives among its first "
             f"{knobs.compared_depth} candidates, so no checkpoint can be chosen: raise "
             "prepare.dev_share or reranker.compared_depth"
         )
-    return CrossEncoderRerankingEvaluator(
-        samples, at_k=10, name="dev", batch_size=batch, write_csv=False, show_progress_bar=False
-    )
+    return DevReranking(samples, score)

@@ -75,7 +75,7 @@ def embedder_trainer(
     page_columns = [column for column in dataset[0] if column != "query"]
     page_prompts = dict.fromkeys(page_columns, model.prompts["document"])
     prompts = {"query": model.prompts["query"]} | page_prompts
-    unscored = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    unscored = {"eval_strategy": "no", "save_strategy": "no"}
     arguments = training_arguments(
         SentenceTransformerTrainingArguments,
         knobs,
@@ -97,24 +97,33 @@ def embedder_trainer(
         callbacks=[Watch()] if evaluator else [],
     )
     if automatic:
-        size = fitting_mini_batch(trainer, rows, knobs.batch, make_loss, run)
-        trainer.loss = make_loss(size)
+        trainer.loss = make_loss(fitting_mini_batch(trainer, rows, knobs, make_loss, run))
     return trainer
 
 
 def fitting_mini_batch(
     trainer: EmbedderTrainer,
     rows: pd.DataFrame,
-    batch: int,
+    knobs: Embedder,
     make_loss: Callable[..., torch.nn.Module],
     run: TrainingRun,
 ) -> int:
-    """The largest mini-batch that fits into memory with the largest pages; 0: the whole batch."""
+    """The cheapest mini-batch that fits into memory with the largest pages; 0: the whole batch.
+
+    Gradient checkpointing is turned off in the model where that is cheaper and fits.
+    """
     pages = run.corpus.pages.set_index("page_id")
     areas = pages["width"] * pages["height"]
     largest = rows.filter(regex="^(image|negative_)").apply(lambda column: column.map(areas))
     order = largest.max(axis=1).sort_values(ascending=False, kind="stable").index
-    size = batch // processes.count()
+    size = knobs.batch // processes.count()
     examples = [trainer.train_dataset[int(order[i % len(order)])] for i in range(size)]
-    # Processes may try different sizes at a time, so none may wait for the pages of another.
-    return probe(trainer, examples, functools.partial(make_loss, gather=False), run.device_settings)
+    way = probe(
+        trainer,
+        examples,
+        # A failed try of one process leaves the others waiting where pages are gathered.
+        functools.partial(make_loss, gather=False),
+        run.device_settings,
+        checkpointing=knobs.gradient_checkpointing,
+    )
+    return way.mini_batch

@@ -1,9 +1,8 @@
-"""The losses that models are trained with."""
+"""The loss that an embedder is trained with."""
 
 from collections.abc import Sequence
 
-from sentence_transformers import CrossEncoder, SentenceTransformer
-from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MatryoshkaLoss,
@@ -45,8 +44,3 @@ def embedder_loss(
         matryoshka_dims=list(dims),
         n_dims_per_step=loss_params.matryoshka_dims_per_step,
     )
-
-
-def reranker_loss(model: CrossEncoder) -> BinaryCrossEntropyLoss:
-    """Binary cross-entropy of each pair's score against its label."""
-    return BinaryCrossEntropyLoss(model)

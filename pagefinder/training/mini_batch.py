@@ -1,11 +1,11 @@
-"""Find the largest mini-batch that the device's memory holds: the meaning of `mini_batch: auto`."""
+"""Find the cheapest way to train that the device's memory holds: what `mini_batch: auto` means."""
 
 import contextlib
 import gc
 import logging
 import random
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from accelerate.utils import convert_to_fp32
@@ -15,7 +15,7 @@ from sentence_transformers.util import batch_to_device
 from pagefinder.errors import InputError
 from pagefinder.models.device import DeviceSettings
 from pagefinder.runtime import processes
-from pagefinder.training.trainers import EmbedderTrainer
+from pagefinder.training.trainers import EmbedderTrainer, set_checkpointing
 
 log = logging.getLogger(__name__)
 
@@ -27,33 +27,56 @@ ADAM_BYTES = 8
 BUCKET_BYTES = 4
 
 
-def largest_mini_batch(attempt: Callable[[int], None], batch: int) -> int:
-    """The largest of batch, batch/2, batch/4 ... 1 for which `attempt` does not run out of memory.
+class Way(NamedTuple):
+    """How a training step is computed."""
+
+    mini_batch: int  # examples at a time, of the cached loss; 0: the whole batch, uncached
+    checkpointing: bool  # compute activations again in the backward pass, to spare their memory
+
+
+def ways(batch: int, *, checkpointing: bool) -> list[Way]:
+    """The ways to compute a step on a batch, the cheapest first.
+
+    A step is worth three passes forward: one forward and two backward. The cached loss and
+    checkpointing each add one. Small mini-batches leave a card idle: the share is taken as one over
+    their size.
 
     Args:
-        attempt: Does the forward and backward pass of a training step with a mini-batch; 0 stands
-            for the uncached loss over the whole batch.
         batch: Examples per device and step.
+        checkpointing: Allow gradient checkpointing too.
+    """
+    sizes = [0, *(batch >> halvings for halvings in range(1, batch.bit_length()))]
+    found = [Way(size, on) for on in (False, True)[: 1 + checkpointing] for size in sizes]
 
-    Returns:
-        0 where the whole batch fits uncached, which spares the cached loss its second forward pass.
+    def cost(way: Way) -> float:
+        passes = 3 + way.checkpointing + (way.mini_batch > 0)
+        return passes * (1 + 1 / (way.mini_batch or batch))
+
+    return sorted(found, key=cost)
+
+
+def first_that_fits(attempt: Callable[[Way], None], tries: Sequence[Way]) -> Way:
+    """The first of `tries` for which `attempt` runs out of memory on no process.
+
+    Args:
+        attempt: Does the forward and backward pass of a training step.
+        tries: Ways to compute it.
 
     Raises:
-        InputError: not even a mini-batch of 1 fits.
+        InputError: none of them fits.
     """
-    size = batch
-    while size:
-        mini_batch = 0 if size == batch else size
+    for way in tries:
+        words = f"mini-batch {way.mini_batch}" if way.mini_batch else "the whole batch, uncached"
+        words += f", {'with' if way.checkpointing else 'without'} gradient checkpointing"
         try:
-            attempt(mini_batch)
+            attempt(way)
+            fits = True
         except torch.OutOfMemoryError:
-            log.info("mini-batch %d of batch %d: out of memory", size, batch)
-            size //= 2
-            continue
-        log.info(
-            "mini-batch %d of batch %d fits%s", size, batch, "" if mini_batch else ", uncached"
-        )
-        return mini_batch
+            fits = False
+        if processes.smallest(int(fits)):
+            log.info("%s: fits", words)
+            return way
+        log.info("%s: out of memory", words)
     raise InputError(
         "embedder.mini_batch is auto, and not even one example at a time fits into memory: lower "
         "pixels.max, set embedder.gradient_checkpointing to true, or embedder.lora_rank above 0"
@@ -65,18 +88,21 @@ def probe(
     examples: list[dict[str, Any]],
     make_loss: Callable[[int], torch.nn.Module],
     device_settings: DeviceSettings,
-) -> int:
-    """The largest mini-batch with which a training step on `examples` fits into memory.
+    *,
+    checkpointing: bool,
+) -> Way:
+    """The cheapest way to compute a training step on `examples` that fits into memory.
 
-    0 stands for all examples, uncached. Weights and random states stay as they were; gradients are
-    cleared. The optimiser's state does not exist yet, so its bytes are set aside meanwhile. Several
-    processes agree on the smallest size.
+    Weights and random states stay as they were; gradients are cleared. The optimiser's state does
+    not exist yet, so its bytes are set aside meanwhile. Several processes try the same at a time.
+    The model is left with gradient checkpointing as the way says.
 
     Args:
         trainer: Has the model, and makes its inputs from examples.
         examples: One process's rows of a batch, with texts and images.
         make_loss: Returns the loss for a mini-batch size.
         device_settings: What the model runs on.
+        checkpointing: Allow gradient checkpointing too.
     """
     model = trainer.model
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -85,18 +111,23 @@ def probe(
     columns, labels = trainer.collect_features(trainer.data_collator(examples))
     features = [batch_to_device(column, device_settings.device) for column in columns]
 
-    def attempt(mini_batch: int) -> None:
+    def attempt(way: Way) -> None:
         """Run a step's forward and backward pass, to see whether it fits; drop its gradients."""
+        set_checkpointing(model, on=way.checkpointing)
         with _room(device_settings.device, reserved):
             try:
-                make_loss(mini_batch)(features, labels).backward()
+                # Copies: a model writes its outputs into its inputs, where they would hold the
+                # graph of a try that failed.
+                copies = [dict(column) for column in features]
+                make_loss(way.mini_batch)(copies, labels).backward()
             finally:
                 model.zero_grad(set_to_none=True)
 
+    tries = ways(len(examples), checkpointing=checkpointing)
     with as_in_training(model, device_settings), _same_random(device_settings.device):
-        size = largest_mini_batch(attempt, len(examples)) or len(examples)
-    agreed = processes.smallest(size)
-    return 0 if agreed == len(examples) else agreed
+        way = first_that_fits(attempt, tries)
+    set_checkpointing(model, on=way.checkpointing)
+    return way
 
 
 @contextlib.contextmanager

@@ -1,14 +1,20 @@
 """Fine-tune a reranker on pairs of queries and candidate pages."""
 
+import functools
+
+import numpy as np
 import pandas as pd
+from datasets import Dataset
 from sentence_transformers import CrossEncoder, CrossEncoderTrainingArguments
 
+from pagefinder.models import prefetching
+from pagefinder.models.scoring import PairPreprocessor, score_pairs
+from pagefinder.models.vision_outputs import VisionOutputs
 from pagefinder.params import Reranker
 from pagefinder.training.arguments import TrainingRun, training_arguments
-from pagefinder.training.batches import with_content
 from pagefinder.training.callbacks import Watch
-from pagefinder.training.dev import RERANKING_METRIC, dev_reranking
-from pagefinder.training.losses import reranker_loss
+from pagefinder.training.dev import RERANKING_METRIC, DevReranking, dev_reranking
+from pagefinder.training.pairs import PairCollator, PairLoss
 from pagefinder.training.trainers import CURVE_COLUMNS, RerankerTrainer, fit, set_up_parameters
 
 
@@ -23,25 +29,74 @@ def train_reranker(
     """
     if not knobs.epochs:
         return pd.DataFrame(columns=CURVE_COLUMNS)
-    pairs = candidates.loc[candidates["split"] == "train", ["query_id", "page_id", "label"]]
-    rows = pairs.rename(columns={"page_id": "image_id"}).astype({"label": "float32"})
-    dataset = with_content(rows, run.corpus)
-    evaluator = dev_reranking(run.corpus, candidates, knobs, run.compute.encode_batch, run.seed)
+    rows = candidates.loc[candidates["split"] == "train", ["query_id", "page_id", "label"]]
+    outputs = VisionOutputs(model)
+    evaluator = dev_reranking(
+        run.corpus, candidates, knobs, run.seed, functools.partial(_score, run, outputs)
+    )
     arguments = training_arguments(
-        CrossEncoderTrainingArguments,
-        knobs,
-        run,
-        len(dataset),
-        prompts=knobs.instruction,
-        metric_for_best_model=RERANKING_METRIC,
+        CrossEncoderTrainingArguments, knobs, run, len(rows), metric_for_best_model=RERANKING_METRIC
     )
     set_up_parameters(model, knobs, run.seed)
+    _keep_frozen(model, outputs, _repeated_pages(rows, evaluator, knobs), knobs, run)
+    preprocess = PairPreprocessor(model, run.corpus, frozenset(outputs.kept))
     trainer = RerankerTrainer(
         model=model,
         args=arguments,
-        train_dataset=dataset,
-        loss=reranker_loss(model),
+        train_dataset=Dataset.from_pandas(rows, preserve_index=False),
+        data_collator=PairCollator(preprocess),
+        loss=PairLoss(model, outputs, run.device_settings),
         evaluator=evaluator,
         callbacks=[Watch()],
     )
     return fit(trainer)
+
+
+def _score(
+    run: TrainingRun, outputs: VisionOutputs, model: CrossEncoder, pairs: pd.DataFrame
+) -> np.ndarray:
+    """Logits of pairs in the precision of training, float32 [pairs]."""
+    return score_pairs(
+        model, run.corpus, pairs, run.device_settings, run.compute.encode_batch, outputs
+    )
+
+
+def _repeated_pages(rows: pd.DataFrame, evaluator: DevReranking, knobs: Reranker) -> list[str]:
+    """Page ids that a training looks at twice or more, the most often seen first.
+
+    Args:
+        rows: Training pairs, with page_id.
+        evaluator: Scores dev before the first step and `evaluations` times.
+        knobs: How often that is, and the epochs.
+    """
+    samples = evaluator.samples
+    dev = {page_id for at in samples for page_id in [*at["positive"], *at["negative"]]}
+    looks = rows["page_id"].value_counts() * knobs.epochs
+    looks = looks.add(pd.Series(1.0 + knobs.evaluations, index=sorted(dev)), fill_value=0)
+    looks = looks[looks >= 2].sort_index().sort_values(ascending=False, kind="stable")
+    return list(looks.index)
+
+
+def _keep_frozen(
+    model: CrossEncoder,
+    outputs: VisionOutputs,
+    page_ids: list[str],
+    knobs: Reranker,
+    run: TrainingRun,
+) -> None:
+    """Where the vision tower is frozen, look at pages now, once for the whole training.
+
+    They are as many as fit into `vision_cache_gib`. An interrupted training does the same again, in
+    the same batches, and so goes on to the same bits.
+    """
+    preprocess = PairPreprocessor(model, run.corpus)
+    if not preprocess.once or not knobs.vision_cache_gib:
+        return
+    at_once = run.compute.encode_batch
+    pairs = [("", run.corpus.page_row[page_id]) for page_id in page_ids]
+    none = frozenset[int]()
+    batches = [(pairs[at : at + at_once], none) for at in range(0, len(pairs), at_once)]
+    model.eval()
+    with run.device_settings.precision():
+        prepared = prefetching.prepared(batches, preprocess, run.device_settings)
+        outputs.keep(prepared, knobs.vision_cache_gib * 2**30)

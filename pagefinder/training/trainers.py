@@ -14,13 +14,13 @@ from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
 )
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerState, TrainingArguments
 
 from pagefinder.errors import InputError
 from pagefinder.params import Training
 from pagefinder.runtime import processes
+from pagefinder.training import checkpoints
 from pagefinder.training.callbacks import Interruption
-from pagefinder.training.checkpoints import newest_checkpoint, remove_torn
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +44,26 @@ def set_up_parameters(
     if knobs.lora_rank:
         _add_adapters(model, knobs.lora_rank, seed)
     if knobs.gradient_checkpointing:
-        backbone = model[0].model
-        # transformers 5.20 renamed gradient_checkpointing_enable, and warns of the old name.
-        enable = getattr(backbone, "activation_checkpointing_enable", None)
-        (enable or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
+        set_checkpointing(model, on=True)
     for name, parameter in model.named_parameters():
         if any(part in name for part in knobs.freeze):
             parameter.requires_grad_(False)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     log.info("training %.2fM of %.2fM parameters", trained / 1e6, total / 1e6)
+
+
+def set_checkpointing(model: SentenceTransformer | CrossEncoder, *, on: bool) -> None:
+    """Turn gradient checkpointing on or off, where it is not so yet."""
+    backbone = model[0].model
+    # transformers 5.20 renamed gradient_checkpointing to activation_checkpointing, and warns.
+    word = "activation" if hasattr(backbone, "activation_checkpointing_enable") else "gradient"
+    if on == getattr(backbone, f"is_{word}_checkpointing"):
+        return
+    if on:
+        getattr(backbone, f"{word}_checkpointing_enable")({"use_reentrant": False})
+    else:
+        getattr(backbone, f"{word}_checkpointing_disable")()
 
 
 def _add_adapters(model: SentenceTransformer | CrossEncoder, rank: int, seed: int) -> None:
@@ -67,9 +77,34 @@ def _add_adapters(model: SentenceTransformer | CrossEncoder, rank: int, seed: in
 
 
 class _Checkpoints:
-    """How both trainers write and read checkpoints: without model cards, adapters in float32."""
+    """How both trainers write and read checkpoints.
+
+    They write no model cards, and weights alone for the best on dev. They read adapters in float32.
+    """
 
     model: SentenceTransformer | CrossEncoder
+    args: TrainingArguments
+    state: TrainerState
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: None) -> bool:
+        """Whether these are the best metrics so far; if so, write the weights."""
+        is_best = bool(super()._determine_best_metric(metrics, trial))  # type: ignore[misc]
+        if is_best:
+            folder, step = Path(self.args.output_dir), self.state.global_step
+            # For several processes: each calls it, and the first one writes.
+            self.save_model(str(checkpoints.best_weights(folder, step)), _internal_call=True)  # type: ignore[attr-defined]
+            if processes.is_first():
+                checkpoints.remove_superseded(folder, step)
+        return is_best
+
+    def load_best(self) -> None:
+        """Load the weights with the best score on dev, where there was any score."""
+        processes.wait()
+        if self.state.best_global_step:
+            folder = Path(self.args.output_dir)
+            self._load_from_checkpoint(
+                str(checkpoints.best_weights(folder, self.state.best_global_step))
+            )
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Make no card: it decodes a thousand rows, and shows training pages.
@@ -116,11 +151,11 @@ def fit(trainer: EmbedderTrainer | RerankerTrainer) -> pd.DataFrame:
     """
     disable_progress_bar()
     trainer.remove_callback(PrinterCallback)
-    checkpoints = Path(trainer.args.output_dir)
+    folder = Path(trainer.args.output_dir)
     if processes.is_first():
-        remove_torn(checkpoints)
+        checkpoints.remove_torn(folder)
     processes.wait()
-    resume = newest_checkpoint(checkpoints)
+    resume = checkpoints.newest_checkpoint(folder)
     if resume:
         log.info("resuming from %s", resume.name)
     trainer.args.eval_on_start = resume is None
@@ -133,6 +168,7 @@ def fit(trainer: EmbedderTrainer | RerankerTrainer) -> pd.DataFrame:
             f"no batch of {trainer.args.per_device_train_batch_size} rows could be filled without "
             "repeating a page, so nothing was trained: lower embedder.batch or mine.negatives"
         )
+    trainer.load_best()
     _log_best(trainer)
     return _curves(trainer.state.log_history, trainer.args.metric_for_best_model)
 

@@ -121,6 +121,11 @@ def _evaluations(trainer, value):
     assert trainer.args.eval_steps == trainer.args.max_steps // value
 
 
+@both("resume_checkpoints", same(3))
+def _resume_checkpoints(trainer, value):
+    assert trainer.args.save_steps == trainer.args.max_steps // value
+
+
 @both("lora_rank", same(4))
 def _lora_rank(trainer, value):
     trained = [name for name, p in trainer.model.named_parameters() if p.requires_grad]
@@ -240,8 +245,17 @@ def _seed(params, value, folder):
 @obeys("reranker.instruction", "Does the page say so?")
 def _instruction(params, value, folder):
     trainer = reranker(params, folder)
-    assert trainer.args.prompts == value
+    collate, model = trainer.data_collator, trainer.model
+    with mock.patch.object(model, "preprocess", wraps=model.preprocess) as preprocess:
+        collate([trainer.train_dataset[0]])
+    assert preprocess.call_args.kwargs["prompt"] == value
     assert trainer.model.prompts[trainer.model.default_prompt_name] == value
+
+
+@obeys("reranker.vision_cache_gib", 0.0)
+def _vision_cache_gib(params, value, folder):
+    """The tower is frozen here, so that without a bound all pages are kept."""
+    assert bool(reranker(params, folder).loss.outputs.kept) == bool(value)
 
 
 @obeys("reranker.head", "dense")
@@ -258,7 +272,7 @@ def _dev_queries(params, value, folder):
 @obeys("reranker.compared_depth", 2)
 def _compared_depth(params, value, folder):
     corpus = Corpus(root() / "data/corpus")
-    evaluator = dev_reranking(corpus, ranked_candidates(), params.reranker, 8, 1)
+    evaluator = dev_reranking(corpus, ranked_candidates(), params.reranker, 1, lambda *_: None)
     for sample in evaluator.samples:
         assert len(sample["positive"]) + len(sample["negative"]) == value
 

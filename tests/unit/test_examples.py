@@ -1,7 +1,10 @@
 """Rows that the embedder trains on, and the dev evaluators, on corpora made for the question."""
 
 import itertools
+from types import SimpleNamespace
+from unittest import mock
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -142,7 +145,7 @@ def test_no_batch_holds_a_page_that_answers_anothers_query(tmp_path):
     assert any(clash(rows.iloc[one], rows.iloc[other]) for one, other in plain)
 
 
-def test_a_dev_page_is_one_image_however_many_queries_it_is_a_candidate_of(tmp_path):
+def test_dev_reranking_scores_each_query_with_its_candidates(tmp_path):
     corpus = write_tiny_corpus(tmp_path / "corpus")
     rows = [
         (f"q{i}", f"p{24 + (i + step) % 8}", "dev", step + 1)
@@ -150,12 +153,16 @@ def test_a_dev_page_is_one_image_however_many_queries_it_is_a_candidate_of(tmp_p
         for step in range(3)
     ]
     table = pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank"])
-    found = dev_reranking(corpus, table, tiny_params().reranker, 8, 1)
-    images = [
-        image for sample in found.samples for image in sample["positive"] + sample["negative"]
-    ]
-    assert len(images) == 12
-    assert len({id(image) for image in images}) == table["page_id"].nunique() == 6
-    for sample in found.samples:
-        row = corpus.query_row[corpus.queries.set_index("text").loc[sample["query"], "query_id"]]
-        assert sample["positive"][0].tobytes() == corpus.image(row).tobytes()
+    seen = []
+
+    def score(model, pairs):
+        """The right page, which has the query's number, comes second."""
+        seen.append(pairs)
+        right = pairs["query_id"].str[1:] == pairs["page_id"].str[1:]
+        return np.where(right, 1.0, pairs.groupby("query_id").cumcount() - 0.5)
+
+    found = dev_reranking(corpus, table, tiny_params().reranker, 1, score)
+    model = SimpleNamespace(model_card_data=mock.Mock())
+    assert found(model)["dev_ndcg@10"] == pytest.approx(1 / np.log2(3))
+    keys = ["query_id", "page_id"]
+    assert set(map(tuple, seen[0][keys].to_numpy())) == set(map(tuple, table[keys].to_numpy()))

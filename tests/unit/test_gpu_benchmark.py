@@ -156,6 +156,6 @@ def test_a_measurement_says_its_mini_batch_and_loading(tmp_path):
     ground = gpu_rows.Ground(base, tmp_path, corpus, synthetic_rows(8, 1), SIZE, 1e12)
     (row,) = gpu_rows.train(ground, "ours", mini_batch=2)
     assert row["mini-batch"] == "2"
-    assert gpu_rows.mini_batch_of_ours(ground) == 2
+    assert gpu_rows.way_of_ours(ground) == {"mini_batch": 2, "gradient_checkpointing": True}
     assert row["loading"] > 0
     assert row["min/10k"] == pytest.approx(10_000 / row["rows/s"] / 60)

@@ -18,42 +18,69 @@ from pagefinder.training.losses import embedder_loss
 
 
 def card(largest, attempts):
-    """A step that runs out of memory above `largest` examples at a time, in a batch of 64."""
+    """A step that runs out of memory above `largest` examples at a time, in a batch of 64.
 
-    def attempt(size):
-        attempts.append(size)
-        if (size or 64) > largest:
+    Without gradient checkpointing an example takes as much as eight with it.
+    """
+
+    def attempt(way):
+        attempts.append(way)
+        examples = (way.mini_batch or 64) * (1 if way.checkpointing else 8)
+        if examples > largest:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     return attempt
 
 
+def test_ways_are_tried_in_the_order_of_their_cost():
+    tries = mini_batch.ways(64, checkpointing=True)
+    order = [(way.mini_batch, "c" if way.checkpointing else "") for way in tries]
+    assert order == [
+        *[(0, ""), (0, "c"), (32, ""), (16, ""), (8, ""), (4, "")],
+        *[(32, "c"), (16, "c"), (8, "c"), (2, ""), (4, "c"), (2, "c"), (1, ""), (1, "c")],
+    ]
+    assert [way.mini_batch for way in mini_batch.ways(64, checkpointing=False)] == [
+        *[0, 32, 16, 8, 4, 2, 1]
+    ]
+    assert [way.mini_batch for way in mini_batch.ways(3, checkpointing=False)] == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("largest", "found", "tried"),
     [
-        (64, 0, [0]),
-        (63, 32, [0, 32]),
-        (5, 4, [0, 32, 16, 8, 4]),
-        (1, 1, [0, 32, 16, 8, 4, 2, 1]),
+        (512, (0, False), 1),
+        (511, (0, True), 2),  # the whole batch with checkpointing
+        (63, (4, False), 6),  # cached without checkpointing, before any cached with it
+        (31, (16, True), 8),
+        (1, (1, True), 14),
     ],
 )
-def test_the_largest_that_fits_is_found(largest, found, tried):
+def test_the_cheapest_that_fits_is_found(largest, found, tried):
     attempts = []
-    assert mini_batch.largest_mini_batch(card(largest, attempts), 64) == found
-    assert attempts == tried
+    tries = mini_batch.ways(64, checkpointing=True)
+    assert mini_batch.first_that_fits(card(largest, attempts), tries) == found
+    assert attempts == tries[:tried]
+
+
+def test_processes_take_what_fits_all_of_them(monkeypatch):
+    """The other process cannot hold the first two."""
+    votes = iter([0, 0, 1])
+    monkeypatch.setattr(processes, "smallest", lambda fits: min(fits, next(votes)))
+    tries = mini_batch.ways(64, checkpointing=True)
+    assert mini_batch.first_that_fits(card(512, []), tries) == tries[2]
 
 
 def test_too_small_a_card_is_said_with_the_mends():
     with pytest.raises(InputError, match="not even one .*gradient_checkpointing"):
-        mini_batch.largest_mini_batch(card(0, []), 64)
+        mini_batch.first_that_fits(card(0, []), mini_batch.ways(64, checkpointing=True))
 
 
 def test_other_errors_are_not_taken_for_a_small_card():
-    def attempt(size):
+    def attempt(way):
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        mini_batch.largest_mini_batch(attempt, 64)
+        mini_batch.first_that_fits(attempt, mini_batch.ways(64, checkpointing=True))
 
 
 @pytest.fixture
@@ -85,9 +112,12 @@ def test_the_probe_takes_real_steps_and_leaves_everything_as_it_was(training):
 
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     states = torch.get_rng_state(), random.getstate()
-    batch = params.embedder.batch
-    assert embedder.fitting_mini_batch(trainer, rows, batch, small_card, run) == 1
-    assert tried == [0, 2, 1]
+    knobs = params.embedder.model_copy(update={"gradient_checkpointing": True})
+    mini_batch.set_checkpointing(trainer.model, on=True)
+    assert embedder.fitting_mini_batch(trainer, rows, knobs, small_card, run) == 1
+    # The whole batch of four and halves of it, each without checkpointing and with it; then ones.
+    assert tried == [0, 0, 2, 2, 1]
+    assert not trainer.model[0].model.is_activation_checkpointing
     after = trainer.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(parameter.grad is None for parameter in trainer.model.parameters())
@@ -110,7 +140,32 @@ def probed(trainer, params, size, device_settings):
         [trainer.train_dataset[i] for i in range(3)],
         lambda _: embedder_loss(model, dims, params.loss, size, gather=False),
         device_settings,
+        checkpointing=False,
     )
+
+
+def test_a_failed_try_leaves_no_graph_behind(training):
+    """A model writes its outputs into its inputs: the next try would start on a fuller card."""
+    trainer, _, params, run = training
+    seen = []
+
+    def make_loss(size):
+        def loss(features, labels):
+            seen.append(["token_embeddings" in column for column in features])
+            if not size:
+                trainer.model(features[0])
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return embedder_loss(trainer.model, params.embedder.dims, params.loss, size)(
+                features, labels
+            )
+
+        return loss
+
+    examples = [trainer.train_dataset[i] for i in range(2)]
+    way = mini_batch.probe(trainer, examples, make_loss, run.device_settings, checkpointing=False)
+    assert way == (1, False)
+    assert len(seen) == 2
+    assert not any(map(any, seen))
 
 
 @pytest.mark.parametrize("size", [0, 1])

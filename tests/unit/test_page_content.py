@@ -13,7 +13,6 @@ from tiny import (
     FILE,
     blank,
     mined_negatives,
-    ranked_candidates,
     text_content,
     tiny_params,
     write_text_model,
@@ -31,7 +30,7 @@ from pagefinder.models.opening import open_embedder
 from pagefinder.training import embedder
 from pagefinder.training.arguments import TrainingRun
 from pagefinder.training.batches import embedder_rows, with_content
-from pagefinder.training.dev import dev_reranking, dev_retrieval
+from pagefinder.training.dev import dev_retrieval
 from stages import encode
 
 DEVICE_SETTINGS = choose_device(tiny_params().compute)
@@ -92,8 +91,6 @@ def test_training_and_dev_see_the_same_pages(folder, content):
     retrieval = dev_retrieval(corpus, knobs.embedder, 8, 1)
     rows = [corpus.page_row[page_id] for page_id in retrieval.corpus_ids]
     assert retrieval.corpus == [expected[row] for row in rows]
-    reranking = dev_reranking(corpus, ranked_candidates(), knobs.reranker, 8, 1)
-    assert all(page in expected for sample in reranking.samples for page in sample["positive"])
 
 
 def test_profiles_of_images_give_images():

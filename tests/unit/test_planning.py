@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from tiny import tiny_params, write_root, write_tiny_corpus
 
 from pagefinder.models.device import choose_device
-from pagefinder.training.arguments import TrainingRun, schedule, training_arguments
+from pagefinder.training.arguments import Schedule, TrainingRun, schedule, training_arguments
 from tools import measuring, plan, predicting, synthetic
 
 
@@ -49,9 +49,9 @@ def test_a_query_with_two_pages_makes_two_rows(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "epochs", "evaluations", "expected"),
     [
-        (27, 3, 4, (18, 4)),  # six whole batches an epoch
-        (3, 1, 4, (1, 1)),  # fewer rows than a batch
-        (400, 0.5, 4, (50, 12)),
+        (27, 3, 4, (18, 4, 9)),  # six whole batches an epoch
+        (3, 1, 4, (1, 1, 1)),  # fewer rows than a batch
+        (400, 0.5, 4, (50, 12, 25)),
     ],
 )
 def test_the_schedule_counts_whole_batches(rows, epochs, evaluations, expected):
@@ -60,22 +60,35 @@ def test_the_schedule_counts_whole_batches(rows, epochs, evaluations, expected):
 
 
 def test_the_schedule_is_that_of_training(tmp_path):
-    params = tiny_params(embedder={"epochs": 3, "batch": 4, "evaluations": 4})
+    knobs = {"epochs": 3, "batch": 4, "evaluations": 4, "resume_checkpoints": 2}
+    params = tiny_params(embedder=knobs)
     corpus = write_tiny_corpus(tmp_path / "corpus")
     device_settings = choose_device(params.compute)
     run = TrainingRun(corpus, params.compute, device_settings, 1, tmp_path)
     made = training_arguments(SentenceTransformerTrainingArguments, params.embedder, run, 27)
-    assert schedule(params.embedder, 27) == (made.max_steps, made.eval_steps)
+    assert schedule(params.embedder, 27) == (
+        made.max_steps,
+        made.eval_steps,
+        made.save_steps,
+    )
     assert made.max_steps == 18
 
 
 def test_every_part_of_a_training_is_counted():
     costs = predicting.Costs(
-        opening=100, setup=1000, step=3, checkpoint=20, decode=0.5, page=0.25, query=0.125
+        opening=100,
+        setup=1000,
+        step=3,
+        checkpoint=20,
+        weights=7,
+        decode=0.5,
+        page=0.25,
+        query=0.125,
     )
-    # 5 steps, dev every 2: scored before the first, after 2, 4 and 5; 3 checkpoints and the output.
-    expected = 200 + 1000 + 8 * 0.5 + 5 * 3 + 4 * (8 * 0.25 + 4 * 0.125) + 4 * 20
-    assert predicting.train_seconds(costs, steps=5, interval=2, pages=8, queries=4) == expected
+    # 5 steps, dev every 2: scored before the first, after 2, 4 and 5, with the best weights written
+    # three times and the output; checkpoints after 3 and 5.
+    expected = 200 + 1000 + 8 * 0.5 + 5 * 3 + 4 * (8 * 0.25 + 4 * 0.125) + 4 * 7 + 2 * 20
+    assert predicting.train_seconds(costs, Schedule(5, 2, 3), pages=8, queries=4) == expected
 
 
 @pytest.mark.parametrize(("workers", "busy"), [(0, 1), (1, 1), (2, 2), (1000, os.cpu_count())])

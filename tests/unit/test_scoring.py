@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from tiny import blank, tiny_params, write_tiny_corpus, write_vlm
+from tiny import FILE, tiny_params, write_tiny_corpus, write_vlm
+from transformers.image_utils import make_flat_list_of_images
 
 from pagefinder.data.corpus import PAGE_SCHEMA, PAGES, Corpus
 from pagefinder.errors import InputError
 from pagefinder.evaluation import reranker
-from pagefinder.models import scoring
+from pagefinder.models import scoring, vision_outputs
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_reranker
 from pagefinder.training.batches import with_content
@@ -52,7 +53,9 @@ def test_a_page_is_preprocessed_once_whatever_the_batches(model, corpus, monkeyp
     original, seen = type(processor).preprocess, []
 
     def counted(self, images, *args, **keywords):
-        seen.extend(images)
+        # The check of what the processor returns shows it a smaller one.
+        flat = make_flat_list_of_images(images)
+        seen.extend(image for image in flat if image.size == (96, 64))
         return original(self, images, *args, **keywords)
 
     monkeypatch.setattr(type(processor), "preprocess", counted)
@@ -68,13 +71,50 @@ def test_a_page_is_preprocessed_once_whatever_the_batches(model, corpus, monkeyp
     assert len(seen) == 3 + 9  # outside, the processor is as it was
 
 
-def test_other_processors_are_left_as_they_are(model, monkeypatch):
-    """Only patches with a grid can be joined image by image."""
-    processor = model[0].processor.image_processor
-    monkeypatch.setattr(type(processor), "preprocess", lambda self, images: {"pixels": images})
-    images = [blank(), blank(64, 96)]
-    with scoring.cached_preprocessing(model):
-        assert processor.preprocess(images) == {"pixels": images}
+@pytest.mark.parametrize("content", ["image", "image_text", "text"])
+def test_a_page_looked_at_once_gives_the_scores_of_a_page_looked_at_in_every_pair(
+    model, corpus, monkeypatch, content
+):
+    corpus = Corpus(corpus.folder, content)
+    table = pairs(*((f"q{i:02}", f"p{i % 5:02}") for i in range(23)))
+    looks = []
+    network = model[0].model
+    tower = network.model.visual.forward
+
+    def counted(pixels, grid_thw, **keywords):
+        looks.append(len(grid_thw))
+        return tower(pixels, grid_thw, **keywords)
+
+    monkeypatch.setattr(network.model.visual, "forward", counted)
+    once = scores(model, corpus, table)
+    assert sum(looks) == (0 if content == "text" else 5)
+    looks.clear()
+    monkeypatch.setattr(scoring, "takes_vision_outputs", lambda model: False)
+    np.testing.assert_allclose(once, scores(model, corpus, table), atol=1e-6)
+    assert sum(looks) == (0 if content == "text" else 23)
+    assert np.ptp(once) > 1e-3
+
+
+def test_the_bundled_reranker_scores_alike_on_both_ways(corpus, monkeypatch):
+    params = tiny_params(reranker={"model": "nano/models/reranker"})
+    device_settings = choose_device(params.compute, scoring=True)
+    model = open_reranker(params.reranker, params.pixels, device_settings, FILE.parent)
+    table = pairs(*((f"q{i:02}", f"p{i % 3:02}") for i in range(9)))
+    assert vision_outputs.takes_vision_outputs(model)
+    once = scores(model, corpus, table)
+    monkeypatch.setattr(scoring, "takes_vision_outputs", lambda model: False)
+    np.testing.assert_allclose(once, scores(model, corpus, table), atol=1e-6)
+
+
+@pytest.mark.parametrize("lacks", ["other outputs of the processor", "the argument"])
+def test_a_model_that_cannot_take_outputs_is_told_by_a_check(model, monkeypatch, lacks):
+    assert vision_outputs.takes_vision_outputs(model)
+    if lacks == "the argument":
+        monkeypatch.setattr(model[0].model, "forward", lambda input_ids, pixel_values: None)
+    else:
+        processor = model[0].processor.image_processor
+        monkeypatch.setattr(type(processor), "preprocess", lambda self, images: {"pixels": images})
+    assert not vision_outputs.takes_vision_outputs(model)
 
 
 def test_one_page_no_page_and_identical_pages(model, corpus):

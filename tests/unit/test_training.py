@@ -1,8 +1,7 @@
-"""How the trainers are set up, and which of their checkpoints is kept."""
+"""How the trainers are set up, and which weights they keep."""
 
 import logging
 import signal
-from unittest import mock
 
 import pandas as pd
 import pytest
@@ -47,10 +46,17 @@ def test_prompts_can_be_left_out_of_training(root, tmp_path):
     assert set_up(root, tmp_path, embedder={"prompts": False}).args.prompts is None
 
 
-@pytest.mark.parametrize(("evaluations", "every"), [(1, 6), (2, 3), (3, 2), (4, 1), (9, 1)])
-def test_checkpoints_are_written_where_dev_is_scored(root, tmp_path, evaluations, every):
-    arguments = set_up(root, tmp_path, embedder={"evaluations": evaluations}).args
-    assert (arguments.max_steps, arguments.eval_steps, arguments.save_steps) == (6, every, every)
+@pytest.mark.parametrize(
+    ("evaluations", "scored", "resume_checkpoints", "written"),
+    [(1, 6, 2, 3), (2, 3, 1, 6), (3, 2, 4, 2), (4, 1, 5, 2), (9, 1, 9, 1)],
+)
+def test_dev_and_checkpoints_have_intervals_of_their_own(
+    root, tmp_path, evaluations, scored, resume_checkpoints, written
+):
+    knobs = {"evaluations": evaluations, "resume_checkpoints": resume_checkpoints}
+    arguments = set_up(root, tmp_path, embedder=knobs).args
+    assert arguments.max_steps == 6
+    assert (arguments.eval_steps, arguments.save_steps) == (scored, written)
 
 
 def test_parts_train_at_their_own_rates(root, tmp_path):
@@ -80,17 +86,42 @@ class Scripted(BaseEvaluator):
         return {self.primary_metric: next(self.scores)}
 
 
-def test_the_checkpoint_with_the_best_dev_score_is_kept(root, tmp_path):
-    trainer = set_up(root, tmp_path, Scripted([0.1, 0.9, 0.2, 0.3]), embedder={"evaluations": 3})
-    with mock.patch.object(trainer.args, "save_total_limit", 5):
-        fit(trainer)
-    kept = trainer.model[0].model.state_dict()
-    steps = {}
-    for step in (2, 4, 6):
-        saved = load_file(tmp_path / f"checkpoint-{step}/model.safetensors")
-        steps[step] = all(torch.equal(saved[name], kept[name]) for name in saved)
-    assert steps == {2: True, 4: False, 6: False}
+def loaded(trainer, folder):
+    """Whether a trainer's model has the weights in a folder."""
+    weights = trainer.model[0].model.state_dict()
+    saved = load_file(folder / "model.safetensors")
+    return all(torch.equal(saved[name], weights[name]) for name in saved)
+
+
+def test_the_weights_with_the_best_dev_score_are_kept_without_a_checkpoint(root, tmp_path):
+    knobs = {"evaluations": 3, "resume_checkpoints": 1}
+    trainer = set_up(root, tmp_path, Scripted([0.1, 0.9, 0.2, 0.3]), embedder=knobs)
+    fit(trainer)
+    assert sorted(path.name for path in tmp_path.glob("*-*")) == ["best-2", "checkpoint-6"]
+    assert loaded(trainer, tmp_path / "best-2")
+    assert not loaded(trainer, tmp_path / "checkpoint-6")
+    assert not list((tmp_path / "best-2").glob("optimizer*"))
     assert not list(tmp_path.rglob("README.md")), "a model card would show training pages"
+
+
+def test_a_training_that_scores_worse_after_a_kill_keeps_what_was_the_best(root, tmp_path):
+    """On a GPU steps do not repeat: the fourth was the best, but only before the kill."""
+
+    class Kill(TrainerCallback):
+        def on_step_begin(self, args, state, control, **keywords):
+            if state.global_step == 4:
+                raise ZeroDivisionError
+
+    knobs = {"evaluations": 6, "resume_checkpoints": 2}
+    killed = set_up(root, tmp_path, Scripted([0.1, 0.3, 0.5, 0.4, 0.9]), embedder=knobs)
+    killed.add_callback(Kill())
+    with pytest.raises(ZeroDivisionError):
+        fit(killed)
+    written = sorted(path.name for path in tmp_path.glob("*-*"))
+    assert written == ["best-2", "best-4", "checkpoint-3"]
+    resumed = set_up(root, tmp_path, Scripted([0.3, 0.2, 0.2]), embedder=knobs)
+    fit(resumed)
+    assert loaded(resumed, tmp_path / "best-2")
 
 
 def test_a_training_that_makes_dev_worse_says_so(root, tmp_path, caplog):

@@ -30,12 +30,14 @@ def tiny_content(**sections: dict) -> dict:
     # Exact comparisons need float32, whatever the default prefers.
     cpu["compute"] |= {"threads": 1, "encode_batch": 8, "precision": "fp32", "workers": 0}
     cpu["base"] |= {"model": "models/vlm", "revision": "", "pooling": "lasttoken"}
-    cpu["embedder"] |= {"dims": [192, 48], "batch": 4, "epochs": 1, "evaluations": 2}
+    cpu["embedder"] |= {"dims": [192, 48], "batch": 4, "epochs": 1}
+    cpu["embedder"] |= {"evaluations": 2, "resume_checkpoints": 2}
     cpu["reranker"] |= {
         "model": "models/vlm",
         "batch": 8,
         "epochs": 1,
         "evaluations": 2,
+        "resume_checkpoints": 2,
         "depths": [2, 3, 5],
         "compared_depth": 3,
         "dev_queries": 4,
