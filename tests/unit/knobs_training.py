@@ -18,6 +18,7 @@ from pagefinder.data.corpus import Corpus
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder, open_reranker
 from pagefinder.params import Params
+from pagefinder.training import embedder as embedder_training
 from pagefinder.training import reranker as reranker_training
 from pagefinder.training.arguments import TrainingRun
 from pagefinder.training.batches import embedder_rows
@@ -320,3 +321,15 @@ def _train_depth(params, value, folder):
     # The nearest page of each embedder, and so at most two.
     train = candidate_table(params, folder).query("split == 'train' and label == 0")
     assert train.groupby("query_id").size().max() <= 2 * value
+
+
+@obeys("embedder.mined_negatives", 1)
+def _mined_negatives(params, value, folder):
+    run = training_run(params, folder)
+    model = open_embedder(params.base, params.pixels, run.device_settings, root())
+    with mock.patch.object(embedder_training, "fit") as fit:
+        embedder_training.train_embedder(
+            model, mined_negatives(), params.embedder, params.loss, run
+        )
+    columns = fit.call_args[0][0].train_dataset[0]
+    assert sum(name.startswith("negative_") for name in columns) == value
