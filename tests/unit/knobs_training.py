@@ -287,7 +287,7 @@ def tiny_vectors(seed: int) -> SimpleNamespace:
 
 def candidate_table(params: Params, folder: Path) -> pd.DataFrame:
     """data/candidates.parquet of the tiny corpus, by vectors of random numbers."""
-    from pagefinder.layout import BASE_VECTORS, CANDIDATES, CORPUS, METRICS, TUNED_VECTORS
+    from pagefinder.layout import BASE_VECTORS, CANDIDATES, CORPUS, FIRST_STAGE, TUNED_VECTORS
     from stages import candidates
 
     write_tiny_corpus(folder / CORPUS)
@@ -296,8 +296,7 @@ def candidate_table(params: Params, folder: Path) -> pd.DataFrame:
         (folder / path).mkdir(parents=True)
         np.save(folder / path / "pages.npy", vectors.pages)
         np.save(folder / path / "queries.npy", vectors.queries)
-    (folder / METRICS).mkdir()
-    (folder / METRICS / "fusion.json").write_text("{}")
+    (folder / FIRST_STAGE).write_text('{"tuned": 1.0, "bm25": 0.0}')
     plain = {"relative_margin": 0.0, "same_document_pages": 0}
     mine = params.mine.model_copy(update=plain)
     candidates.main(params.model_copy(update={"mine": mine}), folder)
