@@ -8,7 +8,7 @@ from pagefinder.layout import CORPUS, METRICS, QUARANTINE, SOURCE
 from pagefinder.params import Params
 from pagefinder.preparing.assemble import QUARANTINE_SCHEMA, prepare
 from pagefinder.preparing.summary import sentence
-from pagefinder.runtime import outputs, scratch
+from pagefinder.runtime import outputs
 from pagefinder.sources import storing
 from stages import resume_folder, run
 
@@ -20,8 +20,8 @@ def main(params: Params, root: Path = Path()) -> None:
     # Pages that an interrupted run had prepared are reused while params and source are the same.
     knobs = (params.pixels, params.data.pdf.dpi, params.prepare.ocr)
     resume = resume_folder("prepare", knobs, [SOURCE / storing.PROVENANCE], root)
-    # Texts of OCR stay: they cost seconds a page, and no knob changes them.
-    texts = scratch.folder("ocr", (), [root / SOURCE / storing.PROVENANCE], root)
+    # Texts of OCR stay: they cost seconds a page, and neither knobs nor other pages change them.
+    texts = root / outputs.WORK / "ocr"
     with outputs.output(root / CORPUS, root) as target:
         quarantine, metrics = prepare(root / SOURCE, target, resume, texts, params)
     with outputs.output(root / QUARANTINE, root) as path:

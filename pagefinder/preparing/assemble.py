@@ -50,13 +50,14 @@ def prepare(
         InputError: a split is left without queries, or more pages and queries are unusable than
             `prepare.max_quarantined` allows.
     """
-    if params.prepare.ocr == "auto":
+    queries = pd.read_parquet(source / storing.QUERIES)
+    # A run that must end for want of queries does not read for hours first.
+    if params.prepare.ocr == "auto" and len(queries):
         isolate = source_traits(params.data.source).may_crash
         ocr.read_scans(source, texts, isolate=isolate)
     files = _prepare_pages(source, scratch, texts, params)
     rows = _descriptions(files)
     usable, unusable = rows[rows["problem"].isna()], rows[rows["problem"].notna()]
-    queries = pd.read_parquet(source / storing.QUERIES)
     checked = check_queries(
         dict(zip(usable["key"], usable["page_id"], strict=True)),
         set(unusable["key"]),
@@ -93,7 +94,7 @@ def _prepare_pages(source: Path, scratch: Path, texts: Path, params: Params) -> 
             shard,
             number,
             scratch / f"{shard.stem}-{number:04d}.arrow",
-            texts,
+            texts if params.prepare.ocr == "auto" else None,
             params.pixels,
             params.data.pdf.dpi,
         )

@@ -6,9 +6,10 @@ interrupted run goes on after the last page.
 """
 
 import functools
+import hashlib
 import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,16 @@ class Scan:
     target: Path
 
 
-def text_file(texts: Path, shard: Path, batch: int, row: int) -> Path:
-    """The file in `texts` for row `row` of record batch `batch` of a shard."""
-    return texts / f"{shard.stem}-{batch:04d}-{row:03d}.txt"
+def text_file(texts: Path, page: Mapping[str, Any]) -> Path:
+    """The file in `texts` for a page, a row of `storing.PAGE_SCHEMA`.
+
+    It is named by what the page is made of. So a file that is added to the source moves no text.
+    """
+    if page["pdf"]:
+        name = f"{Path(page['pdf']).stem}-{page['page_number']:05d}"
+    else:
+        name = hashlib.sha256(page["image"] or b"").hexdigest()[:20]
+    return texts / f"{name}.txt"
 
 
 def read_scans(source: Path, texts: Path, *, isolate: bool) -> None:
@@ -61,7 +69,7 @@ def read_scans(source: Path, texts: Path, *, isolate: bool) -> None:
     Raises:
         InputError: there are such pages, and the extra `ocr` is not installed.
     """
-    scans = list(_scans(source, texts))
+    scans = list({scan.target: scan for scan in _scans(source, texts)}.values())
     missing = [scan for scan in scans if not scan.target.exists()]
     if len(missing) < len(scans):
         log.info("OCR: %d of %d pages are read", len(scans) - len(missing), len(scans))
@@ -81,10 +89,13 @@ def read_scans(source: Path, texts: Path, *, isolate: bool) -> None:
 def _scans(source: Path, texts: Path) -> Iterator[Scan]:
     """The pages of data/source that have no text, and no problem."""
     for shard, number in storing.units(source):
-        batch = storing.read_unit(shard, number).select(["text", "problem"]).to_pylist()
-        for row, page in enumerate(batch):
+        batch = storing.read_unit(shard, number)
+        names = ["text", "problem", "pdf", "page_number"]
+        for row, page in enumerate(batch.select(names).to_pylist()):
             if not (page["text"] or "").strip() and not page["problem"]:
-                yield Scan(shard, number, row, text_file(texts, shard, number, row))
+                image = None if page["pdf"] else batch["image"][row].as_py()
+                target = text_file(texts, {**page, "image": image})
+                yield Scan(shard, number, row, target)
 
 
 def _read_scan(scan: Scan) -> None:

@@ -51,13 +51,13 @@ PREPARED_SCHEMA = pa.schema(
 class Unit:
     """A record batch of a shard, the file for its prepared pages, and how they are prepared.
 
-    `texts` is the folder of the texts that OCR read.
+    `texts` is the folder of the texts that OCR read; None: they are not used.
     """
 
     shard: Path
     number: int
     target: Path
-    texts: Path
+    texts: Path | None
     pixels: Pixels
     dpi: int
 
@@ -69,7 +69,7 @@ def prepare_unit(unit: Unit) -> Path:
     """
     if not unit.target.exists():
         rows = storing.read_unit(unit.shard, unit.number).to_pylist()
-        _write(unit.target, [_prepare_page(row, place, unit) for place, row in enumerate(rows)])
+        _write(unit.target, [_prepare_page(row, unit) for row in rows])
     return unit.target
 
 
@@ -101,8 +101,8 @@ def _problem(row: dict[str, Any], reason: str) -> dict[str, object]:
     return {"key": row["key"], "origin": row["origin"], "problem": reason}
 
 
-def _prepare_page(row: dict[str, Any], place: int, unit: Unit) -> dict[str, object]:
-    """A row of PREPARED_SCHEMA from a row of `storing.PAGE_SCHEMA` and its place in the unit."""
+def _prepare_page(row: dict[str, Any], unit: Unit) -> dict[str, object]:
+    """A row of PREPARED_SCHEMA from a row of `storing.PAGE_SCHEMA`."""
     if row["problem"]:
         return _problem(row, row["problem"])
     try:
@@ -117,10 +117,9 @@ def _prepare_page(row: dict[str, Any], place: int, unit: Unit) -> dict[str, obje
             image = pixels.fit(source, unit.pixels)
     except pixels.BadImageError as error:
         return _problem(row, f"unreadable image: {error}")
-    scan = ocr.text_file(unit.texts, unit.shard, unit.number, place)
     text, origin = row["text"] or "", "source"
     words = " ".join(text.split())
-    if not words and scan.exists():
+    if not words and unit.texts and (scan := ocr.text_file(unit.texts, row)).exists():
         text, origin = scan.read_text(encoding="utf-8"), "ocr"
     copied = ("key", "origin", "document_id", "page_number", "section", "split", "kind")
     return {

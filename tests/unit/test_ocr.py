@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import shutil
 
 import pytest
 from PIL import Image, ImageDraw, ImageFont
@@ -90,6 +91,34 @@ def test_an_interrupted_run_reads_only_the_rest(rows, reader, monkeypatch, caplo
     assert len(reader) == 20
     assert "OCR: 7 of 21 pages are read" in caplog.text
     assert pages["text"].nunique() == 20
+
+
+def test_texts_that_an_earlier_run_read_are_not_used_where_ocr_is_off(rows, reader):
+    assert run(rows, ocr="auto")["text_origin"].notna().all()
+    assert run(rows)["text_origin"].isna().all()
+
+
+def test_a_file_more_reads_its_page_alone(rows, reader):
+    first = run(rows, ocr="auto").set_index("page_id")["text"]
+    shutil.rmtree(rows / "data/source")
+    raw = rows / "raw"
+    (raw / "new.png").write_bytes(page(77))
+    lines = (raw / "train.csv").read_text().splitlines()
+    (raw / "train.csv").write_text("\n".join([lines[0], "the new one,new.png", *lines[1:]]) + "\n")
+    second = run(rows, ocr="auto").set_index("page_id")["text"]
+    assert len(reader) == 21
+    assert second[first.index].to_dict() == first.to_dict()
+
+
+def test_nothing_is_read_where_there_are_no_questions(tmp_path, reader):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/scan.png").write_bytes(page(1))
+    params = with_params("pdf", input="raw", ocr="auto")
+    download.main(params, tmp_path)
+    with pytest.raises(InputError, match="no queries"):
+        prepare.main(params, tmp_path)
+    assert not reader
+    assert not (tmp_path / ".work/ocr").exists()
 
 
 def test_text_of_the_source_is_left_alone(tmp_path, reader):
