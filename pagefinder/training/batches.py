@@ -123,6 +123,36 @@ def with_content(rows: pd.DataFrame, corpus: Corpus) -> Dataset:
     return dataset
 
 
+def fitting_batch(corpus: Corpus, rows: pd.DataFrame, batch: int) -> int:
+    """The batch size, halved where rows without a page in common are too few for one batch.
+
+    A handful of documents has fewer pages with questions than a batch has rows. Then it is halved
+    until they are enough for two batches, but not below 2.
+
+    Args:
+        corpus: Qrels and near-duplicates.
+        rows: As `embedder_rows` returns them.
+        batch: The size that params name.
+    """
+    used = set[str]()
+    apart = 0
+    for names in map(set, _names_in_conflict(corpus, rows).to_numpy().tolist()):
+        if used.isdisjoint(names):
+            used |= names
+            apart += 1
+    size = batch
+    while apart < batch and size > 2 and 2 * size > apart:
+        size = max(2, size // 2)
+    if size < batch:
+        log.warning(
+            "batch %d instead of embedder.batch %d: only %d rows have no page in common",
+            size,
+            batch,
+            apart,
+        )
+    return size
+
+
 def no_duplicates(
     corpus: Corpus,
     dataset: Dataset,

@@ -12,7 +12,12 @@ from pagefinder.errors import InputError
 from pagefinder.params import Embedder, Loss
 from pagefinder.runtime import processes
 from pagefinder.training.arguments import TrainingRun, training_arguments
-from pagefinder.training.batches import embedder_rows, no_duplicates, with_content
+from pagefinder.training.batches import (
+    embedder_rows,
+    fitting_batch,
+    no_duplicates,
+    with_content,
+)
 from pagefinder.training.callbacks import Watch
 from pagefinder.training.dev import RETRIEVAL_METRIC, dev_retrieval, encode_ahead
 from pagefinder.training.losses import embedder_loss
@@ -32,7 +37,8 @@ def train_embedder(
 
     The model ends as the checkpoint with the best NDCG@10 on dev. Without epochs it stays as it is,
     and there are no curves. See `batches.embedder_rows` for `negatives`, of which each query's
-    first `knobs.mined_negatives` are used, and for `excluded`.
+    first `knobs.mined_negatives` are used, and for `excluded`. The batch is `knobs.batch`, or less
+    where there are too few pages for it, see `batches.fitting_batch`.
 
     Raises:
         InputError: params name a dimension or a part that the model lacks, or rows cannot be made.
@@ -48,6 +54,8 @@ def train_embedder(
     if knobs.mined_negatives != "all":
         negatives = negatives.groupby("query_id", sort=False).head(knobs.mined_negatives)
     rows = embedder_rows(run.corpus, negatives, run.seed, excluded)
+    batch = fitting_batch(run.corpus, rows, knobs.batch)
+    knobs = knobs.model_copy(update={"batch": batch})
     evaluator = dev_retrieval(run.corpus, knobs, run.compute.encode_batch, run.seed)
     if run.device_settings.loader_processes:
         encode_ahead(evaluator, run.corpus, run.device_settings)

@@ -166,7 +166,7 @@ def fit(trainer: EmbedderTrainer | RerankerTrainer) -> pd.DataFrame:
     if not trainer.state.global_step:
         raise InputError(
             f"no batch of {trainer.args.per_device_train_batch_size} rows could be filled without "
-            "repeating a page, so nothing was trained: lower embedder.batch or mine.negatives"
+            "repeating a page, so nothing was trained: add documents, or lower mine.negatives"
         )
     trainer.load_best()
     _log_best(trainer)

@@ -30,7 +30,7 @@ from pagefinder.retrieval.vectors import cut
 from pagefinder.runtime import processes
 from pagefinder.training import callbacks, checkpoints
 from pagefinder.training.arguments import TrainingRun
-from pagefinder.training.batches import embedder_rows
+from pagefinder.training.batches import embedder_rows, fitting_batch
 from pagefinder.training.embedder import train_embedder
 from pagefinder.training.reranker import train_reranker
 
@@ -272,10 +272,25 @@ def test_a_dimension_larger_than_the_models_is_named(root, corpus, tmp_path):
         fit_embedder(embedder(root), corpus, tmp_path, knobs)
 
 
+def test_a_batch_that_too_few_pages_can_fill_is_made_smaller(root, corpus, tmp_path, caplog):
+    """A handful of documents has fewer pages than a batch of the profile has rows."""
+    knobs = tiny_params(embedder={"batch": 12, "epochs": 1, "evaluations": 1}).embedder
+    curves = fit_embedder(embedder(root), corpus, tmp_path, knobs)
+    assert set(curves["metric"]) == {"loss", "dev_ndcg@10"}
+    assert "batch 3 instead of embedder.batch 12" in caplog.text
+
+
 def test_a_batch_that_no_pages_can_fill_is_named(root, corpus, tmp_path):
     knobs = tiny_params(embedder={"batch": 12}).embedder
-    with pytest.raises(InputError, match="no batch of 12 rows could be filled"):
-        fit_embedder(embedder(root), corpus, tmp_path, knobs)
+    run = training_run(corpus, tmp_path)
+    negatives = mined_negatives().assign(page_id="p23")  # in every row, so no two share a batch
+    with pytest.raises(InputError, match="no batch of 2 rows could be filled"):
+        train_embedder(embedder(root), negatives, knobs, PARAMS.loss, run)
+
+
+def test_a_batch_that_pages_can_fill_stays_as_it_is(corpus):
+    rows = embedder_rows(corpus, mined_negatives(), seed=1)
+    assert [fitting_batch(corpus, rows, batch) for batch in (2, 4)] == [2, 4]
 
 
 def training_run(corpus, folder):
