@@ -201,6 +201,10 @@ def reference_loss(params: Params, dims: list[int], temperature: float) -> tuple
 def _temperature(params, value, folder):
     actual, expected = reference_loss(params, [192, 48], value)
     assert np.isclose(actual, expected, rtol=1e-5)
+    cached = params.model_copy(
+        update={"embedder": params.embedder.model_copy(update={"mini_batch": 2})}
+    )
+    assert np.isclose(embedder(cached, folder).loss.loss.scale, 1 / value)
 
 
 @obeys("embedder.dims", [96, 24])

@@ -12,12 +12,15 @@ from tiny import tiny_params, write_root
 from transformers import TrainerCallback
 
 from pagefinder.data.corpus import Corpus
+from pagefinder.errors import InputError
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder
 from pagefinder.params import Params
+from pagefinder.runtime import processes
 from pagefinder.training.arguments import TrainingRun
 from pagefinder.training.batches import embedder_rows
 from pagefinder.training.embedder import embedder_trainer
+from pagefinder.training.losses import embedder_loss
 from pagefinder.training.trainers import fit
 
 
@@ -57,6 +60,35 @@ def test_dev_and_checkpoints_have_intervals_of_their_own(
     arguments = set_up(root, tmp_path, embedder=knobs).args
     assert arguments.max_steps == 6
     assert (arguments.eval_steps, arguments.save_steps) == (scored, written)
+
+
+@pytest.mark.parametrize(
+    ("batch", "steps", "dropped"), [(5, 4, True), (24, 1, True), (30, 1, False)]
+)
+def test_the_last_short_batch_of_an_epoch_is_no_step(root, tmp_path, batch, steps, dropped):
+    arguments = set_up(root, tmp_path, embedder={"batch": batch}).args
+    assert (arguments.max_steps, arguments.dataloader_drop_last) == (steps, dropped)
+
+
+def test_processes_share_one_batch_and_learn_from_all_of_its_pages(root, tmp_path, monkeypatch):
+    alone = set_up(root, tmp_path)
+    assert not alone.args.accelerator_config.split_batches
+    assert not alone.loss.loss.gather_across_devices
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    trainer = set_up(root, tmp_path)
+    assert trainer.args.accelerator_config.split_batches
+    assert trainer.loss.loss.gather_across_devices
+    for batch in (3, 26):  # odd; more than the 24 rows
+        with pytest.raises(InputError, match=f"batch {batch} over 24 rows .* by 2 processes"):
+            set_up(root, tmp_path, embedder={"batch": batch})
+
+
+def test_the_probe_of_a_process_waits_for_no_other(root, monkeypatch):
+    settings = tiny_params()
+    model = open_embedder(settings.base, settings.pixels, choose_device(settings.compute), root)
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    loss = embedder_loss(model, [192, 48], settings.loss, 2, gather=False)
+    assert not loss.loss.gather_across_devices
 
 
 def test_parts_train_at_their_own_rates(root, tmp_path):
@@ -147,7 +179,9 @@ def test_ctrl_c_ends_after_the_step_and_again_at_once(root, tmp_path, caplog, pr
     assert (tmp_path / "checkpoint-2").exists() is (presses == 1)
 
 
-def test_bfloat16_is_taken_where_the_processor_has_it_over_float32_weights(root, monkeypatch):
+def test_bfloat16_is_taken_where_the_processor_has_it_over_float32_weights(
+    root, tmp_path, monkeypatch
+):
     compute = tiny_params(compute={"precision": "auto"}).compute
     for has, dtype in ((True, torch.bfloat16), (False, None)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
@@ -156,3 +190,4 @@ def test_bfloat16_is_taken_where_the_processor_has_it_over_float32_weights(root,
         settings = tiny_params()
         model = open_embedder(settings.base, settings.pixels, device_settings, root)
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+        assert set_up(root, tmp_path, compute={"precision": "auto"}).args.bf16 is has
