@@ -32,7 +32,9 @@ def set_up_parameters(
 ) -> None:
     """Add LoRA adapters, freeze parts and turn on gradient checkpointing, as the params say.
 
-    A part is any text that occurs in a parameter's name.
+    A part is any text that occurs in a parameter's name. Dropout is turned off, which only models
+    of BERT's kind have: on a CPU its random numbers take a third of a step, and attention has to
+    keep all weights for them.
 
     Raises:
         InputError: `freeze` or `learning_rates` names a part that the model does not have.
@@ -45,6 +47,9 @@ def set_up_parameters(
         _add_adapters(model, knobs.lora_rank, seed)
     if knobs.gradient_checkpointing:
         set_checkpointing(model, on=True)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
     for name, parameter in model.named_parameters():
         if any(part in name for part in knobs.freeze):
             parameter.requires_grad_(False)

@@ -21,7 +21,7 @@ from pagefinder.training.arguments import TrainingRun
 from pagefinder.training.batches import embedder_rows
 from pagefinder.training.embedder import embedder_trainer
 from pagefinder.training.losses import embedder_loss
-from pagefinder.training.trainers import fit
+from pagefinder.training.trainers import fit, set_up_parameters
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,14 @@ def test_the_probe_of_a_process_waits_for_no_other(root, monkeypatch):
     monkeypatch.setattr(processes, "count", lambda: 2)
     loss = embedder_loss(model, [192, 48], settings.loss, 2, gather=False)
     assert not loss.loss.gather_across_devices
+
+
+def test_dropout_is_off(root, tmp_path):
+    settings = tiny_params()
+    model = open_embedder(settings.base, settings.pixels, choose_device(settings.compute), root)
+    model.append(torch.nn.Dropout(0.3))
+    set_up_parameters(model, settings.embedder, 1)
+    assert model[-1].p == 0
 
 
 def test_parts_train_at_their_own_rates(root, tmp_path):
