@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pagefinder.errors import InputError
 from pagefinder.layout import CORPUS, EMBEDDER, METRICS, RERANKER, SOURCE
-from pagefinder.params import Params, Training
+from pagefinder.params import Params, Release, Training
 from pagefinder.runtime.outputs import WORK
 
 log = logging.getLogger(__name__)
@@ -93,10 +93,16 @@ def needs(params: Params, amounts: Amounts, models: dict[str, Weights]) -> dict[
         result["train_reranker"] = _training(str(RERANKER), models["reranker"], params.reranker)
     pages = RERANKER_RUNS * params.reranker.depths[-1]
     result["evaluate_reranker"] = Need({"data/runs/reranker": line * pages})
-    if len(models) > 1:
-        released = sum(model.parameters for model in models.values()) * NUMBER
-        result["export"] = Need({"models/release": released})
+    if models:
+        result["export"] = _release(sum(m.parameters for m in models.values()), params.release)
     return result
+
+
+def _release(parameters: int, release: Release) -> Need:
+    """What the release leaves, and needs: its weights are copied in float32, then rounded."""
+    left = parameters * (2 if release.dtype == "bfloat16" else NUMBER)
+    more = parameters * NUMBER - left
+    return Need({"models/release": left}, {"float32 copies": more} if more else {})
 
 
 def _training(output: str, model: Weights, knobs: Training) -> Need:

@@ -43,6 +43,18 @@ def test_a_run_needs_its_outputs_and_the_checkpoints_of_its_trainings():
     )
 
 
+def test_a_release_in_bfloat16_takes_half_the_bytes_once_its_copies_are_rounded():
+    model = Weights(4_000, 2_000, 2_000)
+    params = tiny_params(release={"dtype": "bfloat16"})
+    need = disk.needs(params, AMOUNTS, {"base": model, "reranker": model})["export"]
+    assert need == Need({"models/release": 8_000}, {"float32 copies": 8_000})
+    assert need.peak(copied=True) == 16_000
+    # Without a reranker the embedder alone is released.
+    assert disk.needs(params, AMOUNTS, {"base": model})["export"].outputs == {
+        "models/release": 4_000
+    }
+
+
 def test_adapters_make_small_checkpoints():
     knobs = tiny_params(embedder={"lora_rank": 4})
     needs = disk.needs(knobs, AMOUNTS, {"base": Weights(4_000, 2_000, 100)})
