@@ -45,14 +45,14 @@ def find(folder: Path) -> list[Picture]:
     Of identical files of several pages the first counts.
     """
     paths = folder.rglob("*") if folder.is_dir() else ()
-    named = (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+    named = (path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir())
     names = sorted((path.relative_to(folder).as_posix() for path in named), key=_natural)
     pictures: list[Picture] = []
     stored_names = set[str]()
     for parent, group in groupby(names, key=lambda name: Path(name).parent):
         number = 0
         for name in group:
-            count = _pages(folder / name)
+            count = _pages(folder, name)
             if count > 1:
                 stored = f"{storing.file_digest(folder / name)[:20]}.tiff"
                 if stored not in stored_names:
@@ -75,11 +75,18 @@ def _natural(name: str) -> list[list[tuple[str, int]]]:
     return [[(text, int(digits or -1)) for text, digits in part] for part in parts]
 
 
-def _pages(path: Path) -> int:
-    """The number of pages in an image file; 1 for one that does not open, which `prepare` says."""
+def _pages(folder: Path, name: str) -> int:
+    """The number of pages in an image file; 1 for one that may not be read or does not open.
+
+    `_read` says why it may not be read, `prepare` that it does not open.
+    """
+    path = folder / name
     if path.suffix.lower() not in TIFF:
         return 1
     try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+        if not inside or not path.is_file():  # a pipe would be waited for
+            return 1
         with Image.open(path) as image:
             return int(getattr(image, "n_frames", 1))
     except Exception:  # Pillow raises OSError, SyntaxError, ValueError, struct.error and more

@@ -1,6 +1,7 @@
 """Images as pages of source pdf: documents, order, TIFF files of several pages, broken files."""
 
 import io
+import os
 
 import numpy as np
 import pandas as pd
@@ -97,6 +98,23 @@ def test_a_broken_page_fails_alone(folder):
     assert reasons["scans/link.png"].startswith("path leaves the folder")
     assert any(origin.startswith("torn.tif") for origin in reasons)
     assert len(corpus.pages.query("document_id == 'scans'")) == 3
+
+
+def test_what_is_no_image_of_the_folder_is_said(tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    write_tiff(tmp_path / "outside.tiff", (1, 2, 3))
+    (raw / "a.tiff").symlink_to(tmp_path / "outside.tiff")
+    (raw / "b.png").symlink_to(raw / "nothing")
+    os.mkfifo(raw / "c.tif")
+    found = pictures.find(raw)
+    assert [(picture.name, picture.stored) for picture in found] == [
+        ("a.tiff", ""),
+        ("b.png", ""),
+        ("c.tif", ""),
+    ]
+    problems = [row[0].problem.partition(":")[0] for row in pictures.rows(found, 0)]
+    assert problems == ["path leaves the folder", "missing file", "missing file"]
 
 
 def test_a_folder_of_images_alone_says_that_it_has_no_questions(tmp_path):
