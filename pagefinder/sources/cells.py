@@ -24,17 +24,22 @@ def check_columns(columns: Sequence[str], settings: Table | Hub, section: str, t
     Raises:
         InputError: names the table, the column, and what to change.
     """
-    for column, times in Counter(used_columns(columns, settings)).items():
-        if times > 1:
-            raise InputError(
-                f"{table} has {times} columns named {column!r}: rename or remove all but one"
-            )
+    check_once(columns, settings, table)
     for param in ("query", "image"):
         name = getattr(settings, param)
         if name not in columns:
             raise InputError(
                 f"{table} has no column {name!r}; it has {_listing(columns)}:"
                 f" name yours in {section}.{param}"
+            )
+
+
+def check_once(columns: Sequence[str], settings: Table | Hub, table: str) -> None:
+    """Raise InputError if a table or dataset has a column twice that `items` reads."""
+    for column, times in Counter(used_columns(columns, settings)).items():
+        if times > 1:
+            raise InputError(
+                f"{table} has {times} columns named {column!r}: rename or remove all but one"
             )
 
 

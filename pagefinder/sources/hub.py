@@ -79,9 +79,14 @@ def _digests(local: Path) -> dict[str, str]:
 
 
 def _check_csv(folder: Path, files: Iterable[str], settings: Hub) -> None:
-    """Raise InputError if a stray quote swallows rows: the library would not say so."""
+    """Raise InputError for a stray quote or a doubled column, of which the library says nothing.
+
+    A stray quote swallows rows. Of two columns of a name it renames the second.
+    """
     for name in files:
-        if name.endswith(".csv") and settings.image in csv_rows.header(folder / name):
+        columns = csv_rows.header(folder / name) if name.endswith(".csv") else []
+        cells.check_once(columns, settings, str(folder / name))
+        if settings.image in columns:
             for number, row in csv_rows.read(folder / name, settings.image):
                 if isinstance(row, str) and csv_rows.QUOTE in row:
                     raise InputError(

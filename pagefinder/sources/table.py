@@ -168,7 +168,8 @@ def _check_columns(path: Path, settings: Table) -> None:
         try:
             columns = pq.read_schema(path).names
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path} is not a Parquet file: {error}") from error
+            text = " ".join(str(error).split())[:200]
+            raise InputError(f"{path} is not a Parquet file: {text}") from error
     elif path.suffix == ".csv":
         _check_text(path)
         columns = csv_rows.header(path)
@@ -255,7 +256,8 @@ def _read_parquet(path: Path, settings: Table) -> Iterator[Numbered]:
                     number += 1
                     yield number, row
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path} breaks off after row {number}: {error}") from error
+            text = " ".join(str(error).split())[:200]
+            raise InputError(f"{path} breaks off after row {number}: {text}") from error
 
 
 def _python_rows(batch: pa.RecordBatch) -> list[dict[str, Any] | str]:

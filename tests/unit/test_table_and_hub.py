@@ -139,6 +139,24 @@ def test_table_that_cannot_be_used_is_a_clear_error(tmp_path, files, settings, m
     assert not (tmp_path / SOURCE).exists()
 
 
+def test_a_torn_parquet_table_is_one_line(tmp_path):
+    (tmp_path / "raw").mkdir()
+    path = table.save_rows([{"query": "q", "image": page(1)}], tmp_path / "raw/t.parquet")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + bytes(60) + whole[64:])
+    with pytest.raises(InputError, match="breaks off after row 0") as error:
+        download.main(with_params("table", input="raw"), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_doubled_column_of_a_dataset_is_named(tmp_path):
+    """The library would call the second one image.1, and read the first alone."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/train.csv").write_text("query,image,image\nq,1.png,2.png\n")
+    with pytest.raises(InputError, match="2 columns named 'image': rename or remove"):
+        download.main(with_params("hub", {"path": "set", "eval": ""}), tmp_path)
+
+
 def test_the_input_of_a_table_is_a_folder(tmp_path):
     """Of a file only the file itself would be a dependency, not its images."""
     (tmp_path / "a.csv").write_text("query,image\nx,1.png\n")
