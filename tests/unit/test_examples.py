@@ -11,7 +11,7 @@ import torch
 from corpora import write_corpus
 from PIL import Image
 from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
-from tiny import FILE, tiny_params, write_tiny_corpus
+from tiny import FILE, ranked_candidates, tiny_params, write_tiny_corpus
 
 from pagefinder import params_file
 from pagefinder.data.corpus import Corpus
@@ -44,6 +44,30 @@ def test_dev_pages_are_drawn_and_keep_the_answers(dev):
     assert drawn == dev_pages(dev, 10, 1)
     assert drawn != dev_pages(dev, 10, 2)
     assert set(drawn) != {"p29", *(f"p{row:02}" for row in range(9))}
+
+
+def test_questions_pages_and_candidates_are_drawn_with_the_seed(tmp_path):
+    corpus = write_tiny_corpus(tmp_path / "corpus")
+
+    def questions(seed):
+        knobs = KNOBS.model_copy(update={"dev_pages": 4})
+        return list(dev_retrieval(corpus, knobs, 8, seed).queries_ids)
+
+    def samples(seed):
+        evaluator = dev_reranking(
+            corpus, ranked_candidates(), tiny_params().reranker, seed, lambda *_: None
+        )
+        return [sample["query"] for sample in evaluator.samples]
+
+    def negatives(seed):
+        mined = pd.DataFrame([["q00", "p07"]], columns=["query_id", "page_id"])
+        return embedder_rows(corpus, mined, seed)["negative_0_id"].tolist()
+
+    for draw in (questions, samples, negatives):
+        assert draw(1) == draw(1)
+        assert draw(1) != draw(2)
+    dev = set(corpus.positives("dev"))
+    assert set(questions(1)) | set(samples(1)) <= dev
 
 
 @pytest.mark.parametrize("count", [30, 31])

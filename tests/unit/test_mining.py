@@ -136,6 +136,8 @@ def test_a_negative_positive_score_makes_the_margin_stricter(tmp_path) -> None:
     corpus, vectors = hand_made(tmp_path, [("q", "p9", 1)], [])
     by_page = rule_by_page(corpus, vectors, rules(relative_margin=0.05))
     assert KEPT not in by_page.values()  # all score above -0.105
+    lower = Vectors(vectors.queries, scored([-0.102, *COSINES[1:]]))
+    assert rule_by_page(corpus, lower, rules(relative_margin=0.05))["p0"] == "relative_margin"
 
 
 def test_a_query_without_survivors_stays_and_is_counted(tmp_path) -> None:
@@ -181,6 +183,7 @@ def test_given_negatives_keep_the_order_of_their_source(tmp_path, sampling) -> N
     assert kept(2, "use") == ["p7", "p5"]
     assert kept(9, "use") == ["p7", "p5", "p6"]
     assert kept(4, "mix")[:3] == ["p7", "p5", "p6"]
+    assert sorted(kept(9, "mix")) == [f"p{page}" for page in (2, 3, 4, 5, 6, 7, 9)]
 
 
 def test_a_page_with_many_near_duplicates_widens_only_its_querys_search(
@@ -236,10 +239,10 @@ def test_sampling_follows_the_seed_and_the_weights() -> None:
     count = 4000
     pairs = pd.DataFrame(
         {
-            "query": np.repeat(np.arange(count), 2),
-            "page": np.tile([0, 1], count),
-            "rank": np.tile([1, 2], count),
-            "score": np.tile(np.float32([0.55, 0.5]), count),
+            "query": np.repeat(np.arange(count), 3),
+            "page": np.tile([0, 1, 2], count),
+            "rank": np.tile([1, 2, 3], count),
+            "score": np.tile(np.float32([0.55, 0.5, 0.5]), count),
             "origin": "mined",
             "rule": "",
         }
@@ -253,9 +256,9 @@ def test_sampling_follows_the_seed_and_the_weights() -> None:
         return float((kept == 0).mean()), kept.tolist()
 
     assert share("top", 1)[0] == 1.0
-    assert share("random", 1)[0] == pytest.approx(0.5, abs=0.03)
-    # Scores apart by one temperature: e : 1.
-    assert share("weighted", 1)[0] == pytest.approx(np.e / (1 + np.e), abs=0.03)
+    assert share("random", 1)[0] == pytest.approx(1 / 3, abs=0.03)
+    # Scores apart by one temperature: e : 1 : 1.
+    assert share("weighted", 1)[0] == pytest.approx(np.e / (2 + np.e), abs=0.02)
     for sampling in ("random", "weighted"):
         assert share(sampling, 1)[1] == share(sampling, 1)[1]
         assert share(sampling, 1)[1] != share(sampling, 2)[1]
@@ -265,7 +268,9 @@ def test_pdf_pages_get_their_neighbours_left_out_by_default() -> None:
     auto = rules(same_document_pages=-1)
     assert resolve_rules(auto, "pdf").same_document_pages == 2
     assert resolve_rules(auto, "generated").same_document_pages == 0
-    assert resolve_rules(rules(same_document_pages=1), "pdf").same_document_pages == 1
+    for pages in (0, 1):
+        resolved = resolve_rules(rules(same_document_pages=pages), "pdf")
+        assert resolved.same_document_pages == pages
 
 
 def test_a_window_too_narrow_is_refused() -> None:
@@ -513,6 +518,20 @@ def test_the_tuned_embedder_overrules_the_base(tmp_path) -> None:
     assert rows["label"].tolist() == [1, 0, 0, 0, 0]
     assert rows["score"].tolist() == pytest.approx([0.9, 0.5, 0.4, 0.3, 0.2])
     assert rows["rank"].tolist() == [1, 3, 4, 5, 6]
+
+
+def test_what_only_the_base_finds_is_used_and_what_the_tuned_embedder_drops_is_not(
+    tmp_path,
+) -> None:
+    corpus, base = hand_made(tmp_path, near_duplicates=[])
+    tuned = Vectors(base.queries, scored([0.9, 0.1, 0.5, 0.45, 0.89, 0, 0.4, 0.3, 0, -0.2]))
+    settings = rules(relative_margin=0.05)
+    rows = candidates.training_candidates(mining(corpus, settings), base, tuned, 5, 9)
+    # Base keeps p4 and p5 of its nearest five. Tuned drops p4, and p5 is not among its own.
+    named = dict(zip(rows["page"], rows["origin"], strict=True))
+    assert named == {0: "qrels", 2: "tuned", 3: "tuned", 5: "base", 6: "tuned", 7: "tuned"}
+    assert rows.set_index("page")["rank"].to_dict() == {0: 1, 2: 3, 3: 4, 5: 0, 6: 5, 7: 6}
+    assert rows.set_index("page").loc[5, "score"] == 0
 
 
 def test_a_query_without_candidates_is_no_error(tmp_path) -> None:

@@ -56,11 +56,13 @@ def test_a_new_metric_is_one_line(run: Run, monkeypatch) -> None:
 
 
 def test_cutoffs() -> None:
-    """A right page at rank 6 counts in @10, at rank 11 in none of them but has a rank."""
+    """A right page at rank 6 or 10 counts in @10, at rank 11 in none of them but has a rank."""
     pages = [f"p{i:02d}" for i in range(20)]
-    run = Run(["six", "eleven"], [pages, pages], [np.arange(20, 0, -1)] * 2)
-    scored = metrics_per_query(run, {"six": {"p05": 1}, "eleven": {"p10": 1}})
+    run = Run(["six", "ten", "eleven"], [pages] * 3, [np.arange(20, 0, -1)] * 3)
+    qrels = {"six": {"p05": 1}, "ten": {"p09": 1}, "eleven": {"p10": 1}}
+    scored = metrics_per_query(run, qrels)
     assert scored.loc["six"].tolist() == pytest.approx([gain_at(6), 0, 0, 1, 1 / 6, 6])
+    assert scored.loc["ten"].tolist() == pytest.approx([gain_at(10), 0, 0, 1, 1 / 10, 10])
     assert scored.loc["eleven"].tolist() == [0, 0, 0, 0, 0, 11]
 
 

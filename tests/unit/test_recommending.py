@@ -92,6 +92,13 @@ def test_the_share_is_that_of_resamples_one_by_one() -> None:
     assert 0.1 < losses["share"][48] < 0.9
 
 
+def test_the_share_follows_the_seed() -> None:
+    table = scores({192: 0, 96: 0.02, 48: 0.03}, 0.08)
+    shares = [document_losses(table, names(), 0.05, 200, seed)["share"] for seed in (1, 1, 2)]
+    assert shares[0].equals(shares[1])
+    assert not shares[0].equals(shares[2])
+
+
 def test_too_few_documents_or_answers_leave_the_full_dimension(caplog) -> None:
     table = scores({192: 0, 48: 0}, 0, documents=4)
     losses = document_losses(table, names(4), 0.05, 100, seed=1)

@@ -60,6 +60,9 @@ def test_equal_sums_count_whatever_the_order_of_their_terms() -> None:
     names = list("abcdefgh")
     p_value = sign_flip_p_value(differences, names, resamples=256, seed=0)
     assert p_value == pytest.approx(p_value_of_all_flips(differences, names), abs=1e-12)
+    # These add up to nothing, in floats to 5e-17 or to 0: any flip is at least as far from it.
+    nothing = [0.1, 0.2, -0.3, 0.1, 0.2, -0.3]
+    assert sign_flip_p_value(nothing, list("abcdef"), resamples=64, seed=0) == 1
 
 
 def test_p_value_is_near_the_exact_one_where_flips_are_sampled() -> None:
@@ -99,7 +102,8 @@ def test_gain() -> None:
 
 @pytest.mark.parametrize("measure", [paired_bootstrap, sign_flip_p_value])
 def test_same_seed_same_figures_and_batches_do_not_matter(monkeypatch, measure) -> None:
-    differences, names = clustered(100, 30)
+    differences, names = clustered(100, 29)
+    assert len(set(names)) == 29  # odd: a batch of all that fit would not be a multiple of 4 signs
     first = measure(differences, names, resamples=999, seed=4)
     assert first == measure(differences, names, resamples=999, seed=4)
     assert first != measure(differences, names, resamples=999, seed=5)
