@@ -72,12 +72,14 @@ def test_more_ties_than_spare_places_are_cut_by_the_tie_break(set_block) -> None
     assert rows.tolist() == [[0, 1, 2, 3]]
 
 
-def test_pages_apart_by_less_than_a_matmul_errs_keep_their_exact_order(set_block) -> None:
+@pytest.mark.parametrize("length", [1, 1024])
+def test_pages_apart_by_less_than_a_matmul_errs_keep_their_exact_order(set_block, length) -> None:
     set_block(37)
     rng = np.random.default_rng(2)
     base = unit(rng, 1, 512)[0]
     pages = np.tile(base, (300, 1))
     pages[:, 0] += rng.permutation(300).astype(np.float32) * np.float32(2e-8)
+    base, pages = base * np.float32(length), pages * np.float32(length)
     scores, rows = nearest(base[None], pages, 5)
     expected_scores, expected_rows = slow(base[None], pages, 5)
     assert np.array_equal(rows, expected_rows)

@@ -183,6 +183,31 @@ def test_a_query_without_candidates_counts_as_missed(corpus):
     assert found.metrics["depth"][3]["tuned"]["ndcg@10"] == pytest.approx((2 + second) / 8)
 
 
+def test_each_gain_is_over_what_it_says_and_recall_is_the_rerankers(corpus):
+    """The right page is twelfth for the embedder, third untrained and first tuned."""
+    table = pd.DataFrame(
+        {
+            "query_id": "q32",
+            "page_id": [*(f"p{row:02}" for row in range(11)), "p32"],
+            "split": "eval",
+            "rank": range(1, 13),
+        }
+    )
+    table["score"], table["embedder_rank"] = -table["rank"], table["rank"]
+    knobs = PARAMS.reranker.model_copy(update={"depths": [12], "compared_depth": 12})
+
+    def right_page_at(place):
+        return lambda rows: np.where(rows["page_id"] == "p32", 0.5 - place, -rows["rank"])
+
+    found = reranker.evaluate(
+        table, corpus, right_page_at(3), right_page_at(1), knobs, resamples=50, seed=1
+    )
+    first, third = 1 / 8, 1 / np.log2(4) / 8  # of eight eval queries
+    assert found.metrics["gain"]["ndcg@10"] == pytest.approx(first)
+    assert found.metrics["training"]["ndcg@10"] == pytest.approx(first - third)
+    assert found.metrics["recall@10"] == 1 / 8
+
+
 def test_no_candidates_at_all(corpus):
     found = evaluated(corpus, [("q00", "p00", "train", 1, 1.0)])
     assert found.metrics["depth"][3]["tuned"]["ndcg@10"] == 0

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagefinder.data.corpus import SPLITS
-from pagefinder.preparing import cuts, splits, units
+from pagefinder.preparing import cuts, draws, leaks, splits, units
 from pagefinder.preparing.account import FATES, account
 from pagefinder.preparing.assemble import _fates
 from pagefinder.preparing.queries import check_queries
@@ -73,6 +73,33 @@ def test_documents_are_drawn_by_their_questions():
         assert counts["dev"] >= 50, seed
         assert 0.13 < counts["eval"] / sum(sizes) < 0.27, seed
         assert not split.cut_documents
+
+
+def test_all_that_is_drawn_follows_the_seed_and_what_the_source_gives_stays():
+    drawn = {units.Node("", "page", f"p{number}"): 1.0 for number in range(40)}
+    given = units.Node("eval", "page", "given")
+    by_seed = [
+        draws.assign({*drawn, given}, drawn, draws.Shares(0.25, 0.5, seed)) for seed in (1, 1, 2)
+    ]
+    for split in SPLITS:
+        of_seed = [{unit for unit, name in found.items() if name == split} for found in by_seed]
+        assert of_seed[0] == of_seed[1] != of_seed[2]
+        assert [given in found for found in of_seed] == [split == "eval"] * 3
+        assert len(of_seed[0] & drawn.keys()) == {"train": 15, "dev": 15, "eval": 10}[split]
+
+
+@pytest.mark.parametrize(
+    ("judged", "digest", "message"),
+    [("q-train", "b", "judgement crosses splits"), ("q-eval", "a", "pixels a stand in two splits")],
+)
+def test_what_leaks_all_the_same_stops_the_run(judged, digest, message):
+    pages = pd.DataFrame(
+        {"page_id": ["p-train", "p-eval"], "split": ["train", "eval"], "digest": ["a", digest]}
+    )
+    queries = pd.DataFrame({"query_id": ["q-train", "q-eval"], "split": ["train", "eval"]})
+    qrels = pd.DataFrame({"query_id": [judged], "page_id": ["p-eval"], "relevance": [1]})
+    with pytest.raises(AssertionError, match=message):
+        leaks.check_leaks(leaks.Split(pages, queries, qrels, {}, frozenset()))
 
 
 def test_a_single_manual_is_cut_at_its_sections():

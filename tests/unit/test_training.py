@@ -18,7 +18,7 @@ from pagefinder.models.opening import open_embedder
 from pagefinder.params import Params
 from pagefinder.runtime import processes
 from pagefinder.training.arguments import TrainingRun
-from pagefinder.training.batches import embedder_rows
+from pagefinder.training.batches import embedder_rows, no_duplicates
 from pagefinder.training.embedder import embedder_trainer
 from pagefinder.training.losses import embedder_loss
 from pagefinder.training.trainers import fit, set_up_parameters
@@ -97,6 +97,30 @@ def test_dropout_is_off(root, tmp_path):
     model.append(torch.nn.Dropout(0.3))
     set_up_parameters(model, settings.embedder, 1)
     assert model[-1].p == 0
+
+
+def test_batches_keep_answers_apart(root, tmp_path):
+    """What the sampler does with its corpus: tests/unit/test_examples.py."""
+    sampler = set_up(root, tmp_path).args.batch_sampler
+    assert sampler.func is no_duplicates
+    assert sampler.args[0].folder == root / "data/corpus"
+
+
+def test_adapters_start_at_random_by_the_seed_in_all_linear_layers(root):
+    settings = tiny_params(embedder={"lora_rank": 2, "freeze": []})
+    device_settings = choose_device(settings.compute)
+
+    def weights(seed):
+        model = open_embedder(settings.base, settings.pixels, device_settings, root)
+        linear = sum(type(module) is torch.nn.Linear for module in model.modules())
+        set_up_parameters(model, settings.embedder, seed)
+        adapters = {name: p for name, p in model.named_parameters() if "lora_A" in name}
+        assert len(adapters) == linear > 0
+        return adapters
+
+    one, same, other = (weights(seed) for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not any(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_parts_train_at_their_own_rates(root, tmp_path):
