@@ -112,6 +112,13 @@ def test_one_list_keeps_its_order(scores, weight) -> None:
     assert list(fused([scores], [weight])) == list(run_of({"q": scores}).as_dict()["q"])
 
 
+def test_the_sum_of_a_tenth_two_and_minus_three_is_the_same_in_any_order() -> None:
+    """Added one by one they give 6e-17, or 3e-17 from the other end."""
+    up, down = ({"q": {"a": 1.0, "b": 0.0}}, {"q": {"a": 0.0, "b": 1.0}})
+    runs, weights = [run_of(scores) for scores in (up, up, down)], [0.1, 0.2, 0.3]
+    assert fuse(runs, weights).as_dict() == fuse(runs[::-1], weights[::-1]).as_dict()
+
+
 def test_equal_sums_come_as_trec_eval_orders_them() -> None:
     """The page id that sorts last first, although the lists add up in another order."""
     lists = [dict(zip(order, (3.0, 2.0, 1.0), strict=True)) for order in ("abc", "bca", "cab")]

@@ -212,6 +212,8 @@ def test_a_page_with_many_near_duplicates_widens_only_its_querys_search(
     pairs = mined(corpus, vectors, settings)
     assert searches == [(3, 6), (2, 15), (1, 206)]
     assert pairs["query"].is_monotonic_increasing
+    left = pairs[~pairs["rule"].isin(("positive", "near_duplicate"))]
+    assert left.groupby("query").size().tolist() == [5] * 6
 
     def wide(queries, pages, k, **keywords):
         return original(queries, pages, 300, **keywords)
@@ -539,6 +541,20 @@ def test_a_query_without_candidates_is_no_error(tmp_path) -> None:
     settings = rules(max_score=-0.9)
     rows = candidates.training_candidates(mining(corpus, settings), base, base, 5, 2)
     assert rows["label"].tolist() == [1]
+
+
+def test_equal_eval_candidates_come_as_trec_eval_orders_them_and_the_best_answer_counts(
+    tmp_path,
+) -> None:
+    pages = [{"page_id": f"p{row}", "split": "dev"} for row in range(5)]
+    queries = [{"query_id": "q", "split": "dev"}]
+    corpus = write_corpus(tmp_path / "corpus", pages, queries, [("q", "p0", 1), ("q", "p4", 1)])
+    vectors = Vectors(np.array([[1, 0]], np.float32), scored([0.5, 0.9, 0.9, 0.9, 0.8]))
+    rows = candidates.held_out_candidates(corpus, vectors, "dev", 5)
+    assert rows["page"].tolist() == [3, 2, 1, 4, 0]
+    tables = {"train": rows[:0], "dev": rows}
+    ranks = candidates.rank_histogram(tables, corpus, 5).query("split == 'dev' and queries > 0")
+    assert ranks[["rank", "queries", "share"]].to_numpy().tolist() == [[4, 1, 1]]
 
 
 def test_vectors_of_another_corpus_are_refused(tmp_path) -> None:
