@@ -15,6 +15,7 @@ from pagefinder.errors import InputError
 from pagefinder.params import PageContent, Pixels
 from pagefinder.runtime.scratch import file_states
 from pagefinder.sources.pdf import page_texts
+from pagefinder.sources.pictures import page_count
 from pagefinder.sources.rendering import present_pages, render
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ def list_folder(folder: Path) -> list[tuple[str, int | None]]:
     """The images and the pages of PDFs below a folder, sorted by path.
 
     Returns:
-        Path relative to the folder, and the index of the page in a PDF, None for an image.
+        Path relative to the folder, and the index of the page in a PDF or a TIFF file of several
+        pages, None for another image.
 
     Raises:
         InputError: there is no such folder, or no page in it.
@@ -68,7 +70,8 @@ def list_folder(folder: Path) -> list[tuple[str, int | None]]:
             if suffix in (*IMAGES, ".pdf") or (path.is_symlink() and path.is_dir()):
                 log.warning("%s is passed over: no file, but a folder, pipe or link", path)
         elif suffix in IMAGES:
-            pages.append((name, None))
+            count = page_count(folder, name)
+            pages += [(name, index) for index in range(count)] if count > 1 else [(name, None)]
         elif suffix == ".pdf":
             pages += [(name, index) for index in _page_indexes(path)]
     if not pages:
@@ -93,7 +96,8 @@ def _page_indexes(path: Path) -> list[int]:
 def folder_pages(folder: Path, listing: list[tuple[str, int | None]], budget: Pixels) -> Pages:
     """The pages that `list_folder` lists, each fitted to the pixel budget.
 
-    An entry of `listing` is a file's name, and the index of the page in a PDF or None for an image.
+    An entry of `listing` is a file's name, and the index of the page in it, None for an image that
+    is one page.
     """
 
     def open_page(row: int) -> Image.Image:
@@ -108,7 +112,8 @@ def folder_pages(folder: Path, listing: list[tuple[str, int | None]], budget: Pi
 
     def text_of_page(row: int) -> str:
         name, index = listing[row]
-        return "" if index is None else _pdf_texts(folder / name)[index]
+        is_pdf = Path(name).suffix.lower() == ".pdf"
+        return _pdf_texts(folder / name)[index] if index is not None and is_pdf else ""
 
     labels = [name if index is None else f"{name}, page {index + 1}" for name, index in listing]
     names = sorted({name for name, _ in listing})

@@ -52,7 +52,7 @@ def find(folder: Path) -> list[Picture]:
     for parent, group in groupby(names, key=lambda name: Path(name).parent):
         number = 0
         for name in group:
-            count = _pages(folder, name)
+            count = page_count(folder, name)
             if count > 1:
                 stored = f"{storing.file_digest(folder / name)[:20]}.tiff"
                 if stored not in stored_names:
@@ -75,7 +75,7 @@ def _natural(name: str) -> list[list[tuple[str, int]]]:
     return [[(text, int(digits or -1)) for text, digits in part] for part in parts]
 
 
-def _pages(folder: Path, name: str) -> int:
+def page_count(folder: Path, name: str) -> int:
     """The number of pages in an image file; 1 for one that may not be read or does not open.
 
     `_read` says why it may not be read, `prepare` that it does not open.

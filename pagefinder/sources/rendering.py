@@ -24,7 +24,7 @@ def render(path: Path, index: int, dpi: int, budget: Pixels) -> Image.Image:
         pixels.BadImageError: PDFium cannot open or render the page, a side has 0 pixels, or it is
             more elongated than MAX_ASPECT; or see `pixels.decode`.
     """
-    if path.suffix != ".pdf":
+    if path.suffix.lower() != ".pdf":
         return pixels.fit(pixels.decode(path, index), budget)
     try:
         page = _open(path)[index]

@@ -92,10 +92,13 @@ def test_a_broken_page_fails_alone(folder):
     outside = folder / "outside.png"
     outside.write_bytes(page(1))
     (raw / "scans/link.png").symlink_to(outside)
+    write_tiff(folder / "outside.tif", (31, 32))
+    (raw / "scans/link.tif").symlink_to(folder / "outside.tif")
     corpus = prepared(folder)
     reasons = pd.read_parquet(folder / QUARANTINE).set_index("origin")["reason"].to_dict()
     assert "unreadable image" in reasons["scans/page 11.png"]
-    assert reasons["scans/link.png"].startswith("path leaves the folder")
+    for link in ("scans/link.png", "scans/link.tif"):
+        assert reasons[link].startswith("path leaves the folder"), link
     assert any(origin.startswith("torn.tif") for origin in reasons)
     assert len(corpus.pages.query("document_id == 'scans'")) == 3
 

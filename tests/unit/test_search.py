@@ -288,3 +288,18 @@ def test_push_uploads_both_models_privately(root, capsys, monkeypatch) -> None:
         ("me/pages-reranker", private),
         ("me/pages-reranker", root / "models/release/reranker"),
     ]
+
+
+def test_every_page_of_a_tiff_file_and_of_a_pdf_in_capitals_is_opened(tmp_path):
+    pages = [Image.new("RGB", (64, 64), colour) for colour in COLOURS.values()]
+    pages[0].save(tmp_path / "fax.tif", save_all=True, append_images=pages[1:])
+    pages[0].copy().save(tmp_path / "MANUAL.PDF", "PDF", save_all=True, append_images=pages[1:])
+    budget = pixels.Pixels(min=1, max=4096, multiple=1)
+    listed = folder_pages(tmp_path, list_folder(tmp_path), budget)
+    assert listed.labels == [
+        f"{name}, page {number}" for name in ("MANUAL.PDF", "fax.tif") for number in (1, 2, 3)
+    ]
+    for row in range(6):
+        mean = np.asarray(listed.open(row), float).mean(axis=(0, 1))
+        assert np.abs(mean - list(COLOURS.values())[row % 3]).max() < 9, listed.labels[row]
+        assert listed.text(row) == ""
