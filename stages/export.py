@@ -8,7 +8,7 @@ import pandas as pd
 from pagefinder.layout import EMBEDDER, METRICS, PER_QUERY, RELEASE, RERANKER
 from pagefinder.models.commits import read_commit
 from pagefinder.params import Params
-from pagefinder.release.cards import CARD, embedder_card, reranker_card
+from pagefinder.release.cards import CARD, embedder_card, evaluated, reranker_card
 from pagefinder.release.folders import copy_model, serve_unit_vectors, store_as
 from pagefinder.release.fusion import FUSION, fusion_settings
 from pagefinder.runtime import outputs
@@ -21,6 +21,8 @@ def main(params: Params, root: Path = Path()) -> None:
         name: json.loads((root / METRICS / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("corpus", "embedder", "dimensions", "fusion", "reranker")
     }
+    units = pd.read_parquet(root / PER_QUERY / "embedder.parquet", columns=["document_id"])
+    metrics["evaluated"] = evaluated(units["document_id"].astype(str))
     comparisons = pd.read_csv(root / PER_QUERY / "embedder_comparisons.csv")
     recommended = int(metrics["dimensions"]["recommended"]["dimension"])
     width = max(map(int, metrics["dimensions"]["dims"]))

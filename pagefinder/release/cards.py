@@ -1,13 +1,14 @@
 """Model cards of the released models: the templates beside this module, filled from the metrics."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
 
+from pagefinder.data.corpus import SECTION
 from pagefinder.params import PageContent, Params
 from pagefinder.release.folders import CONFIG
 from pagefinder.systems import BASE, BM25, FIRST_STAGE, RERANKING, TUNED, TUNED_AT, WITH_BM25
@@ -50,7 +51,8 @@ def embedder_card(
         params: Those that the model was trained with.
         revision: The commit of the base on the Hub; empty for a local base, which the metadata then
             omit, as the Hub refuses a base that it does not have.
-        metrics: Contents of the files in metrics/, by name: corpus, embedder, dimensions, fusion.
+        metrics: Contents of the files in metrics/, by name: corpus, embedder, dimensions, fusion;
+            and under `evaluated` what `evaluated` returns.
         comparisons: From `embedder.comparisons`.
         cutting: Number of the module that cuts the vectors, as `serve_unit_vectors` returned it.
     """
@@ -68,9 +70,27 @@ def embedder_card(
         "bm25": metrics["embedder"].get("text", {}).get(BM25, {}).get("ndcg@10"),
         "with_bm25": metrics["fusion"].get(f"{TUNED_AT}{dimension}{WITH_BM25}", {}),
         "tolerance": params.evaluate.tolerance,
+        "mined": params.embedder.mined_negatives != 0,
     }
     content |= {"base": params.base.model, "revision": revision}
     return _render("embedder", folder, params, params.base.page_content, metrics, **content)
+
+
+def evaluated(units: Iterable[str]) -> dict[str, str]:
+    """What eval asks about, and what intervals are over, as text.
+
+    Args:
+        units: What is resampled for each eval query: its document, or "DOCUMENT § SECTION".
+    """
+    names = set(units)
+    documents = {name.split(SECTION)[0] for name in names}
+    if not any(SECTION in name for name in names):
+        return {"units": f"{len(documents):,} documents", "resampled": "documents"}
+    return {
+        "units": f"{len(names):,} sections of {len(documents):,} documents",
+        "resampled": "these sections: they say how sure a figure is for these documents, not for "
+        "others",
+    }
 
 
 def reranker_card(folder: Path, params: Params, revision: str, metrics: Mapping[str, Any]) -> str:
@@ -116,6 +136,7 @@ def _render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    documents = metrics["corpus"].get("documents", {})
     environment.filters |= {"score": "{:.4f}".format, "gain": _gain_text, "count": "{:,}".format}
     return environment.get_template(f"{model}_card.md").render(
         release=params.release,
@@ -129,6 +150,8 @@ def _render(
         torchvision=(folder / VIDEO).is_file(),
         logits="Identity" in str(_config(folder).get("activation_fn")),
         queries=metrics["corpus"]["queries"],
+        cut_documents=documents.get("cut", 0),
+        shared_documents=documents.get("asked_in_several_splits", 0),
         **metrics,
         **numbers,
     )

@@ -17,7 +17,7 @@ from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder, open_reranker
 from pagefinder.models.saving import save_model
 from pagefinder.params import Params
-from pagefinder.release.cards import embedder_card, reranker_card
+from pagefinder.release.cards import embedder_card, evaluated, reranker_card
 from pagefinder.retrieval.precisions import ScalarCodec
 from stages import export
 
@@ -37,6 +37,7 @@ def metrics(dimension: int = DIMENSION) -> dict[str, dict]:
             "pages": {"train": 3000, "dev": 30, "eval": 40},
             "queries": {"train": 1234, "dev": 21, "eval": 34},
         },
+        "evaluated": evaluated([f"d{number}" for number in range(7)]),
         "embedder": at(base=0.25, tuned=0.5) | {"gain": GAIN, "text": at(bm25=0.625)},
         "dimensions": {
             "dims": {"192": at(base=0.25, tuned=0.5), "48": at(base=0.125, tuned=0.4375)},
@@ -198,6 +199,8 @@ def released(root: Path, params: Params, dimension: int) -> Path:
     (root / "data/per_query").mkdir(parents=True, exist_ok=True)
     for name, content in metrics(dimension).items():
         (root / f"metrics/{name}.json").write_text(json.dumps(content))
+    units = pd.DataFrame({"document_id": ["d0 § Part 1", "d0 § Part 2", "d1 § Part 1"]})
+    units.to_parquet(root / "data/per_query/embedder.parquet")
     comparisons(dimension).to_csv(root / "data/per_query/embedder_comparisons.csv", index=False)
     export.main(params, root)
     return root / "models/release"
@@ -273,6 +276,32 @@ def test_the_card_says_what_the_rerankers_scores_are(root) -> None:
     config = folder / "config_sentence_transformers.json"
     config.write_text(config.read_text().replace("activation.Sigmoid", "linear.Identity"))
     assert "Its scores are logits" in reranker_card(folder, tiny_params(), "", metrics())
+
+
+def test_the_cards_say_what_was_cut_and_resampled(root) -> None:
+    folder = released(root, tiny_params(), DIMENSION)
+    content = metrics() | {"evaluated": evaluated(["a § 1", "a § 2", "b § 1"])}
+    for name in ("embedder", "reranker"):
+        card = words((folder / name / "README.md").read_text())
+        assert "about 3 sections of 2 documents that were held out" in card
+        assert "Intervals are over these sections:" in card
+        assert "No document stands in two splits." in card
+    for cut, sentence in {
+        2: "2 of the documents stand in several splits",
+        0: "two splits.",
+    }.items():
+        counts = {"asked_in_several_splits": 2, "cut": cut}
+        content["corpus"] = metrics()["corpus"] | {"documents": counts}
+        for card in cards(folder / "embedder", tiny_params(), content, comparisons()):
+            assert (sentence in words(card)) == bool(cut)
+            assert "No document stands" not in card
+
+
+def test_the_card_of_a_text_model_names_no_images_and_no_negatives_that_it_did_not_see() -> None:
+    params = changed(base={"page_content": "text"}, embedder={"mined_negatives": 0})
+    card = embedder_card(Path(), params, "", metrics(), comparisons(), 2)
+    assert metadata(card)["tags"] == ["sentence-transformers"]
+    assert "in-batch contrastive loss inside a Matryoshka loss" in words(card)
 
 
 def test_many_codes_are_those_of_the_report() -> None:

@@ -7,7 +7,7 @@ import report_inputs
 
 from pagefinder import reporting
 from pagefinder.reporting.inputs import read_inputs
-from pagefinder.reporting.sections import reranking, rivals
+from pagefinder.reporting.sections import negatives, provenance, reranking, rivals
 from pagefinder.reporting.sections.tuning import section as tuning
 
 
@@ -79,3 +79,26 @@ def test_the_ranks_of_the_fused_system_are_drawn(inputs) -> None:
     svg = next(plot.svg for plot in drawn.plots if plot.name == "ranks")
     assert "tuned + BM25" in svg
     assert "reranked" in svg
+
+
+def test_of_a_text_model_the_report_names_no_pixels_and_says_that_no_negative_was_used(inputs):
+    def sections(**profile):
+        params = inputs.params
+        for name, keys in profile.items():
+            section = getattr(params, name).model_copy(update=keys)
+            params = params.model_copy(update={name: section})
+        changed = replace(inputs, params=params)
+        settings = provenance.section(changed).tables
+        rows = [row for table in settings if "as set" in table.caption for row in table.rows]
+        return dict(rows), " ".join(negatives.section(changed).answer)
+
+    texts, sentences = sections(
+        base={"page_content": "text"}, reranker={"model": ""}, embedder={"mined_negatives": 0}
+    )
+    assert texts["reranker"] == "none"
+    assert not {"visual tokens per page", "pixels per page, at most"} & set(texts)
+    assert "trained with none of them" in sentences
+    for profile in ({}, {"base": {"page_content": "text"}}):  # the reranker sees images
+        images, sentences = sections(**profile)
+        assert "visual tokens per page" in images
+        assert "trained with none of them" not in sentences

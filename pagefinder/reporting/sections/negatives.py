@@ -22,6 +22,11 @@ def section(inputs: Inputs) -> Section:
         f"and {count(kept['given'])} of the source's own kept; {count(queries['short'])} queries "
         f"got fewer than asked for, {count(queries['without'])} of them none."
     )
+    if inputs.params.embedder.mined_negatives == 0:
+        section.answer.append(
+            "The embedder trained with none of them (embedder.mined_negatives is 0): its negatives "
+            "are the other pages of a batch."
+        )
     section.answer.append(_false_negatives(metrics))
     section.tables.append(_dropped(metrics))
     if not inputs.mined_scores.empty:

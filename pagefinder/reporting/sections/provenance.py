@@ -126,15 +126,19 @@ def _settings(section: Section, inputs: Inputs) -> None:
     tokens = pages["width"] * pages["height"] // pixels.multiple**2
     settings = {
         "embedder": inputs.params.base.model,
-        "reranker": inputs.params.reranker.model,
+        "reranker": inputs.params.reranker.model or "none",
         "device": compute.device,
         "precision of training": compute.precision,
         "precision of scoring": compute.scoring,
         "attention kernel": compute.attention,
         "processes": compute.processes,
-        "visual tokens per page": _range(tokens),
-        "pixels per page, at most": count(pixels.max),
     }
+    contents = {inputs.params.base.page_content}
+    if inputs.params.reranker.model:
+        contents.add(inputs.params.reranker.page_content)
+    if contents != {"text"}:
+        settings["visual tokens per page"] = _range(tokens)
+        settings["pixels per page, at most"] = count(pixels.max)
     rows = [[name, str(value)] for name, value in settings.items()]
     section.tables.append(Table("Models and hardware, as set", ["", ""], rows, words=True))
     if "auto" in (compute.device, compute.precision, compute.scoring, compute.attention):
