@@ -153,7 +153,7 @@ def test_what_is_called_pdf_and_is_no_file_is_said(tmp_path):
         "pipe.pdf": "missing file",
     }
     assert "folder.pdf/inner.pdf" in set(corpus.pages["document_id"])
-    with pytest.raises(InputError, match=r"no PDF file, but pipe.pdf \(missing file: a pipe"):
+    with pytest.raises(InputError, match=r"no PDF and no image, but pipe.pdf \(missing file: a pipe"):
         (tmp_path / "only").mkdir()
         os.mkfifo(tmp_path / "only" / "pipe.pdf")
         download.main(with_params("pdf", input="only"), tmp_path)
@@ -161,7 +161,7 @@ def test_what_is_called_pdf_and_is_no_file_is_said(tmp_path):
 
 def test_folder_without_pdf_is_a_clear_error(tmp_path):
     (tmp_path / "raw").mkdir()
-    with pytest.raises(InputError, match="holds no PDF file"):
+    with pytest.raises(InputError, match="holds no PDF and no image"):
         download.main(with_params("pdf", input="raw"), tmp_path)
     assert not (tmp_path / SOURCE).exists()
 
