@@ -153,7 +153,8 @@ def test_what_is_called_pdf_and_is_no_file_is_said(tmp_path):
         "pipe.pdf": "missing file",
     }
     assert "folder.pdf/inner.pdf" in set(corpus.pages["document_id"])
-    with pytest.raises(InputError, match=r"no PDF and no image, but pipe.pdf \(missing file: a pipe"):
+    message = r"no PDF and no image, but pipe.pdf \(missing file: a pipe"
+    with pytest.raises(InputError, match=message):
         (tmp_path / "only").mkdir()
         os.mkfifo(tmp_path / "only" / "pipe.pdf")
         download.main(with_params("pdf", input="only"), tmp_path)
