@@ -193,6 +193,15 @@ def test_a_training_that_makes_dev_worse_says_so(root, tmp_path, caplog):
     assert "training made dev worse" in caplog.text
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as a terminal's foreground job gets it; a background job is started without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize(("presses", "done"), [(1, 2), (2, 1)])
 def test_ctrl_c_ends_after_the_step_and_again_at_once(root, tmp_path, caplog, presses, done):
     class Impatient(TrainerCallback):
