@@ -15,12 +15,12 @@ from pagefinder.errors import InputError
 from pagefinder.params import PageContent, Pixels
 from pagefinder.runtime.scratch import file_states
 from pagefinder.sources.pdf import page_texts
-from pagefinder.sources.pictures import page_count
+from pagefinder.sources.pictures import SUFFIXES, page_count
 from pagefinder.sources.rendering import present_pages, render
 
 log = logging.getLogger(__name__)
 
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+IMAGES = (*SUFFIXES, ".bmp", ".gif")
 DPI = 144  # of a PDF's page, which the model's pixel budget then bounds
 
 

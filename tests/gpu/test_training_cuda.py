@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import NEEDS_CUDA
-from tiny import mined_negatives, tiny_params, write_tiny_corpus, write_vlm
+from tiny import mined_negatives, tiny_params
 from transformers.utils import is_flash_attn_2_available
 
 from pagefinder.models import encoding, scoring
@@ -13,18 +13,6 @@ from pagefinder.models.opening import open_embedder, open_reranker
 from pagefinder.training import callbacks
 from pagefinder.training.arguments import TrainingRun
 from pagefinder.training.embedder import train_embedder
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("root")
-    write_vlm(folder / "models/vlm")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return write_tiny_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
 
 
 def train(root, corpus, folder, compute, **knobs):

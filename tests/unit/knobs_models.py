@@ -295,10 +295,10 @@ def _text_embedder(params, value, folder):
 
 @obeys("evaluate.pixel_budgets", [2048, 4096])
 def _pixel_budgets(params, value, folder):
-    for path in (layout.TUNED_VECTORS,):
-        (root() / path).mkdir(parents=True, exist_ok=True)
-        for name in ("pages", "queries"):
-            np.save(root() / path / f"{name}.npy", np.eye(40, 192, dtype=np.float32))
+    folder = root() / layout.TUNED_VECTORS
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("pages", "queries"):
+        np.save(folder / f"{name}.npy", np.eye(40, 192, dtype=np.float32))
     pages = np.eye(40, 192, dtype=np.float32)[:8]
     with mock.patch.object(pixel_budgets, "encode", return_value=pages) as encode_again:
         evaluate_pixels.main(params, root())

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import tiny_params, write_tiny_corpus, write_vlm
+from tiny import tiny_params
 
 from pagefinder.errors import InputError
 from pagefinder.models import encoding, prefetching, scoring
@@ -17,18 +17,6 @@ PLAIN, AHEAD = (
     DeviceSettings("cpu", None, "eager"),
     DeviceSettings("cpu", None, "eager", loader_processes=1),
 )
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("root")
-    write_vlm(folder / "models/vlm")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return write_tiny_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,6 @@ from tiny import (
     mined_negatives,
     ranked_candidates,
     tiny_params,
-    write_tiny_corpus,
-    write_vlm,
 )
 
 from pagefinder.errors import InputError
@@ -36,18 +34,6 @@ from pagefinder.training.reranker import train_reranker
 
 PARAMS = tiny_params()
 DEVICE_SETTINGS = choose_device(PARAMS.compute)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("root")
-    write_vlm(folder / "models/vlm")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return write_tiny_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
 
 
 def embedder(root, **knobs):

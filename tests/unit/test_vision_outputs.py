@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import ranked_candidates, tiny_params, write_tiny_corpus, write_vlm
+from tiny import ranked_candidates, tiny_params
 
 from pagefinder.models import scoring
 from pagefinder.models.device import choose_device
@@ -18,18 +18,6 @@ from pagefinder.training.pairs import PairLoss
 from pagefinder.training.reranker import train_reranker
 
 FROZEN, TRAINED = ("visual",), ()
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("root")
-    write_vlm(folder / "models/vlm")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return write_tiny_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
 
 
 @pytest.fixture
