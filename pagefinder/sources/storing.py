@@ -78,7 +78,8 @@ class Phrase:
         subject: What the question asks about; empty where no question is asked: the name
             of the part then only counts against equal names.
         wording: What stands on the page and names the part.
-        origin: bookmark, heading, figure, table or paraphrase.
+        origin: bookmark, heading, figure, table, run_in, paraphrase, title_reworded, or a kind of
+            statement (pdf_queries/statements.py), with `_reworded` behind it where reworded.
         pages: Indexes of the pages that answer the question, in the document.
         document: Title of the document.
         parent: Title of the part around it, or empty.

@@ -35,13 +35,17 @@ def page(number, size=(64, 96), kind="PNG"):
     return buffer.getvalue()
 
 
+BOLD = "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica-Bold >>"
+
+
 def write_pdf(path, pages, outline=(), title=None, encrypted=False, box=(595, 842)):
     """A PDF of Helvetica text.
 
     Args:
         path: Where to.
-        pages: Per page a list of lines: text, or (text, size in points), from the top down; None
-            is a page with a grey box and no text.
+        pages: Per page a list of lines: text, or (text, size in points), from the top down, or a
+            list of pieces of a line: (x in points, text, whether bold). None is a page with a grey
+            box and no text.
         outline: Bookmarks (level, title, page index), in order.
         title: Of the document information.
         encrypted: With a password that nobody knows.
@@ -59,15 +63,16 @@ def write_pdf(path, pages, outline=(), title=None, encrypted=False, box=(595, 84
         if lines is None:
             stream, lines = "0.5 g 60 60 300 400 re f\n", ()
         for line in lines:
-            text, size = (line, 11) if isinstance(line, str) else line
-            escaped = text.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
-            stream += f"BT /F1 {size} Tf 60 {y} Td ({escaped}) Tj ET\n"
+            text, size = line if isinstance(line, tuple) else (line, 11)
+            for x, piece, bold in text if isinstance(text, list) else [(60, text, False)]:
+                escaped = piece.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
+                stream += f"BT /F{1 + bold} {size} Tf {x} {y} Td ({escaped}) Tj ET\n"
             y -= size + 6
         content = add(f"<< /Length {len(stream)} >>\nstream\n{stream}endstream")
         kids.append(
             add(
                 f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 {box[0]} {box[1]}] "
-                f"/Resources << /Font << /F1 3 0 R >> >> /Contents {content} 0 R >>"
+                f"/Resources << /Font << /F1 3 0 R /F2 {BOLD} >> >> /Contents {content} 0 R >>"
             )
         )
     references = " ".join(f"{kid} 0 R" for kid in kids)

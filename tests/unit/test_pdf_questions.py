@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from sources import write_pdf
 
 from pagefinder.sources import pdf, storing, writing
-from pagefinder.sources.pdf_queries import captions, layout, phrases, questions, sections, titles
+from pagefinder.sources.pdf_queries import (
+    captions,
+    layout,
+    phrases,
+    questions,
+    sections,
+    statements,
+    titles,
+)
+from pagefinder.sources.pdf_queries.wording import reword
 
 WORDS = "Water runs downhill and nobody has to push it along, which saves a good deal of work."
 BODY = [WORDS] * 4
@@ -382,3 +391,152 @@ def test_titles_are_cleaned():
     assert not titles.is_named("Chapter Seven")
     assert not titles.is_named("Contents")
     assert titles.is_named("Solving with f(x)")
+
+
+def stated(*lines):
+    """Kind and words of each statement in a text of these lines."""
+    return {statement[:2] for statement in statements.find([line(text) for text in lines])}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "kind", "subject"),
+    [
+        ("To remove the old boiler, open the lowest valve.", "task", "remove the old boiler"),
+        ("Open the lowest valve to remove the old boiler.", "", ""),
+        ("Use the lowest valve to remove the old boiler.", "task", "remove the old boiler"),
+        ("To remove the old boiler, see page nine.", "", ""),
+        ("To drain this old boiler, open the valve.", "", ""),
+        (
+            "The routine flush_pipe removes all rust from a pipe (if any).",
+            "purpose",
+            "Which routine removes all rust from a pipe",
+        ),
+        (
+            "Choose the option labels to define persistent pump labels.",
+            "task",
+            "define persistent pump labels",
+        ),
+        (
+            "A grease gun (see below) is used to fill dry bearings with oil.",
+            "purpose",
+            "What is used to fill dry bearings with oil",
+        ),
+        ("It is not used to fill dry bearings with oil.", "", ""),
+        (
+            "If your pump leaks water at night, call us.",
+            "condition",
+            "if my pump leaks water at night",
+        ),
+        ("This helps when the old pump is leaking water.", "", ""),
+        (
+            "A sump is a deep pit which collects waste water.",
+            "definition",
+            "a deep pit which collects waste water",
+        ),
+        (
+            "The boiler plate cannot be welded to copper tubes.",
+            "rule",
+            "Can the boiler plate be welded to copper tubes",
+        ),
+        ("The plate cannot be welded to copper tubes.", "", ""),
+        ("The main pressure relief valve (MPX) is red.", "", ""),
+        ("The pressure relief valve (PRV) is red.", "abbreviation", "does PRV stand for"),
+        (
+            "- Check the filter before each winter.",
+            "item",
+            "Where does it say to check the filter before each winter",
+        ),
+        (
+            "FLUSH_ON - enable flushing the lower pipe;",
+            "item",
+            "How do I enable flushing the lower pipe",
+        ),
+        (
+            "valve: the part between pump and pipe",
+            "item",
+            "What stands for the part between pump and pipe",
+        ),
+    ],
+)
+def test_statement_is_asked_without_what_it_tells(sentence, kind, subject):
+    assert stated(sentence) == ({(kind, subject)} if kind else set())
+
+
+def test_statement_goes_over_lines_and_ends_with_its_paragraph():
+    assert stated("To remove the old", "boiler, open the", "lowest valve.") == {
+        ("task", "remove the old boiler")
+    }
+    places = [0.9, 0.88, 0.86, 0.84, 0.7, 0.68]
+    texts = [*BODY[:3], "To remove the old", "boiler, open a valve.", WORDS]
+    apart = [layout.Line(*row) for row in zip(texts, [10.0] * 6, [False] * 6, places, strict=True)]
+    assert not list(statements.find(apart))
+
+
+def test_statement_is_asked_once_where_no_other_paragraph_has_its_words(tmp_path):
+    told = "To remove the old boiler slowly, open the lowest valve."
+    pages = [
+        [head("Sealing the pump shaft"), *BODY, told],
+        [head("Grease for bearings"), *BODY, "Slowly the boilers age: the old ones remove."],
+        [head("Colour of a handle"), *BODY, "To rotate a cast iron handle, heat it first."],
+    ]
+    book(tmp_path, pages, [(0, lines[0][0], number) for number, lines in enumerate(pages, 1)])
+    answers = answers_of(tmp_path)
+    assert numbers(answers, "rotate a cast iron handle") == [3]
+    assert not any("boiler" in text for text in answers)
+    pages[1][-1] = "Slowly the boilers age."
+    other = tmp_path / "other"
+    other.mkdir()
+    book(other, pages, [(0, lines[0][0], number) for number, lines in enumerate(pages, 1)])
+    assert numbers(answers_of(other), "remove the old boiler slowly") == [1]
+
+
+def test_statement_in_two_documents_names_its_own(tmp_path):
+    for name in ("one", "two"):
+        told = "To remove the old boiler slowly, open the lowest valve."
+        book(tmp_path, [[head(f"Pump {name}"), *BODY, told]], [], f"Book {name}", f"{name}.pdf")
+    asked = [text for text in answers_of(tmp_path) if "boiler" in text]
+    assert sorted(text.split(", ")[-1] for text in asked) == [
+        "according to Book one?",
+        "according to Book two?",
+    ]
+
+
+def test_reworded_question_has_words_that_are_not_on_the_page(tmp_path):
+    told = "To remove unnecessary pictures quickly, wash the front of the boiler."
+    book(tmp_path, [[told, *BODY]], [])
+    answers = answers_of(tmp_path)
+    assert any("remove unnecessary pictures quickly," in text for text in answers)
+    assert any("erase needless images fast," in text for text in answers)
+    page = f"{told} Erase it. An imaging device."
+    assert reword("remove unnecessary pictures quickly", page) == "delete needless pictures fast"
+    assert reword("show a big picture", "") == "display a large image"
+    assert reword("open a big valve", "") is None
+    assert reword("repairing a picture", "", task=False) == "mending an image"
+
+
+def test_run_in_head_is_asked_where_text_follows(tmp_path):
+    text = [WORDS.split(" and ")[0] + " and grease flows uphill where it is pushed along by hand."]
+    pages = [
+        [
+            head("Sealing the pump shaft"),
+            *BODY,
+            [(60, "Greasy handles", True), (170, text[0], False)],
+            *BODY,
+            [(60, "Rusty handles", True), (170, "see the next book.", False)],
+        ]
+    ]
+    book(tmp_path, pages, [(0, "Sealing the pump shaft", 1)])
+    answers = answers_of(tmp_path)
+    assert numbers(answers, "greasy handles") == [1]
+    assert not any("rusty" in text for text in answers)
+
+
+def test_table_is_asked_by_the_heads_of_its_columns(tmp_path):
+    heads = [(60, "Pipe width", False), (200, "Steel grade", False), (340, "Price", False)]
+    rows = [(60, "two inches", False), (200, "nine", False), (340, "ten", False)]
+    pages = [[head("Sealing the pump shaft"), *BODY, "Table 1: What pipes cost", heads, rows]]
+    book(tmp_path, pages, [(0, "Sealing the pump shaft", 1)])
+    answers = answers_of(tmp_path)
+    assert answers["Which table has the columns Pipe width, Steel grade and Price?"] == [
+        ("a.pdf", 1)
+    ]

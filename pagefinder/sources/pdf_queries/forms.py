@@ -15,6 +15,7 @@ OPEN = (
 )
 CLAUSE = ("Where do I find out {}?", "Which page tells {}?")
 SECTION = ("Where is the section on {}?", "Which page has the section about {}?")
+PARAGRAPH = ("Where is the paragraph on {}?", "Which page has the paragraph about {}?")
 DESCRIBED = ("Where is {} described?",)  # a title that calls itself a section
 ORDER = ("Where does it say {}?",)  # a title that is an order
 BEGINNING = (
@@ -23,6 +24,17 @@ BEGINNING = (
 )
 FIGURE = ("Which figure shows {}?", "Where is there a picture of {}?")
 TABLE = ("Which table lists {}?", "Where is the table of {}?")
+STATEMENTS = {
+    "task": ("How do I {}", "What do I need to {}", "How would one {}"),
+    "purpose": ("{}",),
+    "condition": ("What {}",),
+    "abbreviation": ("What {}",),
+    "definition": ("What do you call {}",),
+    "item": ("{}",),
+    "rule": ("{}",),
+    "columns": ("Which table has the columns {}",),
+}
+REWORDED = "_reworded"
 OPENERS = frozenset("how what when where when why which who".split())
 ORDERS = frozenset("always avoid be choose do don't ensure keep never remember try write".split())
 AUXILIARIES = frozenset("to do does did can could is are was should must may will".split())
@@ -44,8 +56,25 @@ def open_question(phrase: Phrase, scope: Scope) -> str:
         return _ask(("{}?",), subject[:1].upper() + subject[1:].rstrip("?"), phrase, scope)
     if first in ORDERS:
         return _ask(ORDER, f'"{subject}"', phrase, scope)
-    clause = phrase.origin == "paraphrase" and first in OPENERS
+    clause = is_reworded(phrase) and first in OPENERS
     return _ask(CLAUSE if clause else OPEN, subject, phrase, scope)
+
+
+def is_reworded(phrase: Phrase) -> bool:
+    """Whether a phrase says in other words what another one says."""
+    return phrase.origin == "paraphrase" or phrase.origin.endswith(REWORDED)
+
+
+def is_statement(phrase: Phrase) -> bool:
+    """Whether a phrase comes from a sentence or list item, not from a title or caption."""
+    return phrase.origin.removesuffix(REWORDED) in STATEMENTS
+
+
+def statement_question(phrase: Phrase, scope: Scope) -> str:
+    """A question on what a sentence or list item says."""
+    forms = STATEMENTS[phrase.origin.removesuffix(REWORDED)]
+    document = f", according to {phrase.document}" if scope >= Scope.DOCUMENT else ""
+    return f"{_form(forms, phrase).format(phrase.subject)}{document}?"
 
 
 def specific_question(phrase: Phrase, scope: Scope) -> str:
@@ -53,7 +82,7 @@ def specific_question(phrase: Phrase, scope: Scope) -> str:
     subject = phrase.subject
     if phrase.origin in ("figure", "table"):
         return _ask(FIGURE if phrase.origin == "figure" else TABLE, subject, phrase, scope)
-    if phrase.origin == "paraphrase" and subject.split()[0] in OPENERS:
+    if is_reworded(phrase) and subject.split()[0] in OPENERS:
         return _ask(CLAUSE, subject, phrase, scope)
     if subject.startswith("What does "):  # a routine
         subject = phrase.wording
@@ -61,6 +90,8 @@ def specific_question(phrase: Phrase, scope: Scope) -> str:
         return ""
     if subject.split()[0].lower() in ORDERS:
         return _ask(ORDER, f'"{subject}"', phrase, scope)
+    if phrase.origin == "run_in":
+        return _ask(PARAGRAPH, subject, phrase, scope)
     if "section" in tokens(subject):
         return _ask(DESCRIBED, subject, phrase, scope)
     return _ask(BEGINNING if phrase.beginning else SECTION, subject, phrase, scope)
@@ -69,9 +100,13 @@ def specific_question(phrase: Phrase, scope: Scope) -> str:
 def _ask(forms: Sequence[str], subject: str, phrase: Phrase, scope: Scope) -> str:
     """The question in one of `forms`, naming what `scope` asks for; or empty."""
     # A paraphrase with the words of the part around it would copy these from the page.
-    if scope == Scope.PART and (not phrase.parent or phrase.origin == "paraphrase"):
+    if scope == Scope.PART and (not phrase.parent or is_reworded(phrase)):
         return ""
     part = f" under {phrase.parent}" if scope == Scope.PART else ""
     document = f" in {phrase.document}" if scope >= Scope.DOCUMENT else ""
-    form = forms[hashlib.sha256(phrase.subject.encode()).digest()[0] % len(forms)]
-    return form.format(f"{subject}{part}{document}")
+    return _form(forms, phrase).format(f"{subject}{part}{document}")
+
+
+def _form(forms: Sequence[str], phrase: Phrase) -> str:
+    """One of `forms`: the hash of the phrase's subject chooses."""
+    return forms[hashlib.sha256(phrase.subject.encode()).digest()[0] % len(forms)]

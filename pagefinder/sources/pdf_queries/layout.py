@@ -3,6 +3,7 @@
 import ctypes
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -17,6 +18,10 @@ INDEX_ENTRY = re.compile(r"^[^\W\d_]{2}.{0,60}?[,\s]\s*\d{1,4}([,\s–-]+\d{1,4}
 SOFT = "\u00ad"  # a hyphen at a line's end, which PDFium has joined with the next one
 BROKEN = re.compile(rf"([\w-]*){SOFT}([\w-]*)")
 WORD = re.compile(r"[\w-]+")
+# Fonts of TeX say bx; their weight is that of other fonts' regular type.
+BOLD = re.compile(rb"bold|black|heavy|(?:cm|sf|ec)bx", re.IGNORECASE)
+TABLE = re.compile(r"^(?:Table|Tab\.)\s*[A-Z]?\d")
+CELL_GAP = 0.8  # of the type's size: a blank is about 0.3
 # Kinds of pages that may be the answer of a question.
 ANSWERS = ("text", "picture")
 
@@ -30,12 +35,16 @@ class Line:
         size: Height of its first character's font box, points.
         bold: By the font's name or weight.
         below: Share of the page that lies below it, 0 (bottom) to 1.
+        lead: Its bold words at the beginning, where others follow that are not bold.
+        cells: Its texts with a wide gap between them, where it stands under the caption of a table.
     """
 
     text: str
     size: float
     bold: bool
     below: float
+    lead: str = ""
+    cells: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,7 +180,8 @@ def _lines(textpage: pypdfium2.PdfTextPage, height: float) -> list[Line]:
     """Lines in PDFium's order, each measured at its first character; `height`: of the page."""
     count = textpage.count_chars()
     codes = [pdfium.FPDFText_GetUnicode(textpage, index) for index in range(count)]
-    lines, start = [], 0
+    lines: list[Line] = []
+    start = 0
     for end in [*(i for i, code in enumerate(codes) if code in (10, 13)), count]:
         # PDFium marks a hyphen at a line's end as character 2; other controls are noise.
         text = "".join(
@@ -181,7 +191,12 @@ def _lines(textpage: pypdfium2.PdfTextPage, height: float) -> list[Line]:
         )
         if text.strip():
             first = next(i for i in range(start, end) if chr(codes[i]).strip())
-            lines.append(_measure(textpage, first, " ".join(text.split()), height))
+            line = _measure(textpage, first, " ".join(text.split()), height)
+            if line.bold:
+                line = replace(line, lead=_lead(textpage, codes[:end], first))
+            if lines and TABLE.match(lines[-1].text):
+                line = replace(line, cells=_cells(textpage, codes[:end], first, line.size))
+            lines.append(line)
         start = end + 1
     return lines
 
@@ -192,8 +207,41 @@ def _measure(textpage: pypdfium2.PdfTextPage, index: int, text: str, height: flo
     size, below = 0.0, 0.5
     if pdfium.FPDFText_GetLooseCharBox(textpage, index, box):
         size, below = round(abs(box.top - box.bottom), 1), min(max(box.bottom / height, 0.0), 1.0)
+    return Line(text, size, _is_bold(textpage, index), below)
+
+
+def _is_bold(textpage: pypdfium2.PdfTextPage, index: int) -> bool:
+    """Whether character number `index` is bold, by its font's name or weight."""
     name = ctypes.create_string_buffer(128)
     flags = ctypes.c_int()
     pdfium.FPDFText_GetFontInfo(textpage, index, name, len(name), flags)
-    bold = pdfium.FPDFText_GetFontWeight(textpage, index) >= 600 or b"bold" in name.value.lower()
-    return Line(text, size, bold, below)
+    weight = pdfium.FPDFText_GetFontWeight(textpage, index)
+    return weight >= 600 or bool(BOLD.search(name.value))
+
+
+def _lead(textpage: pypdfium2.PdfTextPage, codes: Sequence[int], first: int) -> str:
+    """The bold words from character `first` on; empty where the line, which `codes` end, is bold.
+
+    PDFium makes blanks of its own, which have no font.
+    """
+    for index in range(first, len(codes)):
+        if chr(codes[index]).strip() and not _is_bold(textpage, index):
+            return " ".join("".join(map(chr, codes[first:index])).split())
+    return ""
+
+
+def _cells(
+    textpage: pypdfium2.PdfTextPage, codes: Sequence[int], first: int, size: float
+) -> tuple[str, ...]:
+    """The texts from character `first` to the last of `codes` with wide gaps between them."""
+    box, cells, right = pdfium.FS_RECTF(), [""], None
+    for index in range(first, len(codes)):
+        character = chr(codes[index])
+        if not character.strip():
+            cells[-1] += " "
+        elif pdfium.FPDFText_GetLooseCharBox(textpage, index, box):
+            if right is not None and box.left - right > CELL_GAP * size:
+                cells.append("")
+            cells[-1] += character
+            right = box.right
+    return tuple(" ".join(cell.split()) for cell in cells)

@@ -8,8 +8,12 @@ from pathlib import Path
 from pagefinder.sources import storing
 from pagefinder.sources.pdf_queries import layout
 from pagefinder.sources.pdf_queries.titles import tokens
+from pagefinder.sources.pdf_queries.wording import stems
 
 Wording = tuple[str, ...]  # its tokens
+Words = frozenset[str]  # their stems
+# Words stand near each other among so many tokens: about a paragraph.
+NEAR = 40
 
 
 def pages_with(wordings: set[Wording], folder: Path) -> dict[Wording, list[str]]:
@@ -32,6 +36,32 @@ def pages_with(wordings: set[Wording], folder: Path) -> dict[Wording, list[str]]
         }
         for wording in on_page & wordings:
             keys[wording].append(key)
+    return keys
+
+
+def pages_with_all(word_sets: set[Words], folder: Path) -> dict[Words, list[str]]:
+    """Set of words -> keys of the content pages on which they stand near each other.
+
+    Args:
+        word_sets: Stems of content words, as `stems` makes them.
+        folder: Holds the shards of all pages.
+    """
+    by_longest: dict[str, list[Words]] = defaultdict(list)  # long words are rare
+    for words in word_sets:
+        if words:
+            by_longest[max(words, key=lambda word: (len(word), word))].append(words)
+    keys: dict[Words, list[str]] = defaultdict(list)
+    for key, page in _content_pages(folder):
+        found = {
+            words
+            for start in range(0, max(len(page) - NEAR // 2, 1), NEAR // 2)
+            for near in [stems(" ".join(page[start : start + NEAR]))]
+            for word in near & by_longest.keys()
+            for words in by_longest[word]
+            if words <= near
+        }
+        for words in found:
+            keys[words].append(key)
     return keys
 
 

@@ -1,31 +1,40 @@
-"""What a document says of its own parts: bookmarks, headings and captions, with their pages."""
+"""What a document says of its own parts and in its sentences, with the pages of each."""
 
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from pagefinder.sources.pdf_queries import captions, sections, titles
-from pagefinder.sources.pdf_queries.layout import ANSWERS, PageLayout, plain, running_lines
+from pagefinder.sources.pdf_queries import captions, sections, statements, titles
+from pagefinder.sources.pdf_queries.forms import REWORDED
+from pagefinder.sources.pdf_queries.layout import (
+    ANSWERS,
+    Line,
+    PageLayout,
+    body_lines,
+    plain,
+    running_lines,
+)
 from pagefinder.sources.pdf_queries.sections import Entry, Part
 from pagefinder.sources.pdf_queries.titles import tokens
-from pagefinder.sources.pdf_queries.wording import paraphrase
+from pagefinder.sources.pdf_queries.wording import THINGS, paraphrase, reword
 from pagefinder.sources.storing import Phrase
 
 # How API manuals title a routine: its name, a dash, what it does.
 ROUTINE = re.compile(r"^(\w+[_\w]*(?:\(\))?(?:, \w+)*) (?:—|–|-|--) ([^A-Z\s].*)$")
 # A part of fewer words says nothing: it names itself and sends the reader elsewhere.
 STUB_WORDS = 15
-REFERENCE = re.compile(r"(?:please\s+)?\b(?:see|refer\s+to)\b[^.]*(?:\.|$)", re.IGNORECASE)
+TITLES = ("bookmark", "heading")
 # A part runs on to a page where it has this many words; of a longer part, the question asks for the
 # beginning.
 RUN_ON_WORDS, MOST_PAGES = 30, 3
 
 
 def find_phrases(pages: Sequence[PageLayout], outline: Sequence[Entry], title: str) -> list[Phrase]:
-    """Phrases of a document (titles of parts, captions) that can become questions, in page order.
+    """Phrases of a document that can become questions.
 
-    The same wording on the same first page counts once. Paraphrases follow at the end.
+    Titles of parts, captions and run-in heads come in page order; the same wording on the same
+    first page counts once. Titles in other words follow, then statements of sentences and lists.
 
     Args:
         pages: All pages of the document.
@@ -38,12 +47,16 @@ def find_phrases(pages: Sequence[PageLayout], outline: Sequence[Entry], title: s
     parts = sections.find(pages, outline, headers_and_footers)
     phrases: dict[tuple[str, int], Phrase] = {}
     from_titles = _titles(parts, pages, headers_and_footers, document)
-    for phrase in (*from_titles, *_captions(pages, document)):
+    for phrase in (*from_titles, *_captions(pages, headers_and_footers, document)):
         subject = titles.sentence_case(phrase.subject, spellings)
         wording_and_page = (plain(phrase.wording), phrase.pages[0])
         phrases.setdefault(wording_and_page, replace(phrase, subject=subject))
     ordered = sorted(phrases.values(), key=lambda phrase: (phrase.pages, phrase.origin))
-    return ordered + list(_paraphrases(ordered, pages))
+    return [
+        *ordered,
+        *_paraphrases(ordered, pages),
+        *_statements(pages, parts, headers_and_footers, document),
+    ]
 
 
 def _document_title(title: str) -> str:
@@ -79,7 +92,7 @@ def _titles(
 
 def is_stub(text: Mapping[int, str]) -> bool:
     """Whether a part, with its text by page, has no text or only sends the reader elsewhere."""
-    return len(tokens(REFERENCE.sub("", " ".join(text.values())))) < STUB_WORDS
+    return len(tokens(statements.REFERENCE.sub("", " ".join(text.values())))) < STUB_WORDS
 
 
 def answering(page: int, text: Mapping[int, str]) -> tuple[int, ...]:
@@ -88,11 +101,14 @@ def answering(page: int, text: Mapping[int, str]) -> tuple[int, ...]:
     return page, *(index for index in after if len(tokens(text[index])) >= RUN_ON_WORDS)
 
 
-def _captions(pages: Sequence[PageLayout], document: str) -> Iterator[Phrase]:
-    """A phrase for each figure and table that has a caption on a page of kind `text`."""
+def _captions(
+    pages: Sequence[PageLayout], headers_and_footers: set[str], document: str
+) -> Iterator[Phrase]:
+    """A phrase for each caption of a figure or table, and each run-in head, on pages of `text`."""
     for index, page in enumerate(pages):
         if page.kind == "text":
-            for origin, caption in captions.find(page.lines):
+            body = _body(page, headers_and_footers)
+            for origin, caption in (*captions.find(page.lines), *statements.run_ins(body)):
                 yield Phrase(
                     subject=caption,
                     wording=caption,
@@ -104,10 +120,50 @@ def _captions(pages: Sequence[PageLayout], document: str) -> Iterator[Phrase]:
                 )
 
 
+def _body(page: PageLayout, headers_and_footers: set[str]) -> list[Line]:
+    """The lines of a page without headers and footers."""
+    numbers = body_lines([line.text for line in page.lines], headers_and_footers)
+    return [page.lines[number] for number in numbers]
+
+
+def _statements(
+    pages: Sequence[PageLayout],
+    parts: Sequence[Part],
+    headers_and_footers: set[str],
+    document: str,
+) -> Iterator[Phrase]:
+    """A phrase for each statement of a page of kind `text`, and one in other words if there are."""
+    headings = {
+        pages[part.page].lines[number]
+        for part in parts
+        for number in range(part.line, part.line + part.height)
+    }
+    for index, page in enumerate(pages):
+        if page.kind != "text":
+            continue
+        body = [line for line in _body(page, headers_and_footers) if line not in headings]
+        found = (*statements.find(body), *statements.columns(page.lines))
+        for statement in dict.fromkeys(found):
+            phrase = Phrase(
+                subject=statement.subject,
+                wording=statement.wording,
+                origin=statement.origin,
+                pages=(index,),
+                document=document,
+                parent="",
+                parent_pages=(0, len(pages) - 1),
+            )
+            yield phrase
+            reworded = reword(statement.wording, page.text)
+            if reworded is not None and statement.wording in statement.subject:
+                subject = statement.subject.replace(statement.wording, reworded)
+                yield replace(phrase, subject=subject, origin=f"{statement.origin}{REWORDED}")
+
+
 def routine(phrase: Phrase) -> Phrase:
     """The phrase; a title `name — what it does` is asked by name or, as often, by task."""
     match = ROUTINE.match(phrase.wording)
-    if match is None:
+    if match is None or phrase.origin not in TITLES:
         return phrase
     if hashlib.sha256(phrase.wording.encode()).digest()[0] % 2:
         return replace(phrase, subject=f"How do I {match[2]}?", wording=match[2])
@@ -117,8 +173,17 @@ def routine(phrase: Phrase) -> Phrase:
 def _paraphrases(phrases: Sequence[Phrase], pages: Sequence[PageLayout]) -> Iterator[Phrase]:
     """A phrase in other words for each title, if none of these words stands on its pages."""
     for phrase in phrases:
-        if phrase.subject and phrase.origin in ("bookmark", "heading"):
+        if phrase.subject and phrase.origin in TITLES:
             text = " ".join(pages[index].text for index in phrase.pages)
             subject = paraphrase(phrase.wording, text)
             if subject is not None:
                 yield replace(phrase, subject=subject, origin="paraphrase")
+                continue
+            named = phrase.wording.lower().split()[-1] in THINGS
+            if titles.HERE.search(phrase.wording) or named:
+                continue
+            task = ROUTINE.match(phrase.wording)
+            reworded = reword(task[2] if task else phrase.subject, text, task=bool(task))
+            if reworded is not None:
+                subject = f"How do I {reworded}?" if task else reworded
+                yield replace(phrase, subject=subject, origin=f"title{REWORDED}")

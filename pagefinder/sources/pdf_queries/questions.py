@@ -3,7 +3,8 @@
 A question may be open (where can I read about it?): then its wording stands on its answers and on
 no other content page of the folder, the document or the part that the question names. Or it asks
 for one thing (where is the section on it? which figure shows it?): a page that only mentions the
-wording does not answer that, so it suffices that nothing else has the same name.
+wording does not answer that, so it suffices that nothing else has the same name. A statement is
+asked where no other content page has all of its content words near each other.
 """
 
 import logging
@@ -12,12 +13,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pagefinder.sources.pdf_queries.forms import Scope, open_question, specific_question
-from pagefinder.sources.pdf_queries.occurrences import Wording, pages_with
+from pagefinder.sources.pdf_queries.forms import (
+    Scope,
+    is_reworded,
+    is_statement,
+    open_question,
+    specific_question,
+    statement_question,
+)
+from pagefinder.sources.pdf_queries.occurrences import Wording, Words, pages_with, pages_with_all
 from pagefinder.sources.pdf_queries.phrases import routine
 from pagefinder.sources.pdf_queries.titles import HERE, tokens
-from pagefinder.sources.pdf_queries.wording import GENERIC, content_words
+from pagefinder.sources.pdf_queries.wording import GENERIC, content_words, stems
 from pagefinder.sources.storing import Phrase, SourceQuery
+
+# A statement of fewer content words names its document.
+FEW_WORDS = 5
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +52,11 @@ class Candidate:
         """Tokens of the wording."""
         return tuple(tokens(self.phrase.wording))
 
+    @property
+    def words(self) -> Words:
+        """Stems of the wording's content words."""
+        return stems(self.phrase.wording)
+
 
 def choose_queries(queries: list[SourceQuery], folder: Path) -> list[SourceQuery]:
     """Turn each phrase into a question that only its own pages answer.
@@ -61,15 +77,19 @@ def choose_queries(queries: list[SourceQuery], folder: Path) -> list[SourceQuery
     name_counts = Counter(
         name
         for candidate in candidates
-        if candidate.phrase.origin != "paraphrase"
+        if not is_reworded(candidate.phrase)
         for name in candidate.names.values()
     )
-    pages = pages_with({candidate.wording for candidate in candidates}, folder)
+    titles = {candidate.wording for candidate in candidates if not is_statement(candidate.phrase)}
+    words = {candidate.words for candidate in candidates if is_statement(candidate.phrase)}
+    pages, pages_of_words = pages_with(titles, folder), pages_with_all(words, folder)
     questions = []
     for query, candidate in zip(queries, candidates, strict=True):
         names = candidate.names.items()
         unique_scopes = [scope for scope, name in names if name_counts[name] == 1]
-        elsewhere = set(pages[candidate.wording]) - set(query.relevance)
+        stated = is_statement(candidate.phrase)
+        keys = pages_of_words[candidate.words] if stated else pages[candidate.wording]
+        elsewhere = set(keys) - set(query.relevance)
         text = _question(candidate, unique_scopes, elsewhere)
         if text:
             questions.append(replace(query, text=text))
@@ -110,6 +130,7 @@ def _names(phrase: Phrase, document: str) -> dict[Scope, tuple[str, ...]]:
     Names of figures, tables and parts are kept apart; a paraphrase has the name of its section.
     """
     kind = phrase.origin if phrase.origin in ("figure", "table") else "part"
+    kind = "statement" if is_statement(phrase) else kind
     name = (kind, " ".join(tokens(phrase.wording)))
     parent = " ".join(tokens(phrase.parent))
     return {
@@ -131,6 +152,13 @@ def _question(candidate: Candidate, unique_scopes: Sequence[Scope], elsewhere: s
     if not phrase.subject:
         return ""
     scopes = [scope for scope in unique_scopes if scope >= _least_scope(phrase)]
+    if is_statement(phrase):
+        alone = (
+            scope
+            for scope in scopes
+            if not any(_is_within(key, candidate, scope) for key in elsewhere)
+        )
+        return next((statement_question(phrase, scope) for scope in alone), "")
     if phrase.origin not in ("figure", "table") and not phrase.beginning:
         for scope in scopes:
             text = open_question(phrase, scope)
@@ -146,7 +174,9 @@ def _least_scope(phrase: Phrase) -> Scope:
     around it.
     """
     words = content_words(phrase.wording)
-    if phrase.origin == "paraphrase":
+    if is_statement(phrase):
+        return Scope.DOCUMENT if len(words) < FEW_WORDS else Scope.FOLDER
+    if is_reworded(phrase):
         return Scope.DOCUMENT if len(words) < 2 else Scope.FOLDER
     meaning = [word for word in words if word not in GENERIC]
     if len(meaning) >= 2 and not HERE.search(phrase.wording):
