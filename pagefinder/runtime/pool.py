@@ -3,7 +3,7 @@
 import contextlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -24,7 +24,7 @@ def run(
     tasks: Sequence[Task],
     crashed: Callable[[Task], Result],
     isolate: bool = False,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield `function(task)` in the order of the tasks, or `crashed(task)` where its process died.
 
     Args:

@@ -1,0 +1,77 @@
+"""Index a folder of images and PDFs for search: `python -m pagefinder.index FOLDER`.
+
+What is new, changed or removed since the last run costs that alone, and an interrupted run goes on.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pagefinder.errors import InputError
+from pagefinder.indexing import store
+from pagefinder.indexing.files import list_files
+from pagefinder.layout import RELEASE
+from pagefinder.runtime import interrupts, running
+
+log = logging.getLogger("pagefinder.index")  # also where it runs as __main__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Index as the command line says; a line at the end says what was done.
+
+    Returns:
+        The exit status: 1 after a user's mistake, which the log names.
+    """
+    parser = argparse.ArgumentParser(prog="python -m pagefinder.index", description=__doc__)
+    parser.add_argument("folder", type=Path, help="images and PDFs, at any depth")
+    parser.add_argument("--models", type=Path, default=RELEASE, help="the release's folder")
+    parser.add_argument(
+        "--index",
+        metavar="PLACE",
+        help="where the index is: a folder, or an address such as s3://bucket/index; default: one "
+        "below .work/index for each folder",
+    )
+    parser.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="build the index at PLACE anew where it is damaged or another model's",
+    )
+    parser.add_argument(
+        "--no-ocr", action="store_true", help="leave pages without text as they are"
+    )
+    options = parser.parse_args(arguments)
+    running.configure_logging()
+    try:
+        return _index(options)
+    except InputError as error:
+        log.error("error: %s", error)
+        return 1
+    except KeyboardInterrupt:
+        log.error("interrupted: what is indexed stays, and the same command goes on from here")
+        return interrupts.EXIT_CODE
+
+
+def _index(options: argparse.Namespace) -> int:
+    """Do what the options say; the exit status."""
+    if not (options.models / "embedder").is_dir():
+        raise InputError(
+            f"{options.models}/embedder is not there: run `make repro`, or name --models"
+        )
+    list_files(options.folder)  # a wrong folder is named before the models are opened
+    from pagefinder.indexing.encoder import Encoder
+    from pagefinder.indexing.updating import bring_up_to_date
+
+    encoder = Encoder(options.models, ocr=not options.no_ocr)
+    place = options.index or store.default_place(options.folder, Path())
+    summary = bring_up_to_date(
+        options.folder, encoder, Path(), options.index, rebuild=options.rebuild
+    )
+    store.log_problems(place)
+    log.info("%s: %s", place, summary)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""An index of pages in LanceDB that grows with a folder: read, encode, commit; one model's only."""

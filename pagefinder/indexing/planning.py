@@ -1,0 +1,123 @@
+"""Compare a folder with its index: what is to be read, copied and removed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pagefinder.indexing import store
+from pagefinder.indexing.files import Chunk, File, crashed_file, file_chunks, is_pdf
+from pagefinder.indexing.store import Indexed
+from pagefinder.runtime import pool
+
+
+@dataclass
+class Summary:
+    """What an update did, in files and pages."""
+
+    unchanged: int = 0
+    new: int = 0
+    changed: int = 0
+    moved: int = 0
+    removed: int = 0
+    encoded: int = 0
+    again: list[str] = field(default_factory=list)  # files that changed while they were read
+
+    def __str__(self) -> str:
+        files = f"{self.new} files new, {self.changed} changed, {self.moved} moved or copied"
+        others = f"{self.removed} removed, {self.unchanged} unchanged"
+        return f"{files}, {others}; {self.encoded} pages read"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an update has to do.
+
+    Attributes:
+        chunks: To read and encode, in order.
+        copies: Files whose rows are those of another path: that path, its state, the file.
+        touched: Files whose size or time changed, and whose content, by its hash, did not.
+        first: Filters of rows that go before anything is read.
+        last: Filters of rows that go when their file is read, by path.
+        summary: Counts so far.
+    """
+
+    chunks: list[Chunk] = field(default_factory=list)
+    copies: list[tuple[str, Indexed, File]] = field(default_factory=list)
+    touched: list[tuple[File, str]] = field(default_factory=list)
+    first: list[str] = field(default_factory=list)
+    last: dict[str, list[str]] = field(default_factory=dict)
+    summary: Summary = field(default_factory=Summary)
+
+
+def make_plan(
+    folder: Path, files: Sequence[File], indexed: Mapping[str, Sequence[Indexed]], *, again: bool
+) -> Plan:
+    """Compare a folder with its index. Only files whose size or time changed are hashed.
+
+    Args:
+        folder: Of the files.
+        files: All that are there.
+        indexed: What the index has of each file, by path.
+        again: Read files again that have a page for which OCR was not installed.
+    """
+    plan, suspects = Plan(), []
+    for file in files:
+        states = indexed.get(file.path, [])
+        current = [
+            state for state in states if (state.size, state.modified) == (file.size, file.modified)
+        ]
+        if current and current[0].complete and not (again and current[0].unread):
+            plan.summary.unchanged += 1
+            _outdate(plan, file, states, current[0].file_hash)
+        else:
+            suspects.append(file)
+    whole = {
+        state.file_hash: (path, state)
+        for path, states in indexed.items()
+        for state in states
+        if state.complete and state.file_hash and not (again and state.unread)
+    }
+    gone = indexed.keys() - {file.path for file in files}
+    moved = set()
+    for file, chunks in zip(suspects, _chunks(folder, suspects), strict=True):
+        states, file_hash = indexed.get(file.path, []), chunks[0].file_hash
+        same = [state for state in states if state.file_hash == file_hash]
+        if not same and file_hash in whole:
+            path, state = whole[file_hash]
+            plan.copies.append((path, state, file))
+            moved.add(path)
+            plan.summary.moved += 1
+        elif same and not (again and same[0].unread):
+            present = frozenset[int]().union(*(state.rows for state in same))
+            plan.touched.append((file, file_hash))
+            plan.chunks.extend(chunk for chunk in chunks if not present.issuperset(chunk.rows))
+            plan.summary.unchanged += 1
+        else:
+            plan.first.extend(store.of_file(file.path, file_hash) for _ in same)
+            plan.chunks.extend(chunks)
+            plan.summary.changed += bool(states)
+            plan.summary.new += not states
+        _outdate(plan, file, states, file_hash)
+    plan.last.update({path: [store.of_file(path)] for path in sorted(gone)})
+    plan.summary.removed = len(gone - moved)
+    return plan
+
+
+def _outdate(plan: Plan, file: File, states: Sequence[Indexed], file_hash: str) -> None:
+    """Plan the removal of rows that hold another content of a file than it has now."""
+    old = {state.file_hash for state in states} - {file_hash}
+    plan.last[file.path] = [store.of_file(file.path, one) for one in sorted(old)]
+
+
+def _chunks(folder: Path, files: Sequence[File]) -> Iterator[list[Chunk]]:
+    """The chunks of each file; PDFs are opened in processes of their own, which they may crash."""
+    results = pool.run(
+        partial(file_chunks, folder),
+        files,
+        partial(crashed_file, folder),
+        isolate=any(is_pdf(file.path) for file in files),
+    )
+    yield from tqdm(results, "hashing", total=len(files), unit="file", disable=None)

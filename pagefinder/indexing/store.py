@@ -1,0 +1,279 @@
+"""The table of an index on the disk or in object storage: open, compare, commit, remove, compact.
+
+Every change is one commit of the table, a whole version: it is there or not, whatever ends the
+process, and who reads the index keeps the version that he opened.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from pagefinder.errors import InputError
+from pagefinder.indexing import schema
+from pagefinder.runtime import outputs
+
+if TYPE_CHECKING:
+    from lancedb.table import Table
+
+log = logging.getLogger(__name__)
+
+# What is committed one by one is put together behind so many commits.
+COMMITS = 64
+FILTERS = 200  # files that one commit removes
+# Versions that a reader may still hold are kept for so long.
+KEPT = timedelta(hours=1)
+
+
+class OtherModelError(InputError):
+    """The index holds vectors of another model, or is of another format."""
+
+
+class DamagedError(InputError):
+    """A part of the index is missing or broken."""
+
+
+def default_place(folder: Path, root: Path) -> str:
+    """Where the index of a folder is unless the user names a place: in .work/index.
+
+    Nothing is written beside the user's files.
+    """
+    digest = hashlib.sha256(str(folder.resolve()).encode(errors="surrogateescape")).hexdigest()
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name)[:40]
+    return str(root / outputs.WORK / "index" / f"{name}-{digest[:10]}")
+
+
+def is_address(place: str) -> bool:
+    """Whether a place is an address of object storage, such as s3://bucket/index."""
+    return "://" in place
+
+
+def open_table(place: str) -> "Table | None":
+    """The table of an index at its newest version; None where there is no index.
+
+    Raises:
+        DamagedError: it is there and does not open.
+    """
+    import lancedb  # takes a second that a wrong argument need not wait for
+
+    if not is_address(place) and not (Path(place) / f"{schema.TABLE}.lance").is_dir():
+        return None
+    with damage(place):
+        database = lancedb.connect(place)
+        if schema.TABLE not in database.list_tables().tables:
+            return None
+        return database.open_table(schema.TABLE)
+
+
+def create_table(place: str, wanted: pa.Schema) -> "Table":
+    """An empty table in the place of any that is there; who reads that one keeps its version."""
+    import lancedb
+
+    if not is_address(place):
+        Path(place).mkdir(parents=True, exist_ok=True)
+    with damage(place):
+        database = lancedb.connect(place)
+        mode = "overwrite" if schema.TABLE in database.list_tables().tables else "create"
+        try:
+            return database.create_table(schema.TABLE, schema=wanted, mode=mode)
+        except (OSError, RuntimeError, ValueError) as error:
+            if is_address(place) or outputs.is_disk_full(error):
+                raise
+            # Of a damaged table not even the next version can be written.
+            outputs.remove(Path(place) / f"{schema.TABLE}.lance")
+            return database.create_table(schema.TABLE, schema=wanted)
+
+
+def check(table: "Table", wanted: pa.Schema, place: str) -> None:
+    """Raise OtherModelError unless the rows of a table have a schema: one model's, one format's."""
+    found, expected = table.schema.metadata or {}, wanted.metadata
+    model, new = (content.get(schema.MODEL_KEY, b"?").decode() for content in (found, expected))
+    if model != new:
+        raise OtherModelError(f"the index {place} holds vectors of the model {model}, not of {new}")
+    if found != expected or not table.schema.equals(wanted):
+        dimension = table.schema.field("vector").type.list_size
+        raise OtherModelError(
+            f"the index {place} is of another format, with vectors of {dimension} dimensions"
+        )
+
+
+@contextlib.contextmanager
+def damage(place: str) -> Iterator[None]:
+    """Turn what the engine says of missing and broken files, or of a full disk, into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # the engine raises RuntimeError, OSError, ValueError and others
+        if outputs.is_disk_full(error):
+            raise InputError(
+                f"the disk of {place} is full: free some space, then run again; the pages that are "
+                "in the index stay there"
+            ) from error
+        if isinstance(error, (OSError, RuntimeError, ValueError)):
+            words = " ".join(str(error).split())[:200]
+            raise DamagedError(f"the index {place} is damaged: {words}") from error
+        raise
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What an index has of a file, as it was when it was read.
+
+    Attributes:
+        file_hash: Of its content.
+        size: In bytes.
+        modified: Time of change, ns.
+        total: Rows of the whole file.
+        rows: Those that are there, by their place in the file.
+        unread: A page waits for OCR to be installed.
+    """
+
+    file_hash: str
+    size: int
+    modified: int
+    total: int
+    rows: frozenset[int]
+    unread: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether all pages of the file are there."""
+        return len(self.rows) == self.total
+
+
+def indexed_files(table: "Table") -> dict[str, list[Indexed]]:
+    """What an index has of each file, by path; more than one where a file changed midway."""
+    columns = ["path", "file_hash", "size", "modified", "rows", "row", "text_origin"]
+    found: dict[tuple[str, str, int, int, int], dict[int, bool]] = {}
+    for batch in table.search().select(columns).to_batches():
+        values = (batch[name].to_pylist() for name in columns)
+        for path, file_hash, size, modified, total, row, origin in zip(*values, strict=True):
+            rows = found.setdefault((path, file_hash, size, modified, total), {})
+            rows[row] = origin == schema.UNREAD
+    files: dict[str, list[Indexed]] = {}
+    for (path, file_hash, size, modified, total), rows in found.items():
+        unread = any(rows.values())
+        indexed = Indexed(file_hash, size, modified, total, frozenset(rows), unread)
+        files.setdefault(path, []).append(indexed)
+    return files
+
+
+def quoted(value: str) -> str:
+    """A text as the engine's filters take it."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def of_file(path: str, file_hash: str | None = None) -> str:
+    """The filter for the rows of a file; with a hash, of it as it was then."""
+    rows = f"path = {quoted(path)}"
+    return rows if file_hash is None else f"{rows} AND file_hash = {quoted(file_hash)}"
+
+
+def commit(table: "Table", pending: list[pa.Table], place: str) -> None:
+    """Add all pending rows to a table in one version of it; none are pending then."""
+    if pending:
+        with damage(place), interrupted_after():
+            table.add(pa.concat_tables(pending))
+            pending.clear()
+
+
+def remove(table: "Table", filters: Sequence[str], place: str) -> int:
+    """Remove the rows that any of the filters holds; their number."""
+    removed = 0
+    for start in range(0, len(filters), FILTERS):
+        condition = " OR ".join(f"({part})" for part in filters[start : start + FILTERS])
+        with damage(place), interrupted_after():
+            removed += table.delete(condition).num_deleted_rows
+    return removed
+
+
+def tidy(table: "Table", place: str) -> None:
+    """Put many small commits together, and delete the versions that nobody holds any more."""
+    with damage(place), interrupted_after():
+        if table.stats()["fragment_stats"]["num_fragments"] > COMMITS:
+            table.optimize(cleanup_older_than=KEPT)
+
+
+@contextlib.contextmanager
+def interrupted_after() -> Iterator[None]:
+    """Hold Ctrl-C back until the block is done: a commit is known to be there, or not."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    received: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if received:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def writing(place: str, root: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of an index, so that one process or thread at a time writes to it.
+
+    It goes with its process, even a killed one. Of an index in object storage only the writers on
+    this machine see each other: the engine refuses one of two commits at a time.
+
+    Args:
+        place: Of the index.
+        root: The project's folder.
+        wait: For another writer, with a line that names its process.
+
+    Yields:
+        Whether the lock is held: False where another writer has it and `wait` is false.
+    """
+    name = hashlib.sha256(place.encode()).hexdigest()[:10]
+    file = (
+        root / outputs.WORK / "locks" / f"index-{name}"
+        if is_address(place)
+        else Path(place) / "lock"
+    )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            log.warning("the index %s is written by process %s", place, stream.read().strip())
+            if not wait:
+                yield False
+                return
+            log.warning("waiting for it")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.seek(0)
+        stream.truncate()
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield True
+
+
+def log_problems(place: str) -> None:
+    """Log which pages of an index could not be read, and why: the first ten, and how many."""
+    table = open_table(place)
+    if table is None:
+        return
+    with damage(place):
+        condition = "problem IS NOT NULL"
+        count = table.count_rows(condition)
+        columns = ["page_id", "document", "page_number", "path", "rows", "problem"]
+        shown = table.search().where(condition).select(columns).limit(10).to_list()
+    for page in shown:
+        log.warning("%s is passed over: %s", schema.label(page), page["problem"])
+    if count > len(shown):
+        log.warning("and %d pages more could not be read", count - len(shown))

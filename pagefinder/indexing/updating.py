@@ -1,0 +1,207 @@
+"""Bring an index up to date with its folder: only what is new, changed or removed is touched."""
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from pagefinder.data.corpus import PAGES, Corpus
+from pagefinder.errors import InputError
+from pagefinder.indexing import store
+from pagefinder.indexing.encoder import Encoder, encode
+from pagefinder.indexing.files import File, is_pdf, list_files
+from pagefinder.indexing.planning import Plan, Summary, make_plan
+from pagefinder.indexing.reading import (
+    CHANGED,
+    Page,
+    can_read_scans,
+    crashed_chunk,
+    read_chunk,
+)
+from pagefinder.indexing.store import Indexed
+from pagefinder.layout import TUNED_VECTORS
+from pagefinder.retrieval.vectors import cut
+from pagefinder.runtime import pool
+
+if TYPE_CHECKING:
+    from lancedb.table import Table
+
+log = logging.getLogger(__name__)
+
+# Encoded pages wait to be committed together, so many or so long: what a kill costs at most, beside
+# the chunk at hand.
+COMMIT_PAGES, COMMIT_SECONDS = 256, 20.0
+
+
+def bring_up_to_date(
+    folder: Path,
+    encoder: Encoder,
+    root: Path,
+    place: str | None = None,
+    *,
+    rebuild: bool = False,
+    wait: bool = True,
+) -> Summary | None:
+    """Index what is new or changed in a folder, and remove what is gone.
+
+    An update that was interrupted goes on: pages that are there are not read again.
+
+    Args:
+        folder: Of images and PDFs, or of a corpus.
+        encoder: Makes the rows.
+        root: The project's folder.
+        place: Of the index; None: the default one, see `store.default_place`.
+        rebuild: Build an index of another model, or a damaged one, anew. The one at the default
+            place always is.
+        wait: For another writer.
+
+    Returns:
+        What was done; None where another writer is at work and `wait` is false.
+
+    Raises:
+        InputError: there is no such folder, or no file in it, and the index stays as it is; or the
+            index is of another model.
+    """
+    rebuild = rebuild or place is None
+    place = place or store.default_place(folder, root)
+    files = list_files(folder)
+    with store.writing(place, root, wait=wait) as held:
+        if not held:
+            return None
+        try:
+            table = store.open_table(place)
+            if table is not None:
+                store.check(table, encoder.schema, place)
+                return _update(folder, files, table, place, encoder, root)
+        except (store.OtherModelError, store.DamagedError) as error:
+            if not rebuild:
+                mend = "add --rebuild to build it anew, or name another one with --index"
+                raise InputError(f"{error}: {mend}") from error
+            log.warning("%s: it is built anew", error)
+        table = store.create_table(place, encoder.schema)
+        return _update(folder, files, table, place, encoder, root)
+
+
+def _update(
+    folder: Path,
+    files: Sequence[File],
+    table: "Table",
+    place: str,
+    encoder: Encoder,
+    root: Path,
+) -> Summary:
+    """Bring an open table up to date with the files of a folder."""
+    with store.damage(place):
+        indexed = store.indexed_files(table)
+    plan = make_plan(folder, files, indexed, again=encoder.reading.ocr and can_read_scans())
+    store.remove(table, plan.first, place)
+    for file, file_hash in plan.touched:
+        _touch(table, file, file_hash, place)
+    for path, state, file in plan.copies:
+        _copy(table, path, state, file, place)
+    _encode(table, plan, encoder, place, root)
+    last = [
+        part
+        for path, parts in plan.last.items()
+        if path not in plan.summary.again
+        for part in parts
+    ]
+    store.remove(table, last, place)
+    store.tidy(table, place)
+    return plan.summary
+
+
+def _touch(table: "Table", file: File, file_hash: str, place: str) -> None:
+    """Note size and time of a file whose content did not change."""
+    state = {"size": file.size, "modified": file.modified}
+    with store.damage(place), store.interrupted_after():
+        table.update(where=store.of_file(file.path, file_hash), values=state)
+
+
+def _copy(table: "Table", path: str, state: Indexed, file: File, place: str) -> None:
+    """Add the rows of a file once more, under another path."""
+    with store.damage(place):
+        rows = table.search().where(store.of_file(path, state.file_hash)).limit(None).to_arrow()
+    for name, value in (
+        ("path", file.path),
+        ("document", file.path),
+        ("size", file.size),
+        ("modified", file.modified),
+    ):
+        number = rows.schema.get_field_index(name)
+        values = pa.repeat(pa.scalar(value, rows.schema.field(name).type), len(rows))
+        rows = rows.set_column(number, rows.schema.field(name), values)
+    store.commit(table, [rows.select(table.schema.names).cast(table.schema)], place)
+
+
+def _encode(table: "Table", plan: Plan, encoder: Encoder, place: str, root: Path) -> None:
+    """Read, encode and commit the chunks of a plan, in order."""
+    if not plan.chunks:
+        return
+    chunks = pool.run(
+        partial(read_chunk, encoder.reading),
+        plan.chunks,
+        crashed_chunk,
+        isolate=any(is_pdf(chunk.file.path) for chunk in plan.chunks),
+    )
+    vectors = None
+    if plan.chunks[0].file.path == PAGES:
+        vectors = vectors_of_run(encoder, plan.chunks[0].folder, root / TUNED_VECTORS / "pages.npy")
+    pending: list[pa.Table] = []
+    committed = monotonic()
+    total = sum(len(chunk.rows) for chunk in plan.chunks)
+    progress = tqdm(total=total, desc="indexing", unit="page", disable=None)
+    with progress, contextlib.closing(chunks):
+        try:
+            for pages in chunks:
+                progress.update(len(pages))
+                if _is_changed(pages, plan.summary):
+                    continue
+                if vectors is not None:
+                    pages = [replace(page, vector=vectors[page.row]) for page in pages]
+                pending.append(encoder.rows(pages))
+                plan.summary.encoded += len(pages)
+                late = monotonic() - committed > COMMIT_SECONDS
+                if late or sum(map(len, pending)) >= COMMIT_PAGES:
+                    store.commit(table, pending, place)
+                    committed = monotonic()
+        finally:
+            # Ctrl-C, too, loses nothing that is encoded.
+            store.commit(table, pending, place)
+
+
+def _is_changed(pages: Sequence[Page], summary: Summary) -> bool:
+    """Whether the file of pages changed while they were read; then it is noted."""
+    if not any(page.problem == CHANGED for page in pages):
+        return False
+    path = pages[0].chunk.file.path
+    if path not in summary.again:
+        log.warning("%s changed while it was read: the next run reads it", path)
+        summary.again.append(path)
+    return True
+
+
+def vectors_of_run(encoder: Encoder, folder: Path, path: Path) -> np.ndarray | None:
+    """The last run's vectors in `path` of a corpus; None where they are missing or another model's.
+
+    Whether the encoder's model made them is tested on the first, the middle and the last page.
+    """
+    if not path.is_file():
+        return None
+    vectors = np.load(path, mmap_mode="r")
+    corpus = Corpus(folder, encoder.page_content)
+    count, dimension = len(corpus.table), encoder.schema.field("vector").type.list_size
+    if len(vectors) != count or dimension > vectors.shape[1]:
+        return None
+    vectors = cut(np.asarray(vectors), dimension)
+    sample = sorted({0, count // 2, count - 1})
+    cosines = (encode(encoder.model, corpus.page_inputs(sample)) * vectors[sample]).sum(axis=1)
+    return vectors if cosines.min() > 0.999 else None
