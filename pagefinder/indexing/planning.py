@@ -1,6 +1,6 @@
 """Compare a folder with its index: what is to be read, copied and removed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -53,12 +53,16 @@ class Plan:
 
 
 def make_plan(
-    folder: Path, files: Sequence[File], indexed: Mapping[str, Sequence[Indexed]], *, again: bool
+    count: Callable[[Sequence[File]], Iterable[list[Chunk]]],
+    files: Sequence[File],
+    indexed: Mapping[str, Sequence[Indexed]],
+    *,
+    again: bool,
 ) -> Plan:
     """Compare a folder with its index. Only files whose size or time changed are hashed.
 
     Args:
-        folder: Of the files.
+        count: Hashes files and counts their pages, see `count_pages`.
         files: All that are there.
         indexed: What the index has of each file, by path.
         again: Read files again that have a page for which OCR was not installed.
@@ -82,7 +86,7 @@ def make_plan(
     }
     gone = indexed.keys() - {file.path for file in files}
     moved = set()
-    for file, chunks in zip(suspects, _chunks(folder, suspects), strict=True):
+    for file, chunks in zip(suspects, count(suspects), strict=True):
         states, file_hash = indexed.get(file.path, []), chunks[0].file_hash
         same = [state for state in states if state.file_hash == file_hash]
         if not same and file_hash in whole:
@@ -112,7 +116,7 @@ def _outdate(plan: Plan, file: File, states: Sequence[Indexed], file_hash: str) 
     plan.last[file.path] = [store.of_file(file.path, one) for one in sorted(old)]
 
 
-def _chunks(folder: Path, files: Sequence[File]) -> Iterator[list[Chunk]]:
+def count_pages(folder: Path, files: Sequence[File]) -> Iterator[list[Chunk]]:
     """The chunks of each file; PDFs are opened in processes of their own, which they may crash."""
     results = pool.run(
         partial(file_chunks, folder),

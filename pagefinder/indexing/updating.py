@@ -2,8 +2,8 @@
 
 import contextlib
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -17,11 +17,12 @@ from pagefinder.data.corpus import PAGES, Corpus
 from pagefinder.errors import InputError
 from pagefinder.indexing import store
 from pagefinder.indexing.encoder import Encoder, encode
-from pagefinder.indexing.files import File, is_pdf, list_files
-from pagefinder.indexing.planning import Plan, Summary, make_plan
+from pagefinder.indexing.files import Chunk, File, is_pdf, list_files
+from pagefinder.indexing.planning import Plan, Summary, count_pages, make_plan
 from pagefinder.indexing.reading import (
     CHANGED,
     Page,
+    Reading,
     can_read_scans,
     crashed_chunk,
     read_chunk,
@@ -39,6 +40,25 @@ log = logging.getLogger(__name__)
 # Encoded pages wait to be committed together, so many or so long: what a kill costs at most, beside
 # the chunk at hand.
 COMMIT_PAGES, COMMIT_SECONDS = 256, 20.0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Who does the work of an update: this machine, or a cluster.
+
+    Attributes:
+        schema: Of the rows.
+        reading: What is read of a page.
+        count: Hashes files and counts their pages: the chunks of each.
+        encode: Reads, encodes and commits the chunks of a plan.
+        tidy: Puts small commits together, and deletes versions that nobody holds any more.
+    """
+
+    schema: pa.Schema
+    reading: Reading
+    count: Callable[[Sequence[File]], Iterable[list[Chunk]]]
+    encode: Callable[["Table", Plan, str], None]
+    tidy: Callable[["Table", str], None]
 
 
 def bring_up_to_date(
@@ -70,44 +90,57 @@ def bring_up_to_date(
         InputError: there is no such folder, or no file in it, and the index stays as it is; or the
             index is of another model.
     """
+    engine = Engine(
+        encoder.schema,
+        encoder.reading,
+        partial(count_pages, folder),
+        partial(_encode, encoder=encoder, root=root),
+        store.tidy,
+    )
     rebuild = rebuild or place is None
     place = place or store.default_place(folder, root)
-    files = list_files(folder)
+    return update(list_files(folder), engine, place, root, rebuild=rebuild, wait=wait)
+
+
+def update(
+    files: Sequence[File],
+    engine: Engine,
+    place: str,
+    root: Path,
+    *,
+    rebuild: bool = False,
+    wait: bool = True,
+) -> Summary | None:
+    """Bring an index up to date with files, by any engine; see `bring_up_to_date`."""
     with store.writing(place, root, wait=wait) as held:
         if not held:
             return None
         try:
             table = store.open_table(place)
             if table is not None:
-                store.check(table, encoder.schema, place)
-                return _update(folder, files, table, place, encoder, root)
+                store.check(table, engine.schema, place)
+                return _update(files, engine, table, place)
         except (store.OtherModelError, store.DamagedError) as error:
             if not rebuild:
                 mend = "add --rebuild to build it anew, or name another one with --index"
                 raise InputError(f"{error}: {mend}") from error
             log.warning("%s: it is built anew", error)
-        table = store.create_table(place, encoder.schema)
-        return _update(folder, files, table, place, encoder, root)
+        table = store.create_table(place, engine.schema)
+        return _update(files, engine, table, place)
 
 
-def _update(
-    folder: Path,
-    files: Sequence[File],
-    table: "Table",
-    place: str,
-    encoder: Encoder,
-    root: Path,
-) -> Summary:
-    """Bring an open table up to date with the files of a folder."""
+def _update(files: Sequence[File], engine: Engine, table: "Table", place: str) -> Summary:
+    """Bring an open table up to date with files."""
     with store.damage(place):
         indexed = store.indexed_files(table)
-    plan = make_plan(folder, files, indexed, again=encoder.reading.ocr and can_read_scans())
+    again = engine.reading.ocr and can_read_scans()
+    plan = make_plan(engine.count, files, indexed, again=again)
     store.remove(table, plan.first, place)
     for file, file_hash in plan.touched:
         _touch(table, file, file_hash, place)
     for path, state, file in plan.copies:
         _copy(table, path, state, file, place)
-    _encode(table, plan, encoder, place, root)
+    engine.encode(table, plan, place)
     last = [
         part
         for path, parts in plan.last.items()
@@ -115,7 +148,7 @@ def _update(
         for part in parts
     ]
     store.remove(table, last, place)
-    store.tidy(table, place)
+    engine.tidy(table, place)
     return plan.summary
 
 
@@ -142,7 +175,7 @@ def _copy(table: "Table", path: str, state: Indexed, file: File, place: str) -> 
     store.commit(table, [rows.select(table.schema.names).cast(table.schema)], place)
 
 
-def _encode(table: "Table", plan: Plan, encoder: Encoder, place: str, root: Path) -> None:
+def _encode(table: "Table", plan: Plan, place: str, *, encoder: Encoder, root: Path) -> None:
     """Read, encode and commit the chunks of a plan, in order."""
     if not plan.chunks:
         return
