@@ -39,4 +39,5 @@ RERANKING = {
     TUNED: "tuned reranker",
     FUSED: "fused scores",
 }
+RERANKER = "reranker"  # whose logits are one of the scores of a release
 RERANKED = "reranked"  # beside embedders: the pages of the tuned one, reranked

@@ -7,7 +7,7 @@ from pagefinder import layout
 from pagefinder.data.corpus import Corpus
 from pagefinder.data.files import write_csv, write_json
 from pagefinder.errors import InputError
-from pagefinder.evaluation import dimensions, embedder, fusion, recipe, recommending
+from pagefinder.evaluation import answers, dimensions, embedder, fusion, recipe, recommending
 from pagefinder.evaluation.embedder_runs import embedder_runs
 from pagefinder.params import Params
 from pagefinder.retrieval.metrics import metrics_per_query
@@ -33,8 +33,8 @@ def main(params: Params, root: Path = Path()) -> None:
     recommended = recommending.recommended_dimension(dev_losses, knobs.tolerance)
     grid = dimensions.score_grid(task, models, {BASE: dims, TUNED: dims}, knobs.rescore, device)
     dimension_metrics = dimensions.dimension_metrics(grid, dev_losses, recommended)
-    claimed_dims = dimensions.claimed_dimensions(dimension_metrics)
-    runs, weights = embedder_runs(task, dev, models, claimed_dims, knobs, seed=seed, device=device)
+    claimed = dimensions.claimed_dimensions(dimension_metrics)
+    runs, dev_runs, weights = embedder_runs(task, dev, models, claimed, knobs, seed, device)
     scored = {name: metrics_per_query(run, task.qrels) for name, run in runs.items()}
     queries = embedder.query_table(task)
     claims = embedder.comparisons(scored, queries["document_id"].tolist(), knobs.bootstrap, seed)
@@ -42,6 +42,7 @@ def main(params: Params, root: Path = Path()) -> None:
         "embedder": embedder.embedder_metrics(scored, list(params.compare), claims),
         "dimensions": dimension_metrics,
         "fusion": fusion.fusion_metrics(scored, weights, claims),
+        "answers": answers.answer_metrics(runs, dev_runs, weights, task, dev),
         "recipe": recipe.recipe_metrics(runs, task),
     }
 

@@ -19,16 +19,14 @@ def main(params: Params, root: Path = Path()) -> None:
     """Write models/release: embedder, fusion.json and, where there is one, reranker."""
     metrics = {
         name: json.loads((root / METRICS / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("corpus", "embedder", "dimensions", "fusion", "reranker")
+        for name in ("corpus", "embedder", "dimensions", "fusion", "answers", "reranker")
     }
     units = pd.read_parquet(root / PER_QUERY / "embedder.parquet", columns=["document_id"])
     metrics["evaluated"] = evaluated(units["document_id"].astype(str))
     comparisons = pd.read_csv(root / PER_QUERY / "embedder_comparisons.csv")
     recommended = int(metrics["dimensions"]["recommended"]["dimension"])
     width = max(map(int, metrics["dimensions"]["dims"]))
-    fusion = fusion_settings(
-        metrics["fusion"], metrics["reranker"], recommended, params.reranker.compared_depth
-    )
+    fusion = fusion_settings(metrics, recommended, params.reranker.compared_depth)
     with outputs.output(root / RELEASE, root) as folder:
         embedder, reranker = folder / "embedder", folder / "reranker"
         copy_model(root / EMBEDDER, embedder, params.base.page_content)

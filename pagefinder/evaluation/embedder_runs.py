@@ -6,11 +6,12 @@ from functools import partial
 from pagefinder.evaluation.baselines import baseline_runs
 from pagefinder.evaluation.fusion import Weights, fuse_with_bm25
 from pagefinder.params import Evaluate
+from pagefinder.retrieval.bm25 import bm25_run, has_words
 from pagefinder.retrieval.runs import DEPTH, Run
 from pagefinder.retrieval.tasks import Task, task_of
 from pagefinder.retrieval.vector_search import search
 from pagefinder.retrieval.vectors import Vectors
-from pagefinder.systems import BASE, DISTRACTORS, TUNED, TUNED_AT
+from pagefinder.systems import BASE, BM25, DISTRACTORS, TUNED, TUNED_AT
 
 
 def embedder_runs(
@@ -19,11 +20,10 @@ def embedder_runs(
     models: Mapping[str, Vectors],
     dims: Iterable[int],
     knobs: Evaluate,
-    *,
     seed: int,
     device: str,
-) -> tuple[dict[str, Run], Weights]:
-    """The runs by system: models, baselines, both fused; and the weights of the fused ones.
+) -> tuple[dict[str, Run], dict[str, Run], Weights]:
+    """The runs by system: models, baselines, both fused; those on dev; the weights of fused ones.
 
     Args:
         task: Of eval.
@@ -35,7 +35,8 @@ def embedder_runs(
         device: Of the searches.
 
     Returns:
-        DEPTH pages for each query; see `fuse_with_bm25` for the weights.
+        DEPTH pages for each query on eval; on dev, of what can be fused and of BM25; the weights
+        of `fuse_with_bm25`.
     """
     deep_search = partial(search, k=DEPTH, device=device)
     searches = {name: partial(deep_search, vectors=vectors) for name, vectors in models.items()}
@@ -43,9 +44,12 @@ def embedder_runs(
     runs = {name: run_search(task) for name, run_search in (searches | cuts).items()}
     runs |= baseline_runs(task, knobs.text_baseline, knobs.text_embedder, seed, device)
     fusible = {name: searches[name] for name in (BASE, TUNED)} | cuts
-    fused, weights = fuse_with_bm25(runs, fusible, dev)
+    dev_runs = {name: run_search(dev) for name, run_search in fusible.items() if dev.query_ids}
+    if dev_runs and BM25 in runs and has_words(dev.page_texts):
+        dev_runs[BM25] = bm25_run(dev)
+    fused, weights = fuse_with_bm25(runs, dev_runs, dev)
     runs |= fused
     if knobs.distractors == "all":
         all_pages = task_of(task.corpus, "eval", distractors=True)
         runs |= {name + DISTRACTORS: searches[name](all_pages) for name in (BASE, TUNED)}
-    return runs, weights
+    return runs, dev_runs, weights

@@ -1,12 +1,11 @@
 """What BM25 adds to an embedder: runs of both fused, by weights that dev chooses."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pandas as pd
 
 from pagefinder.evaluation.embedder import claimed_gain
-from pagefinder.retrieval.bm25 import bm25_run, has_words
 from pagefinder.retrieval.fusion import choose_weights, fuse
 from pagefinder.retrieval.runs import Run
 from pagefinder.retrieval.tasks import Task
@@ -19,7 +18,7 @@ Weights = dict[str, dict[str, float]]
 
 
 def fuse_with_bm25(
-    runs: Mapping[str, Run], embedders: Mapping[str, Callable[[Task], Run]], dev: Task
+    runs: Mapping[str, Run], dev_runs: Mapping[str, Run], dev: Task
 ) -> tuple[dict[str, Run], Weights]:
     """The eval run of each embedder fused with BM25, and the weights that dev chose for it.
 
@@ -28,7 +27,7 @@ def fuse_with_bm25(
 
     Args:
         runs: The runs on eval, by system: of BM25 and of the embedders.
-        embedders: By system, the function that searches the pages of a task with it.
+        dev_runs: Those of the embedders on dev and, where dev has text, that of BM25.
         dev: The task of dev.
 
     Returns:
@@ -36,13 +35,12 @@ def fuse_with_bm25(
     """
     if BM25 not in runs:
         return {}, {}
-    if not dev.query_ids or not has_words(dev.page_texts):
+    if BM25 not in dev_runs:
         log.warning("no weight for BM25: dev has no text or no query with an answer")
         return {}, {}
-    bm25 = bm25_run(dev)
     fused, weights = {}, {}
-    for embedder, search in embedders.items():
-        chosen = choose_weights({embedder: search(dev), BM25: bm25}, dev.qrels)
+    for embedder in (name for name in dev_runs if name != BM25):
+        chosen = choose_weights({name: dev_runs[name] for name in (embedder, BM25)}, dev.qrels)
         weights[embedder + WITH_BM25] = chosen
         fused[embedder + WITH_BM25] = fuse([runs[name] for name in chosen], list(chosen.values()))
     return fused, weights

@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 
 from pagefinder.data.corpus import Corpus
+from pagefinder.evaluation.answers import ANSWERED, first_scores_by_case, rule_metrics
 from pagefinder.evaluation.significance import gain
 from pagefinder.params import Reranker
 from pagefinder.retrieval.fusion import choose_weights, fuse
 from pagefinder.retrieval.metrics import metrics_per_query
 from pagefinder.retrieval.runs import Qrels, Run, documents_of, qrels_of
-from pagefinder.systems import BASE, EMBEDDER, FIRST_STAGE, FUSED, RERANKING, TUNED
+from pagefinder.retrieval.tasks import Task
+from pagefinder.systems import BASE, EMBEDDER, FIRST_STAGE, FUSED, RERANKER, RERANKING, TUNED
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +122,9 @@ def evaluate(
         seed: Seed of the resamples, and of the choice of dev queries.
     """
     compared, deepest = params.compared_depth, max(params.depths)
-    weight = _fusion_weight(candidates, corpus, tuned, params, seed)
+    dev, dev_logits = _scored_dev(candidates, tuned, params, seed)
+    dev_qrels = _qrels_of_rows(dev, corpus, "dev")
+    weight = choose_weight(dev, dev_logits, dev_qrels, compared)
     rows = _of_split(candidates, "eval", deepest)
     inside = (rows["rank"] <= compared).to_numpy()
     base_logits = np.full(len(rows), np.nan, dtype=np.float32)
@@ -148,7 +152,9 @@ def evaluate(
         scored[name, compared][["ndcg@10", "rank"]].add_prefix(f"{name}_") for name in names
     ]
     return Result(
-        metrics | {"fusion_weight": weight},
+        metrics
+        | {"fusion_weight": weight}
+        | answer_metrics(corpus, dev.assign(logit=dev_logits), rows.assign(logit=logits), compared),
         pd.DataFrame(curve, columns=CURVE_COLUMNS).round({"ndcg@10": 6}),
         pd.concat(per_query, axis=1).reset_index(),
         {name: runs[name, compared if name == BASE else deepest] for name in names},
@@ -162,18 +168,49 @@ def embedder_run(candidates: pd.DataFrame, depth: int) -> Run:
     return reranked(rows, -rows["rank"].to_numpy(), depth)
 
 
-def _fusion_weight(
-    candidates: pd.DataFrame, corpus: Corpus, tuned: Scorer, params: Reranker, seed: int
-) -> float:
-    """The fusion weight, chosen on random dev queries."""
+def _scored_dev(
+    candidates: pd.DataFrame, tuned: Scorer, params: Reranker, seed: int
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The candidates of `fusion_queries` random dev queries, and the tuned reranker's logits."""
     dev = _of_split(candidates, "dev", params.compared_depth)
     # Random ones, because the first queries ask about few documents.
     query_ids = np.sort(dev["query_id"].unique().astype(str))
     query_ids = np.random.default_rng(seed).permutation(query_ids)[: params.fusion_queries]
     dev = dev[dev["query_id"].isin(query_ids)].reset_index(drop=True)
-    qrels = qrels_of(corpus, "dev")
-    qrels = {query_id: qrels[query_id] for query_id in dev["query_id"].unique()}
-    return choose_weight(dev, tuned(dev), qrels, params.compared_depth)
+    return dev, tuned(dev)
+
+
+def _qrels_of_rows(rows: pd.DataFrame, corpus: Corpus, split: str) -> Qrels:
+    """The qrels of the queries in `rows`, which are of one split."""
+    qrels = qrels_of(corpus, split)
+    return {
+        query_id: qrels[query_id] for query_id in rows["query_id"].unique() if query_id in qrels
+    }
+
+
+def answer_metrics(
+    corpus: Corpus, dev: pd.DataFrame, held_out: pd.DataFrame, depth: int
+) -> dict[str, Any]:
+    """When no page among the reranked ones answers: the key `answers` of metrics/reranker.json.
+
+    The rule is about the highest logit. {} without a dev query.
+
+    Args:
+        corpus: Of the queries and pages.
+        dev: Candidates of dev with their `logit`; dev chooses the rule.
+        held_out: The same of eval.
+        depth: Of the candidates that count.
+    """
+    scores = {}
+    for split, rows in (("dev", dev), ("eval", held_out)):
+        rows = rows[rows["rank"] <= depth]
+        task = Task(corpus, corpus.page_rows(split), _qrels_of_rows(rows, corpus, split))
+        rows = rows[rows["query_id"].isin(task.qrels)].reset_index(drop=True)
+        run = reranked(rows, rows["logit"].to_numpy(), depth)
+        scores[split] = first_scores_by_case({RERANKER: run}, {RERANKER: 1.0}, task)
+    if not len(scores["dev"][ANSWERED]):
+        return {}
+    return {"answers": rule_metrics([RERANKER], scores["dev"], scores["eval"])}
 
 
 def _of_split(candidates: pd.DataFrame, split: str, depth: int) -> pd.DataFrame:

@@ -51,8 +51,8 @@ def embedder_card(
         params: Those that the model was trained with.
         revision: The commit of the base on the Hub; empty for a local base, which the metadata then
             omit, as the Hub refuses a base that it does not have.
-        metrics: Contents of the files in metrics/, by name: corpus, embedder, dimensions, fusion;
-            and under `evaluated` what `evaluated` returns.
+        metrics: Contents of the files in metrics/, by name: corpus, embedder, dimensions, fusion,
+            answers; and under `evaluated` what `evaluated` returns.
         comparisons: From `embedder.comparisons`.
         cutting: Number of the module that cuts the vectors, as `serve_unit_vectors` returned it.
     """
@@ -60,6 +60,9 @@ def embedder_card(
     gains = {
         before: _gain(comparisons, before, f"{TUNED_AT}{dimension}") for before in (BASE, TUNED)
     }
+    answers = metrics["answers"]
+    system = f"{TUNED_AT}{dimension}" if f"{TUNED_AT}{dimension}" in answers else TUNED
+    rules = {end: answers.get(system + end) for end in ("", WITH_BM25)}
     dims = [int(name) for name in metrics["dimensions"]["dims"]]  # the largest first
     content = {
         "dimension": dimension,
@@ -69,6 +72,8 @@ def embedder_card(
         "gains": gains,
         "bm25": metrics["embedder"].get("text", {}).get(BM25, {}).get("ndcg@10"),
         "with_bm25": metrics["fusion"].get(f"{TUNED_AT}{dimension}{WITH_BM25}", {}),
+        "rule": rules[""],
+        "fused_rule": rules[WITH_BM25],
         "tolerance": params.evaluate.tolerance,
         "mined": params.embedder.mined_negatives != 0,
     }

@@ -2,13 +2,23 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pagefinder.errors import InputError
+from pagefinder.retrieval.answers import AnswerRule
 from pagefinder.retrieval.runs import DEPTH
-from pagefinder.systems import BM25, TUNED, TUNED_AT, WITH_BM25
+from pagefinder.systems import (
+    BM25,
+    EMBEDDER,
+    FIRST_STAGE,
+    RERANKED,
+    RERANKER,
+    TUNED,
+    TUNED_AT,
+    WITH_BM25,
+)
 
 FUSION = "fusion.json"
 # What fusion.json says of the scores, for those who search by other means.
@@ -17,6 +27,13 @@ STANDARDISED = (
     "that a list does not have gets its lowest, and the weighted sum orders the pages. BM25 is "
     "Lucene's, k1 1.5, b 0.75, over the lower-cased words of the pages' text. The reranker gives "
     "logits of the first stage's first pages."
+)
+UNANSWERED = (
+    "No page answers a question where the weighted sum of these scores of its best page is below "
+    "the threshold. The scores are those before they are standardised: the embedder's cosine, "
+    "BM25's score; of the reranker the highest logit of the pages that it reranked. The "
+    "development split chose weights and thresholds, so that 5% of its answered questions are "
+    "below at most."
 )
 
 
@@ -28,11 +45,14 @@ class Fusion:
         bm25: Weight of BM25 against the embedder, 0 to 1; 0: the embedder alone.
         reranker: Weight of the reranker against these; 1: the reranker alone orders its pages.
         pages: To rerank.
+        answers: By way of searching (EMBEDDER, FIRST_STAGE or RERANKED), when no page answers;
+            a way of which nothing is known is missing.
     """
 
     bm25: float
     reranker: float
     pages: int
+    answers: Mapping[str, AnswerRule] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "Fusion":
@@ -46,10 +66,14 @@ class Fusion:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             bm25 = float(content["first_stage"][BM25])
-            if "reranked" not in content:
-                return replace(NO_FUSION, bm25=bm25)
-            reranked = content["reranked"]
-            return cls(bm25, float(reranked["reranker"]), int(reranked["pages"]))
+            answers = {
+                way: AnswerRule(rule["weights"], float(rule["threshold"]))
+                for way, rule in content.get("answers", {}).get("rules", {}).items()
+            }
+            if RERANKED not in content:
+                return replace(NO_FUSION, bm25=bm25, answers=answers)
+            reranked = content[RERANKED]
+            return cls(bm25, float(reranked[RERANKER]), int(reranked["pages"]), answers)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path} is damaged ({error}): run `dvc repro -f -s export`"
@@ -59,17 +83,16 @@ class Fusion:
 NO_FUSION = Fusion(bm25=0.0, reranker=1.0, pages=20)
 
 
-def fusion_settings(
-    fusion: Mapping[str, Any], reranker: Mapping[str, Any], dimension: int, pages: int
-) -> dict[str, Any]:
+def fusion_settings(metrics: Mapping[str, Any], dimension: int, pages: int) -> dict[str, Any]:
     """The content of fusion.json.
 
     Args:
-        fusion: Content of metrics/fusion.json; empty where pages have no text.
-        reranker: Content of metrics/reranker.json; empty where there is no reranker.
+        metrics: Contents of the files in metrics/, by name: fusion, empty where pages have no text;
+            reranker, empty where there is none; answers, empty where dev has no question.
         dimension: Of the released embedder: dev chose a weight for each.
         pages: To rerank.
     """
+    fusion, reranker = metrics["fusion"], metrics["reranker"]
     at_dimension = fusion.get(f"{TUNED_AT}{dimension}{WITH_BM25}") or fusion.get(TUNED + WITH_BM25)
     bm25 = at_dimension["weights"][BM25] if at_dimension else 0.0
     settings: dict[str, Any] = {
@@ -80,5 +103,29 @@ def fusion_settings(
     if reranker:
         weight = reranker["fusion_weight"]
         parts = {"first_stage": round(1 - weight, 6), "reranker": weight}
-        settings["reranked"] = {"pages": pages} | parts
-    return settings
+        settings[RERANKED] = {"pages": pages} | parts
+    rules = _answer_rules(reranker, metrics["answers"], dimension)
+    return settings | ({"answers": {"rule": UNANSWERED, "rules": rules}} if rules else {})
+
+
+def _answer_rules(
+    reranker: Mapping[str, Any], answers: Mapping[str, Any], dimension: int
+) -> dict[str, Any]:
+    """By way of searching, its rule: the weights of the scores by name, and the threshold."""
+    embedder = f"{TUNED_AT}{dimension}" if f"{TUNED_AT}{dimension}" in answers else TUNED
+    measured = {
+        EMBEDDER: answers.get(embedder),
+        FIRST_STAGE: answers.get(embedder + WITH_BM25),
+        RERANKED: reranker.get("answers"),
+    }
+    return {
+        way: {
+            "weights": {
+                EMBEDDER if name == embedder else name: weight
+                for name, weight in rule["weights"].items()
+            },
+            "threshold": rule["threshold"],
+        }
+        for way, rule in measured.items()
+        if rule
+    }

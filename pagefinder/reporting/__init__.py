@@ -11,6 +11,7 @@ from pagefinder.reporting import gallery
 from pagefinder.reporting.format import count, gained, score
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.sections import (
+    answers,
     cost,
     negatives,
     provenance,
@@ -24,7 +25,7 @@ from pagefinder.systems import BM25, FUSED, TUNED, WITH_BM25
 
 TEMPLATES = Path(__file__).parent
 # In the order of the page, where the gallery stands before `negatives`.
-SECTIONS = (tuning, cost, reranking, rivals, negatives, training, provenance)
+SECTIONS = (tuning, cost, reranking, rivals, answers, negatives, training, provenance)
 
 
 def write(inputs: Inputs, folder: Path) -> None:

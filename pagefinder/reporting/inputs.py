@@ -54,6 +54,7 @@ class Inputs:
     mining: Metrics
     embedder: Metrics
     fusion: Metrics
+    answers: Metrics
     recipe: Metrics
     dimensions: Metrics
     reranker: Metrics
@@ -102,6 +103,7 @@ def read_inputs(params: Params, root: Path) -> Inputs:
         mining=_json(metrics / "mining.json"),
         embedder=_gains(_json(metrics / "embedder.json"), params),
         fusion=_gains(_json(metrics / "fusion.json"), params),
+        answers=_json(metrics / "answers.json"),
         recipe=_json(metrics / "recipe.json"),
         dimensions=_json(metrics / "dimensions.json"),
         reranker=_gains(_json(metrics / "reranker.json"), params),

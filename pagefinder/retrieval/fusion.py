@@ -115,11 +115,11 @@ def choose_weights(runs: Mapping[str, Run], qrels: Qrels) -> dict[str, float]:
     """
     names = list(runs)
     if not qrels:
-        return dict(zip(names, _mixtures(len(names))[0], strict=True))
+        return dict(zip(names, mixtures(len(names))[0], strict=True))
     lists = [_standardised_run(run) for run in runs.values()]
     ndcg = {
         weights: mean_metrics(_weighted(lists, weights), qrels)["ndcg@10"]
-        for weights in tqdm(_mixtures(len(names)), "weights", unit="mixture", disable=None)
+        for weights in tqdm(mixtures(len(names)), "weights", unit="mixture", disable=None)
     }
 
     def quality(weights: tuple[float, ...]) -> tuple[float, float, float]:
@@ -132,7 +132,7 @@ def choose_weights(runs: Mapping[str, Run], qrels: Qrels) -> dict[str, float]:
     return chosen
 
 
-def _mixtures(parts: int, steps: int = STEPS) -> list[tuple[float, ...]]:
+def mixtures(parts: int, steps: int = STEPS) -> list[tuple[float, ...]]:
     """All weights of `parts` runs, in multiples of 1 / STEPS; the sum is steps / STEPS.
 
     Those with the most weight on the first run come first.
@@ -142,5 +142,5 @@ def _mixtures(parts: int, steps: int = STEPS) -> list[tuple[float, ...]]:
     return [
         (first / STEPS, *others)
         for first in range(steps, -1, -1)
-        for others in _mixtures(parts - 1, steps - first)
+        for others in mixtures(parts - 1, steps - first)
     ]

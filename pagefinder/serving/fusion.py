@@ -8,31 +8,55 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from pagefinder.release.fusion import Fusion
 from pagefinder.retrieval.bm25 import bm25_nearest, has_words
 from pagefinder.retrieval.fusion import fuse, run_of
 from pagefinder.retrieval.runs import DEPTH
 from pagefinder.runtime import outputs
 from pagefinder.serving.pages import Pages
+from pagefinder.systems import BM25, EMBEDDER, FIRST_STAGE, RERANKED, RERANKER
 
 LAST = 10**12 - 1  # above the place of any page, with twelve digits
 
 
-def with_bm25(
-    query: str, cosines: dict[int, float], texts: Sequence[str], weight: float
-) -> dict[int, float]:
-    """The scores of the embedder fused with those of BM25, which has `weight`, best first.
+def bm25_scores(query: str, texts: Sequence[str]) -> dict[int, float]:
+    """The BM25 scores of the first DEPTH texts, by place, best first; {} if no text has a word."""
+    if not has_words(texts):
+        return {}
+    scores, places = bm25_nearest([query], texts, DEPTH, np.arange(len(texts)))
+    return dict(zip(places[0].tolist(), scores[0].tolist(), strict=True))
+
+
+def is_answered(
+    settings: Fusion,
+    best: int,
+    cosines: Mapping[int, float],
+    bm25: Mapping[int, float],
+    logits: Sequence[float] = (),
+) -> bool:
+    """Whether any page answers a question, by the rule of the way in which it was searched.
+
+    True where the release has no rule for it.
 
     Args:
-        query: The question.
-        cosines: Of the embedder's nearest pages, by their place in `texts`, best first.
-        texts: Of all pages. Without a word in any of them the cosines are returned.
-        weight: Of BM25, 0 to 1.
+        settings: Of the release.
+        best: The place of the first page, before any reranking.
+        cosines: Of the embedder's nearest pages, by place.
+        bm25: The scores of BM25, by place; {} where only the embedder searched.
+        logits: The reranker's, where it reranked.
     """
-    if not weight or not has_words(texts):
-        return cosines
-    scores, places = bm25_nearest([query], texts, DEPTH, np.arange(len(texts)))
-    bm25 = dict(zip(places[0].tolist(), scores[0].tolist(), strict=True))
-    return fuse_two(cosines, bm25, weight)
+    rules = settings.answers
+    if len(logits) and RERANKED in rules:
+        return rules[RERANKED].is_answered({RERANKER: max(logits)})
+    if bm25 and FIRST_STAGE in rules:
+        scores = {
+            name: of_pages.get(best, min(of_pages.values()))
+            for name, of_pages in ((EMBEDDER, cosines), (BM25, bm25))
+        }
+        return rules[FIRST_STAGE].is_answered(scores)
+    if EMBEDDER in rules:
+        return rules[EMBEDDER].is_answered({EMBEDDER: max(cosines.values())})
+    return True
 
 
 def fuse_two(

@@ -27,7 +27,7 @@ from pagefinder.retrieval.runs import DEPTH
 from pagefinder.retrieval.vectors import cut
 from pagefinder.runtime import outputs
 from pagefinder.runtime.scratch import file_states
-from pagefinder.serving.fusion import fuse_two, indexed_texts, with_bm25
+from pagefinder.serving.fusion import bm25_scores, fuse_two, indexed_texts, is_answered
 from pagefinder.serving.pages import Pages, corpus_pages, folder_pages, list_folder
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+NO_ANSWER = "no page answers this, as far as the scores tell; the nearest pages are:"
 CHUNK = 64  # pages decoded at a time
 # For models whose processor names no budget and resizes by itself: it only bounds memory.
 ANY_SIZE = Pixels(min=1, max=1_000_000, multiple=1)
@@ -73,7 +74,9 @@ def search(
             f"{models / 'reranker'} is not there: leave out --rerank, or run the pipeline with a "
             "reranker.model"
         )
-    settings = Fusion.read(models / FUSION) if fusion else NO_FUSION
+    settings = Fusion.read(models / FUSION)
+    if not fusion:
+        settings = replace(NO_FUSION, answers=settings.answers)
     # List the folder first: a wrong path fails before the slow opening of the models.
     listing = list_folder(folder) if folder else []
     embedder, reranker = _open_models(models, rerank)
@@ -90,25 +93,53 @@ def search(
     deepest = max(top, settings.pages) if rerank else top
     nearest = np.argsort(-scores, kind="stable")[: max(deepest, DEPTH)].tolist()
     best = {place: float(scores[place]) for place in nearest}
+    cosines, bm25, logits = best, dict[int, float](), list[float]()
     if settings.bm25:
         texts = indexed_texts(pages, rows, root) if folder else list(map(pages.text, rows))
-        best = with_bm25(query, best, texts, settings.bm25)
-    best = dict(islice(best.items(), deepest))
+        bm25 = bm25_scores(query, texts)
+        best = fuse_two(cosines, bm25, settings.bm25) if bm25 else cosines
+    first, best = next(iter(best)), dict(islice(best.items(), deepest))
     if reranker is not None:
         pages = replace(pages, page_content=page_content(models / "reranker"))
         inputs = [pages.input(rows[place]) for place in best]
-        if settings.reranker == 1:
-            best = _reranked(reranker.rank(query, inputs), list(best))
-        else:  # the weights are those of logits
-            ranking = reranker.rank(query, inputs, activation_fn=lambda logits: logits)
-            best = fuse_two(best, _reranked(ranking, list(best)), settings.reranker)
+        best, logits = _rerank(reranker, query, inputs, best, settings.reranker)
+    if not is_answered(settings, first, cosines, bm25, logits):
+        log.warning(NO_ANSWER)
     return [(score, pages.labels[rows[place]]) for place, score in islice(best.items(), top)]
+
+
+def _rerank(
+    reranker: "CrossEncoder",
+    query: str,
+    inputs: Sequence[PageInput],
+    best: Mapping[int, float],
+    weight: float,
+) -> tuple[dict[int, float], list[float]]:
+    """Scores by place once the reranker, which has a weight, has read the pages; and its logits.
+
+    `inputs` are the pages of `best`, in its order. At weight 1 the scores are the reranker's.
+    """
+    # Weights and the rule of answers are about logits.
+    ranking = reranker.rank(query, inputs, activation_fn=lambda logits: logits)
+    by_logit = _reranked(ranking, list(best))
+    logits = list(by_logit.values())
+    if weight == 1:
+        return dict(zip(by_logit, _activated(reranker, logits), strict=True)), logits
+    return fuse_two(best, by_logit, weight), logits
 
 
 def _reranked(ranking: Sequence[Mapping[str, Any]], places: Sequence[int]) -> dict[int, float]:
     """The scores of a cross-encoder's `rank`, by the place of each page, best first."""
     # corpus_id is the position in the list given to rank.
     return {places[int(at["corpus_id"])]: float(at["score"]) for at in ranking}
+
+
+def _activated(reranker: "CrossEncoder", logits: Sequence[float]) -> list[float]:
+    """The scores that a reranker gives plainly, from its logits."""
+    import torch
+
+    scores: list[float] = reranker.activation_fn(torch.tensor(logits)).tolist()
+    return scores
 
 
 def _open_models(models: Path, rerank: bool) -> "tuple[SentenceTransformer, CrossEncoder | None]":

@@ -193,7 +193,7 @@ def test_a_difference_in_the_fourth_digit_decides_nothing(monkeypatch) -> None:
 
 
 def test_all_weights_of_three_lists_are_tried() -> None:
-    mixtures = fusion._mixtures(3)
+    mixtures = fusion.mixtures(3)
     assert len(mixtures) == len(set(mixtures)) == 66
     assert all(sum(mixture) == pytest.approx(1) for mixture in mixtures)
     assert mixtures[0] == (1.0, 0.0, 0.0)

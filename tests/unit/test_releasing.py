@@ -24,6 +24,16 @@ from stages import export
 WIDTH, DIMENSION = 192, 48
 GAIN = {"ndcg@10": 0.25, "low": 0.125, "high": 0.375, "p_value": 0.0001, "documents": 7}
 SYSTEMS = ("embedder", "first_stage", "base", "tuned", "fused")
+SHARES = {"area": 0.75, "denied_answered": 0.04, "denied_without_page": 0.25}
+SHARES |= {"denied_without_document": 0.5}
+ANSWERS = {
+    name: {"weights": weights, "threshold": 0.5, "dev": SHARES, "eval": SHARES}
+    for name, weights in {
+        "tuned": {"tuned": 1.0},
+        "tuned@48": {"tuned@48": 1.0},
+        "tuned@48+bm25": {"tuned@48": 2.0, "bm25": 0.25},
+    }.items()
+}
 
 
 def at(**scores: float) -> dict[str, dict[str, float]]:
@@ -48,6 +58,7 @@ def metrics(dimension: int = DIMENSION) -> dict[str, dict]:
             "dev": {"192": {"loss": 0.0}, "48": {"loss": 0.01, "high": 0.03, "share": 0.97}},
             "recommended": {"dimension": dimension, "loss": 0.125},
         },
+        "answers": ANSWERS,
         "fusion": {
             f"tuned@{dimension}+bm25": {
                 "ndcg@10": 0.75,

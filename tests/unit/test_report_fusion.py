@@ -7,7 +7,7 @@ import report_inputs
 
 from pagefinder import reporting
 from pagefinder.reporting.inputs import read_inputs
-from pagefinder.reporting.sections import negatives, provenance, reranking, rivals
+from pagefinder.reporting.sections import answers, negatives, provenance, reranking, rivals
 from pagefinder.reporting.sections.tuning import section as tuning
 
 
@@ -102,3 +102,17 @@ def test_of_a_text_model_the_report_names_no_pixels_and_says_that_no_negative_wa
         images, sentences = sections(**profile)
         assert "visual tokens per page" in images
         assert "trained with none of them" not in sentences
+
+
+def test_how_often_the_word_that_no_page_answers_is_right(inputs, without) -> None:
+    section = answers.section(inputs)
+    text = " ".join(section.answer)
+    shares = "25% of the held-out questions whose pages were left out are denied, 50% once their"
+    assert f"by the scores of tuned@96 {shares} whole documents are, and 6% of those" in text
+    assert f"by the scores of tuned@96 + BM25 {shares}" in text
+    assert f"by the scores of reranker {shares}" in text
+    (table,) = section.tables
+    names = ["base", "tuned@96", "base + BM25", "tuned@96 + BM25", "reranker"]
+    assert [row[0] for row in table.rows[::2]] == names
+    assert table.rows[1][1:] == ["eval", "0.750", "6%", "25%", "50%"]
+    assert "Not measured" in answers.section(without).answer[0]

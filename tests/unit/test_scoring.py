@@ -264,3 +264,30 @@ def test_the_fusion_weight_comes_from_queries_drawn_with_the_seed(corpus, monkey
     assert any(drawn(seed) != ["q24", "q25", "q26", "q27"] for seed in range(5))
     table = table.sample(frac=1, random_state=1)  # the draw goes by names, not by rows
     assert set(drawn(1)) == set(seen[0])
+
+
+def test_no_page_answers_where_every_logit_is_low(corpus):
+    """Dev's right pages have logits from 2 on, other pages below: eval is judged by that."""
+    rows = []
+    for split, first in (("dev", 24), ("eval", 32)):
+        for number in range(first, first + 8):
+            other = first + (number + 1 - first) % 8
+            rows.append((f"q{number}", f"p{number}", split, 2, 2.0 + number - first))
+            rows.append((f"q{number}", f"p{other}", split, 1, -1.0 if number % 2 else 1.5))
+    knobs = PARAMS.reranker.model_copy(update={"fusion_queries": 8})
+    table = pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank", "logit"])
+    table["score"], table["embedder_rank"] = 1 - table["rank"] / 10, table["rank"]
+    # A page below the compared depth is not reranked, and says nothing.
+    table = pd.concat([table, table.tail(1).assign(page_id="p32", rank=5, logit=99.0)])
+
+    def logits(candidates):
+        return candidates["logit"].to_numpy()
+
+    found = reranker.evaluate(table, corpus, logits, logits, knobs, resamples=50, seed=1)
+    rule = found.metrics["answers"]
+    assert (rule["weights"], rule["threshold"]) == ({"reranker": 1.0}, 2.0)
+    for split in ("dev", "eval"):
+        assert rule[split]["area"] == 1
+        assert rule[split]["denied_answered"] == 0
+        assert rule[split]["denied_without_page"] == 1
+    assert "answers" not in evaluated(corpus, [("q32", "p32", "eval", 1, 1.0)]).metrics

@@ -49,6 +49,8 @@ class Embedder:
 class Reranker:
     """Prefers dark pages, whatever the question."""
 
+    activation_fn = staticmethod(lambda logits: logits)
+
     def __init__(self, path: str, **keywords: object) -> None:
         pass
 

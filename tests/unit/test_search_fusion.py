@@ -15,15 +15,19 @@ from pagefinder.errors import InputError
 from pagefinder.release.fusion import NO_FUSION, Fusion, fusion_settings
 from pagefinder.search import main
 from pagefinder.serving import search
-from pagefinder.serving.fusion import with_bm25
+from pagefinder.serving.fusion import bm25_scores, fuse_two, is_answered
 from pagefinder.serving.pages import folder_pages, list_folder
 
 WEIGHTS = {"tuned+bm25": {"weights": {"tuned": 0.6, "bm25": 0.4}}}
 
 
+def settings_of(fusion: dict, reranker: dict, answers: dict | None = None) -> dict[str, dict]:
+    return {"fusion": fusion, "reranker": reranker, "answers": answers or {}}
+
+
 def write_fusion(folder: Path, bm25: float, reranker: float) -> None:
     weights = {"tuned@3+bm25": {"weights": {"tuned@3": 1 - bm25, "bm25": bm25}}}
-    content = fusion_settings(weights, {"fusion_weight": reranker}, 3, 2)
+    content = fusion_settings(settings_of(weights, {"fusion_weight": reranker}), 3, 2)
     (folder / "models/release/fusion.json").write_text(json.dumps(content))
 
 
@@ -108,7 +112,9 @@ def test_equal_pages_come_in_the_order_of_the_folder(root, tmp_path, capsys) -> 
         Image.new("RGB", (40, 40), (250, 20, 20)).save(tmp_path / f"pages/{name}.png")
     assert order(capsys, "red", "--pages", "pages") == ["a.png", "b.png", "c.png"]
     cosines = dict.fromkeys(range(3), 0.5)
-    assert list(with_bm25("red", cosines, ["red", "red", "red"], 0.5)) == [0, 1, 2]
+    bm25 = bm25_scores("red", ["red", "red", "red"])
+    assert list(fuse_two(cosines, bm25, 0.5)) == [0, 1, 2]
+    assert bm25_scores("red", ["", "--"]) == {}
 
 
 def test_the_text_of_pdf_pages_is_read_once(root, tmp_path, capsys, monkeypatch) -> None:  # noqa: F811
@@ -126,15 +132,20 @@ def test_the_text_of_pdf_pages_is_read_once(root, tmp_path, capsys, monkeypatch)
 
 def test_settings_of_a_release(tmp_path) -> None:
     reranker = {"fusion_weight": 0.7}
-    settings = fusion_settings(WEIGHTS, reranker, 48, 20)
+    settings = fusion_settings(settings_of(WEIGHTS, reranker), 48, 20)
     assert settings["first_stage"] == {"embedder": 0.6, "bm25": 0.4}
     assert settings["reranked"] == {"pages": 20, "first_stage": 0.3, "reranker": 0.7}
     cut = WEIGHTS | {"tuned@48+bm25": {"weights": {"tuned@48": 0.5, "bm25": 0.5}}}
-    assert fusion_settings(cut, reranker, 48, 20)["first_stage"]["bm25"] == 0.5
-    assert fusion_settings({}, reranker, 48, 20)["first_stage"] == {"embedder": 1.0, "bm25": 0.0}
+    assert fusion_settings(settings_of(cut, reranker), 48, 20)["first_stage"]["bm25"] == 0.5
+    assert fusion_settings(settings_of({}, reranker), 48, 20)["first_stage"] == {
+        "embedder": 1.0,
+        "bm25": 0.0,
+    }
     (tmp_path / "fusion.json").write_text(json.dumps(settings))
     assert Fusion.read(tmp_path / "fusion.json") == Fusion(bm25=0.4, reranker=0.7, pages=20)
-    (tmp_path / "fusion.json").write_text(json.dumps(fusion_settings(WEIGHTS, {}, 48, 20)))
+    (tmp_path / "fusion.json").write_text(
+        json.dumps(fusion_settings(settings_of(WEIGHTS, {}), 48, 20))
+    )
     without = Fusion(bm25=0.4, reranker=1.0, pages=NO_FUSION.pages)
     assert Fusion.read(tmp_path / "fusion.json") == without
 
@@ -147,3 +158,60 @@ def test_a_damaged_file_is_named(tmp_path) -> None:
             InputError, match="fusion.json is damaged .*run `dvc repro -f -s export`"
         ):
             Fusion.read(tmp_path / "fusion.json")
+
+
+def answer_rule(weights: dict[str, float], threshold: float) -> dict:
+    return {"weights": weights, "threshold": threshold}
+
+
+ANSWERS = {
+    "tuned": answer_rule({"tuned": 1.0}, 0.9),
+    "tuned@48": answer_rule({"tuned@48": 1.0}, 0.5),
+    "tuned@48+bm25": answer_rule({"tuned@48": 2.0, "bm25": 0.25}, 2.0),
+}
+
+
+def test_the_release_holds_a_rule_for_each_way_of_searching(tmp_path) -> None:
+    reranker = {"fusion_weight": 0.7, "answers": answer_rule({"reranker": 1.0}, -1.5)}
+    settings = fusion_settings(settings_of(WEIGHTS, reranker, ANSWERS), 48, 20)
+    assert settings["answers"]["rules"] == {
+        "embedder": answer_rule({"embedder": 1.0}, 0.5),
+        "first_stage": answer_rule({"embedder": 2.0, "bm25": 0.25}, 2.0),
+        "reranked": answer_rule({"reranker": 1.0}, -1.5),
+    }
+    uncut = fusion_settings(settings_of({}, {}, ANSWERS), 192, 20)["answers"]["rules"]
+    assert uncut == {"embedder": answer_rule({"embedder": 1.0}, 0.9)}
+    (tmp_path / "fusion.json").write_text(json.dumps(settings))
+    read = Fusion.read(tmp_path / "fusion.json")
+    cosines, bm25 = {3: 0.45, 7: 0.4}, {7: 4.8, 5: 1.0}
+    # The embedder alone: its best cosine. Fused: both scores of the best page.
+    assert not is_answered(read, 3, cosines, {})
+    assert is_answered(read, 3, {3: 0.5}, {})
+    assert is_answered(read, 7, cosines, bm25)
+    assert not is_answered(read, 3, cosines, bm25)  # a page without a BM25 score gets the lowest
+    # Reranked: the highest logit, whatever the first stage says.
+    assert is_answered(read, 3, cosines, bm25, [-3.0, -1.4])
+    assert not is_answered(read, 7, cosines, bm25, [-3.0, -1.6])
+    assert is_answered(NO_FUSION, 3, cosines, bm25, [-30.0])
+
+
+def test_the_search_says_when_no_page_answers(corpus, capsys, caplog) -> None:
+    def search_says(threshold: float, *arguments: str) -> bool:
+        rules = {
+            "tuned@3": answer_rule({"tuned@3": 1.0}, threshold),
+            "tuned@3+bm25": answer_rule({"tuned@3": 1.0, "bm25": 1.0}, threshold),
+        }
+        weights = {"tuned@3+bm25": {"weights": {"tuned@3": 0.5, "bm25": 0.5}}}
+        reranker = {"fusion_weight": 1.0, "answers": answer_rule({"reranker": 1.0}, -threshold)}
+        content = fusion_settings(settings_of(weights, reranker, rules), 3, 2)
+        (corpus / "models/release/fusion.json").write_text(json.dumps(content))
+        caplog.clear()
+        assert len(order(capsys, "blue", *arguments)) == 3  # the nearest pages are shown anyway
+        return "no page answers this" in caplog.text
+
+    assert not search_says(0.1)
+    assert search_says(9.0)
+    assert search_says(0.1, "--rerank")  # every logit of the stub is below -84
+    assert not search_says(90.0, "--rerank")
+    assert search_says(1.1, "--no-fusion")
+    assert not search_says(0.9, "--no-fusion")
