@@ -1,7 +1,7 @@
 """Search pages with the released models: `python -m pagefinder.search "query" --pages FOLDER`.
 
-The vectors of a folder of images and PDFs are kept under .work/index, so that only the first search
-waits for them; without --pages the corpus of the last run is searched.
+A folder that is not indexed, or has changed since, is indexed first, as `pagefinder.index` does it;
+without --pages the corpus of the last run is searched.
 """
 
 import argparse
@@ -12,8 +12,16 @@ from pathlib import Path
 
 from pagefinder.errors import InputError
 from pagefinder.layout import RELEASE
-from pagefinder.runtime import running
-from pagefinder.serving.search import search
+from pagefinder.runtime import interrupts, running
+from pagefinder.serving.search import (
+    NO_ANSWER,
+    Found,
+    check_models,
+    current_view,
+    find,
+    open_models,
+    pages_folder,
+)
 
 log = logging.getLogger("pagefinder.search")  # also where it runs as __main__
 
@@ -37,25 +45,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--top", type=int, default=10, help="pages to print (10; at most 100 where fused)"
     )
     parser.add_argument("--models", type=Path, default=RELEASE, help="their folder")
+    parser.add_argument("--index", metavar="PLACE", help="where the index is")
+    parser.add_argument(
+        "--no-ocr", action="store_true", help="leave pages without text as they are"
+    )
     options = parser.parse_args(arguments)
     running.configure_logging()
     try:
         if options.top < 1 or not options.query.strip():
             raise InputError("give a query that is not empty, and --top of at least 1")
-        ranking = search(
-            options.query,
-            options.models,
-            options.pages,
-            options.top,
-            rerank=options.rerank,
-            fusion=not options.no_fusion,
-        )
+        found = _search(options)
     except InputError as error:
         log.error("error: %s", error)
         return 1
-    for rank, (score, label) in enumerate(ranking, 1):
-        sys.stdout.write(f"{rank:3d}  {score:7.4f}  {label}\n")
+    except KeyboardInterrupt:
+        log.error("interrupted: what is indexed stays, and the next search goes on from here")
+        return interrupts.EXIT_CODE
+    if not found.answered:
+        log.warning(NO_ANSWER)
+    for rank, hit in enumerate(found.hits, 1):
+        sys.stdout.write(f"{rank:3d}  {hit.score:7.4f}  {_printable(hit.label)}\n")
     return 0
+
+
+def _search(options: argparse.Namespace) -> Found:
+    """Search as the options say."""
+    # What is wrong is named before the models are opened.
+    check_models(options.models, rerank=options.rerank)
+    folder = pages_folder(options.pages, Path())
+    models = open_models(options.models, rerank=options.rerank, ocr=not options.no_ocr)
+    view = current_view(models.encoder, folder, Path(), options.index)
+    return find(
+        options.query,
+        models,
+        view,
+        options.top,
+        rerank=options.rerank,
+        fusion=not options.no_fusion,
+    )
+
+
+def _printable(label: str) -> str:
+    """A label on one line, whatever characters its file's name has."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in label)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,59 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from pagefinder.indexing import store
+from pagefinder.indexing import schema, store
 from pagefinder.indexing.files import Chunk, File, crashed_file, file_chunks, is_pdf
-from pagefinder.indexing.store import Indexed
 from pagefinder.runtime import pool
+
+if TYPE_CHECKING:
+    from lancedb.table import Table
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What an index has of a file, as it was when it was read.
+
+    Attributes:
+        file_hash: Of its content.
+        size: In bytes.
+        modified: Time of change, ns.
+        total: Rows of the whole file.
+        rows: Those that are there, by their place in the file.
+        unread: A page waits for OCR to be installed.
+    """
+
+    file_hash: str
+    size: int
+    modified: int
+    total: int
+    rows: frozenset[int]
+    unread: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether all pages of the file are there."""
+        return len(self.rows) == self.total
+
+
+def indexed_files(table: "Table") -> dict[str, list[Indexed]]:
+    """What an index has of each file, by path; more than one where a file changed midway."""
+    columns = ["path", "file_hash", "size", "modified", "rows", "row", "text_origin"]
+    found: dict[tuple[str, str, int, int, int], dict[int, bool]] = {}
+    for batch in table.search().select(columns).to_batches():
+        values = (batch[name].to_pylist() for name in columns)
+        for path, file_hash, size, modified, total, row, origin in zip(*values, strict=True):
+            rows = found.setdefault((path, file_hash, size, modified, total), {})
+            rows[row] = origin == schema.UNREAD
+    files: dict[str, list[Indexed]] = {}
+    for (path, file_hash, size, modified, total), rows in found.items():
+        unread = any(rows.values())
+        indexed = Indexed(file_hash, size, modified, total, frozenset(rows), unread)
+        files.setdefault(path, []).append(indexed)
+    return files
 
 
 @dataclass
@@ -118,6 +164,8 @@ def _outdate(plan: Plan, file: File, states: Sequence[Indexed], file_hash: str) 
 
 def count_pages(folder: Path, files: Sequence[File]) -> Iterator[list[Chunk]]:
     """The chunks of each file; PDFs are opened in processes of their own, which they may crash."""
+    if not files:
+        return
     results = pool.run(
         partial(file_chunks, folder),
         files,

@@ -223,6 +223,12 @@ def _corpus_pages(reading: Reading, chunk: Chunk) -> list[Page]:
     return pages
 
 
-@lru_cache(maxsize=1)
 def _corpus(folder: Path) -> Corpus:
+    """The corpus in a folder, as its table is now."""
+    state = (folder / PAGES).stat()
+    return _opened_corpus(folder.resolve(), (state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=1)
+def _opened_corpus(folder: Path, state: tuple[int, int]) -> Corpus:
     return Corpus(folder)

@@ -13,8 +13,6 @@ import re
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What is committed one by one is put together behind so many commits.
-COMMITS = 64
 FILTERS = 200  # files that one commit removes
-# Versions that a reader may still hold are kept for so long.
-KEPT = timedelta(hours=1)
 
 
 class OtherModelError(InputError):
@@ -127,49 +121,6 @@ def damage(place: str) -> Iterator[None]:
         raise
 
 
-@dataclass(frozen=True)
-class Indexed:
-    """What an index has of a file, as it was when it was read.
-
-    Attributes:
-        file_hash: Of its content.
-        size: In bytes.
-        modified: Time of change, ns.
-        total: Rows of the whole file.
-        rows: Those that are there, by their place in the file.
-        unread: A page waits for OCR to be installed.
-    """
-
-    file_hash: str
-    size: int
-    modified: int
-    total: int
-    rows: frozenset[int]
-    unread: bool
-
-    @property
-    def complete(self) -> bool:
-        """Whether all pages of the file are there."""
-        return len(self.rows) == self.total
-
-
-def indexed_files(table: "Table") -> dict[str, list[Indexed]]:
-    """What an index has of each file, by path; more than one where a file changed midway."""
-    columns = ["path", "file_hash", "size", "modified", "rows", "row", "text_origin"]
-    found: dict[tuple[str, str, int, int, int], dict[int, bool]] = {}
-    for batch in table.search().select(columns).to_batches():
-        values = (batch[name].to_pylist() for name in columns)
-        for path, file_hash, size, modified, total, row, origin in zip(*values, strict=True):
-            rows = found.setdefault((path, file_hash, size, modified, total), {})
-            rows[row] = origin == schema.UNREAD
-    files: dict[str, list[Indexed]] = {}
-    for (path, file_hash, size, modified, total), rows in found.items():
-        unread = any(rows.values())
-        indexed = Indexed(file_hash, size, modified, total, frozenset(rows), unread)
-        files.setdefault(path, []).append(indexed)
-    return files
-
-
 def quoted(value: str) -> str:
     """A text as the engine's filters take it."""
     return "'" + value.replace("'", "''") + "'"
@@ -197,13 +148,6 @@ def remove(table: "Table", filters: Sequence[str], place: str) -> int:
         with damage(place), interrupted_after():
             removed += table.delete(condition).num_deleted_rows
     return removed
-
-
-def tidy(table: "Table", place: str) -> None:
-    """Put many small commits together, and delete the versions that nobody holds any more."""
-    with damage(place), interrupted_after():
-        if table.stats()["fragment_stats"]["num_fragments"] > COMMITS:
-            table.optimize(cleanup_older_than=KEPT)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,14 @@ from pagefinder.errors import InputError
 from pagefinder.indexing import store
 from pagefinder.indexing.encoder import Encoder, encode
 from pagefinder.indexing.files import Chunk, File, is_pdf, list_files
-from pagefinder.indexing.planning import Plan, Summary, count_pages, make_plan
+from pagefinder.indexing.planning import (
+    Indexed,
+    Plan,
+    Summary,
+    count_pages,
+    indexed_files,
+    make_plan,
+)
 from pagefinder.indexing.reading import (
     CHANGED,
     Page,
@@ -27,7 +34,7 @@ from pagefinder.indexing.reading import (
     crashed_chunk,
     read_chunk,
 )
-from pagefinder.indexing.store import Indexed
+from pagefinder.indexing.tidying import tidy
 from pagefinder.layout import TUNED_VECTORS
 from pagefinder.retrieval.vectors import cut
 from pagefinder.runtime import pool
@@ -95,7 +102,7 @@ def bring_up_to_date(
         encoder.reading,
         partial(count_pages, folder),
         partial(_encode, encoder=encoder, root=root),
-        store.tidy,
+        tidy,
     )
     rebuild = rebuild or place is None
     place = place or store.default_place(folder, root)
@@ -132,7 +139,7 @@ def update(
 def _update(files: Sequence[File], engine: Engine, table: "Table", place: str) -> Summary:
     """Bring an open table up to date with files."""
     with store.damage(place):
-        indexed = store.indexed_files(table)
+        indexed = indexed_files(table)
     again = engine.reading.ocr and can_read_scans()
     plan = make_plan(engine.count, files, indexed, again=again)
     store.remove(table, plan.first, place)

@@ -42,16 +42,30 @@ def bm25_nearest(
     Returns:
         Scores, float32 [queries, min(k, pages)], descending, and row numbers in `pages`, int64.
     """
-    index = bm25s.BM25(backend="numpy")
-    index.index(_words(pages), show_progress=False)
+    index = bm25_index(pages)
     k = min(k, len(pages))
     scores = np.empty((len(queries), k), np.float32)
     rows = np.empty((len(queries), k), np.int64)
-    for query, words in enumerate(_words(queries)):
-        indexed = [word for word in words if word in index.vocab_dict]
-        page_scores = index.get_scores(indexed) if indexed else np.zeros(len(pages), np.float32)
-        scores[query], rows[query] = best_rows(page_scores, np.arange(len(pages)), k, tie_break)
+    for number, query in enumerate(queries):
+        every = bm25_scores(index, query)
+        scores[number], rows[number] = best_rows(every, np.arange(len(pages)), k, tie_break)
     return scores, rows
+
+
+def bm25_index(pages: Sequence[str]) -> bm25s.BM25:
+    """The index of the texts of pages, at least one with a word."""
+    index = bm25s.BM25(backend="numpy")
+    index.index(_words(pages), show_progress=False)
+    return index
+
+
+def bm25_scores(index: bm25s.BM25, query: str) -> np.ndarray:
+    """The score of every page of an index for a query, float32 [pages]."""
+    indexed = [word for word in _words([query])[0] if word in index.vocab_dict]
+    if not indexed:
+        return np.zeros(int(index.scores["num_docs"]), np.float32)
+    scores: np.ndarray = index.get_scores(indexed)
+    return scores
 
 
 def _words(texts: Sequence[str]) -> list[list[str]]:

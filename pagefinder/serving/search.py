@@ -1,72 +1,106 @@
-"""Find the best pages for a query with the released models.
+"""Find the best pages for a query with the released models, over an index of pages."""
 
-The vectors of a folder of images and PDFs are kept under .work/index, so that only the first search
-waits for them.
-"""
-
-import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pagefinder.data import pixels
-from pagefinder.data.corpus import PageInput
+from pagefinder.data.corpus import PAGES, PageInput, page_input
 from pagefinder.errors import InputError
-from pagefinder.layout import CORPUS, TUNED_VECTORS
-from pagefinder.params import Pixels
+from pagefinder.indexing import schema, store
+from pagefinder.indexing.encoder import Encoder, open_keywords
+from pagefinder.indexing.files import list_files
+from pagefinder.indexing.reading import open_page
+from pagefinder.indexing.updating import bring_up_to_date
+from pagefinder.layout import CORPUS
+from pagefinder.params import PageContent
 from pagefinder.release.folders import page_content
 from pagefinder.release.fusion import FUSION, NO_FUSION, Fusion
 from pagefinder.retrieval.runs import DEPTH
-from pagefinder.retrieval.vectors import cut
-from pagefinder.runtime import outputs
-from pagefinder.runtime.scratch import file_states
-from pagefinder.serving.fusion import bm25_scores, fuse_two, indexed_texts, is_answered
-from pagefinder.serving.pages import Pages, corpus_pages, folder_pages, list_folder
+from pagefinder.serving.fusion import fuse_two, is_answered
+from pagefinder.serving.view import View, open_view
 
 if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from sentence_transformers import CrossEncoder
 
 log = logging.getLogger(__name__)
 
 NO_ANSWER = "no page answers this, as far as the scores tell; the nearest pages are:"
-CHUNK = 64  # pages decoded at a time
-# For models whose processor names no budget and resizes by itself: it only bounds memory.
-ANY_SIZE = Pixels(min=1, max=1_000_000, multiple=1)
 
 
-def search(
-    query: str,
-    models: Path,
-    folder: Path | None,
-    top: int,
-    *,
-    rerank: bool,
-    fusion: bool = True,
-    root: Path = Path(),
-) -> list[tuple[float, str]]:
-    """The score and label of the `top` best pages for a query, best first.
+@dataclass(frozen=True)
+class Models:
+    """The models of a release, opened once.
+
+    Attributes:
+        encoder: The embedder.
+        reranker: None where the release has none, or it was not asked for.
+        reranker_content: What a page gives the reranker.
+        fusion: How their scores are put together.
+    """
+
+    encoder: Encoder
+    reranker: "CrossEncoder | None"
+    reranker_content: PageContent
+    fusion: Fusion
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A page that was found: its score, its key in the view, and its row of `view.COLUMNS`."""
+
+    score: float
+    key: int
+    page: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """What the page is called."""
+        return schema.label(self.page)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        hits: The best pages, best first.
+        answered: Whether any page answers the question, as far as the scores tell.
+    """
+
+    hits: list[Hit]
+    answered: bool
+
+
+def open_models(models: Path, *, rerank: bool, ocr: bool = True) -> Models:
+    """Open the models of a release.
 
     Args:
-        query: The question.
         models: Folder with `embedder`, `reranker` and fusion.json, as `export` writes it.
-        folder: Images and PDFs to search; None: the corpus of the last run.
-        top: Number of pages to return; a fused list has at most DEPTH.
-        rerank: Let the reranker reorder the first pages.
-        fusion: Fuse the embedder with BM25 where pages have text, and both with the reranker, by
-            the weights of fusion.json. Without it, or without that file, the score is the
-            embedder's cosine or, with `rerank`, the reranker's.
-        root: The project's folder.
+        rerank: Whether the reranker is needed.
+        ocr: Read the text of pages that come without one, where the release reads text.
 
     Raises:
-        InputError: models or pages are not there.
+        InputError: a model is not there.
     """
+    check_models(models, rerank=rerank)
+    fusion = Fusion.read(models / FUSION)
+    encoder, reranker = Encoder(models, ocr=ocr), None
+    if rerank:
+        # Imported only here: it takes seconds, and a wrong argument should be named at once.
+        from sentence_transformers import CrossEncoder
+
+        reranker = CrossEncoder(str(models / "reranker"), **open_keywords())
+    return Models(encoder, reranker, page_content(models / "reranker"), fusion)
+
+
+def check_models(models: Path, *, rerank: bool) -> None:
+    """Raise an InputError unless a release is there, and with it the reranker if it is needed."""
     if not (models / "embedder").is_dir():
         raise InputError(f"{models / 'embedder'} is not there: run `make repro`, or name --models")
     if rerank and not (models / "reranker").is_dir():
@@ -74,64 +108,123 @@ def search(
             f"{models / 'reranker'} is not there: leave out --rerank, or run the pipeline with a "
             "reranker.model"
         )
-    settings = Fusion.read(models / FUSION)
+
+
+def pages_folder(folder: Path | None, root: Path) -> Path:
+    """The folder to search, None standing for the corpus of the last run.
+
+    Raises:
+        InputError: there is none, or no page in it.
+    """
+    if folder is None:
+        folder = root / CORPUS
+        if not (folder / PAGES).is_file():
+            raise InputError(
+                f"{folder} holds no corpus: run `make repro`, or name a folder by --pages"
+            )
+    list_files(folder)
+    return folder
+
+
+def current_view(
+    encoder: Encoder,
+    folder: Path,
+    root: Path,
+    place: str | None = None,
+    *,
+    rebuild: bool = False,
+) -> View:
+    """The index of a folder, brought up to date, for search.
+
+    Where another process is writing to it, what that has committed is searched.
+
+    Args:
+        encoder: Of the model that will ask.
+        folder: Images and PDFs, or a corpus.
+        root: The project's folder.
+        place: Of the index; None: the default one, see `store.default_place`.
+        rebuild: See `updating.bring_up_to_date`.
+
+    Raises:
+        InputError: no page can be read; or the index is another model's, or damaged.
+    """
+    summary = bring_up_to_date(folder, encoder, root, place, rebuild=rebuild, wait=False)
+    place = place or store.default_place(folder, root)
+    if summary and summary.encoded:
+        log.info("%s: %s", place, summary)
+        store.log_problems(place)
+    view = open_view(place, folder, encoder.schema)
+    if not view.count():
+        if summary and not summary.encoded:
+            store.log_problems(place)
+        raise InputError("no page could be read: each is named above with its reason")
+    return view
+
+
+def find(
+    query: str, models: Models, view: View, top: int, *, rerank: bool = False, fusion: bool = True
+) -> Found:
+    """The `top` best pages for a query, best first, and whether any of them answers it.
+
+    Args:
+        query: The question.
+        models: With a reranker where `rerank`.
+        view: What is searched.
+        top: Number of pages to return; a fused list has at most DEPTH.
+        rerank: Let the reranker reorder the first pages.
+        fusion: Fuse the embedder with BM25 where pages have text, and both with the reranker, by
+            the weights of the release. Without it the score is the embedder's cosine or, with
+            `rerank`, the reranker's.
+    """
+    settings = models.fusion
     if not fusion:
         settings = replace(NO_FUSION, answers=settings.answers)
-    # List the folder first: a wrong path fails before the slow opening of the models.
-    listing = list_folder(folder) if folder else []
-    embedder, reranker = _open_models(models, rerank)
-    if folder:
-        pages, index = folder_pages(folder, listing, pixel_budget(embedder)), None
-    else:
-        pages = corpus_pages(root / CORPUS)
-    pages = replace(pages, page_content=page_content(models / "embedder"))
-    if not folder:
-        index = vectors_of_run(embedder, pages, root / TUNED_VECTORS / "pages.npy")
-    vectors, rows = index or indexed_vectors(embedder, models / "embedder", pages, root)
-    vector = embedder.encode_query(query, normalize_embeddings=True, show_progress_bar=False)
-    scores = vectors @ np.asarray(vector, np.float32)
+    vector = models.encoder.model.encode_query(
+        query, normalize_embeddings=True, show_progress_bar=False
+    )
     deepest = max(top, settings.pages) if rerank else top
-    nearest = np.argsort(-scores, kind="stable")[: max(deepest, DEPTH)].tolist()
-    best = {place: float(scores[place]) for place in nearest}
-    cosines, bm25, logits = best, dict[int, float](), list[float]()
-    if settings.bm25:
-        texts = indexed_texts(pages, rows, root) if folder else list(map(pages.text, rows))
-        bm25 = bm25_scores(query, texts)
-        best = fuse_two(cosines, bm25, settings.bm25) if bm25 else cosines
+    cosines = view.nearest(np.asarray(vector, np.float32), max(deepest, DEPTH))
+    words = view.with_words(query, DEPTH) if settings.bm25 else {}
+    best = fuse_two(cosines, words, settings.bm25) if words else cosines
     first, best = next(iter(best)), dict(islice(best.items(), deepest))
-    if reranker is not None:
-        pages = replace(pages, page_content=page_content(models / "reranker"))
-        inputs = [pages.input(rows[place]) for place in best]
-        best, logits = _rerank(reranker, query, inputs, best, settings.reranker)
-    if not is_answered(settings, first, cosines, bm25, logits):
-        log.warning(NO_ANSWER)
-    return [(score, pages.labels[rows[place]]) for place, score in islice(best.items(), top)]
+    logits: list[float] = []
+    if rerank:
+        best, logits = _rerank(query, models, view, best, settings.reranker)
+    best = dict(islice(best.items(), top))
+    pages = view.pages(list(best))
+    hits = [Hit(score, key, page) for (key, score), page in zip(best.items(), pages, strict=True)]
+    return Found(hits, is_answered(settings, first, cosines, words, logits))
 
 
 def _rerank(
-    reranker: "CrossEncoder",
-    query: str,
-    inputs: Sequence[PageInput],
-    best: Mapping[int, float],
-    weight: float,
+    query: str, models: Models, view: View, best: Mapping[int, float], weight: float
 ) -> tuple[dict[int, float], list[float]]:
-    """Scores by place once the reranker, which has a weight, has read the pages; and its logits.
+    """Scores by key once the reranker, which has a weight, has read the pages; and its logits.
 
-    `inputs` are the pages of `best`, in its order. At weight 1 the scores are the reranker's.
+    At weight 1 the scores are the reranker's. A page whose file is gone or broken since it was
+    indexed is left out.
     """
+    assert models.reranker is not None
+    inputs: dict[int, PageInput] = {}
+    for key, page in zip(best, view.pages(list(best), ["text"]), strict=True):
+        try:
+            inputs[key] = _input(models, view, page)
+        except pixels.BadImageError as error:
+            log.warning("%s is left out: %s", schema.label(page), error)
+    keys = list(inputs)
+    if not keys:
+        return {}, []
     # Weights and the rule of answers are about logits.
-    ranking = reranker.rank(query, inputs, activation_fn=lambda logits: logits)
-    by_logit = _reranked(ranking, list(best))
+    ranking = models.reranker.rank(
+        query, list(inputs.values()), activation_fn=lambda logits: logits
+    )
+    # corpus_id is the position in the list given to rank.
+    by_logit = {keys[int(at["corpus_id"])]: float(at["score"]) for at in ranking}
     logits = list(by_logit.values())
     if weight == 1:
-        return dict(zip(by_logit, _activated(reranker, logits), strict=True)), logits
-    return fuse_two(best, by_logit, weight), logits
-
-
-def _reranked(ranking: Sequence[Mapping[str, Any]], places: Sequence[int]) -> dict[int, float]:
-    """The scores of a cross-encoder's `rank`, by the place of each page, best first."""
-    # corpus_id is the position in the list given to rank.
-    return {places[int(at["corpus_id"])]: float(at["score"]) for at in ranking}
+        scores = _activated(models.reranker, logits)
+        return dict(zip(by_logit, scores, strict=True)), logits
+    return fuse_two({key: best[key] for key in keys}, by_logit, weight), logits
 
 
 def _activated(reranker: "CrossEncoder", logits: Sequence[float]) -> list[float]:
@@ -142,106 +235,12 @@ def _activated(reranker: "CrossEncoder", logits: Sequence[float]) -> list[float]
     return scores
 
 
-def _open_models(models: Path, rerank: bool) -> "tuple[SentenceTransformer, CrossEncoder | None]":
-    """The embedder and, with `rerank`, the reranker; in float32 where there is no GPU."""
-    # Imported only here: it takes seconds, and a wrong argument should be named at once.
-    import torch
-    from sentence_transformers import CrossEncoder, SentenceTransformer
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    keywords = {} if torch.cuda.is_available() else {"model_kwargs": {"dtype": torch.float32}}
-    embedder = SentenceTransformer(str(models / "embedder"), **keywords)
-    return embedder, CrossEncoder(str(models / "reranker"), **keywords) if rerank else None
-
-
-def pixel_budget(model: "SentenceTransformer") -> Pixels:
-    """The pixel budget that the model's own processor applies; ANY_SIZE where it names none."""
-    processor: Any = getattr(getattr(model[0], "processor", None), "image_processor", None)
-    try:
-        size, multiple = processor.size, processor.patch_size * processor.merge_size
-        # Processors that merge patches keep areas, in pixels, under the names of edges.
-        return Pixels(min=size["shortest_edge"], max=size["longest_edge"], multiple=multiple)
-    except (AttributeError, TypeError, KeyError, ValueError):
-        return ANY_SIZE
-
-
-def vectors_of_run(
-    model: "SentenceTransformer", pages: Pages, path: Path
-) -> tuple[np.ndarray, list[int]] | None:
-    """The last run's vectors in `path`; None where the file is missing or of another model.
-
-    Whether `model` made them is tested on the first, the middle and the last page.
-
-    Returns:
-        float32 [n, dimension], unit length, and the row in `pages` of each.
-    """
-    if not path.is_file():
-        return None
-    vectors = np.load(path, mmap_mode="r")
-    count = len(pages.labels)
-    dimension = int(model.get_embedding_dimension() or vectors.shape[1])
-    if len(vectors) != count or dimension > vectors.shape[1]:
-        return None
-    vectors = cut(np.asarray(vectors), dimension)
-    sample = sorted({0, count // 2, count - 1})
-    cosines = (encode(model, [pages.input(row) for row in sample]) * vectors[sample]).sum(axis=1)
-    return (vectors, list(range(count))) if cosines.min() > 0.999 else None
-
-
-def indexed_vectors(
-    model: "SentenceTransformer", model_folder: Path, pages: Pages, root: Path
-) -> tuple[np.ndarray, list[int]]:
-    """Vectors of all readable pages, kept on disk.
-
-    They are encoded again only when the model's files or the pages change.
-
-    Returns:
-        float32 [n, dimension], unit length, and the row in `pages` of each.
-
-    Raises:
-        InputError: no page can be read.
-    """
-    model_state = file_states(sorted(path for path in model_folder.rglob("*") if path.is_file()))
-    key = hashlib.blake2b(repr((model_state, pages.state)).encode(), digest_size=10).hexdigest()
-    folder = root / outputs.WORK / "index" / key
-    if not folder.is_dir():
-        vectors, rows = _encode_all(model, pages)
-        with outputs.output(folder, root) as scratch:
-            scratch.mkdir()
-            np.save(scratch / "vectors.npy", vectors)
-            (scratch / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
-    rows = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
-    return np.load(folder / "vectors.npy"), rows
-
-
-def _encode_all(model: "SentenceTransformer", pages: Pages) -> tuple[np.ndarray, list[int]]:
-    """Vectors and row numbers of the pages that can be read; a warning names each other page."""
-    parts, rows = [], []
-    with tqdm(total=len(pages.labels), desc="indexing", unit="page", disable=None) as progress:
-        for start in range(0, len(pages.labels), CHUNK):
-            chunk = range(start, min(start + CHUNK, len(pages.labels)))
-            inputs = []
-            for row in chunk:
-                try:
-                    page = pages.input(row)
-                    if page == "":
-                        raise pixels.BadImageError("it has no text, which is all the model reads")
-                    inputs.append(page)
-                    rows.append(row)
-                except pixels.BadImageError as error:
-                    log.warning("%s is passed over: %s", pages.labels[row], error)
-            if inputs:
-                parts.append(encode(model, inputs))
-            progress.update(len(chunk))
-    if not parts:
-        raise InputError("no page could be read: each is named above with its reason")
-    return np.concatenate(parts), rows
-
-
-def encode(model: "SentenceTransformer", pages: Sequence[PageInput]) -> np.ndarray:
-    """Vectors of pages at the model's truncate_dim, float32 [n, dimension], unit length."""
-    vectors = model.encode_document(
-        list(pages), batch_size=8, normalize_embeddings=True, show_progress_bar=False
+def _input(models: Models, view: View, page: Mapping[str, Any]) -> PageInput:
+    """A page as the reranker takes it."""
+    budget = models.encoder.reading.budget
+    return page_input(
+        models.reranker_content,
+        lambda row: open_page(view.folder, page["path"], row, budget),
+        lambda _: str(page["text"]),
+        page["row"],
     )
-    return np.asarray(vectors, np.float32)

@@ -27,12 +27,12 @@ def render(path: Path, index: int, dpi: int, budget: Pixels) -> Image.Image:
     if path.suffix.lower() != ".pdf":
         return pixels.fit(pixels.decode(path, index), budget)
     try:
-        page = _open(path)[index]
+        page = _open(path, path.stat().st_mtime_ns)[index]
         try:
             return _render(page, dpi, budget)
         finally:
             page.close()
-    except pypdfium2.PdfiumError as error:
+    except (pypdfium2.PdfiumError, OSError) as error:
         raise pixels.BadImageError(f"PDFium: {error}") from error
 
 
@@ -49,8 +49,8 @@ def present_pages(pdf: pypdfium2.PdfDocument) -> set[int]:
     return {index for index in range(len(pdf)) if is_present(index)}
 
 
-@lru_cache(maxsize=1)  # pages come in order; the next file closes this one
-def _open(path: Path) -> pypdfium2.PdfDocument:
+@lru_cache(maxsize=1)  # pages come in order; the next file closes this one, or what it became
+def _open(path: Path, modified: int) -> pypdfium2.PdfDocument:
     return pypdfium2.PdfDocument(path)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sources import write_pdf
-from test_search import COLOURS, Embedder, Reranker, lines, root  # noqa: F401
+from test_search import COLOURS, Embedder, Reranker, lines, read, root  # noqa: F401
 
 from pagefinder.data import pixels
 from pagefinder.data.corpus import write_corpus
@@ -15,8 +15,7 @@ from pagefinder.errors import InputError
 from pagefinder.release.fusion import NO_FUSION, Fusion, fusion_settings
 from pagefinder.search import main
 from pagefinder.serving import search
-from pagefinder.serving.fusion import bm25_scores, fuse_two, is_answered
-from pagefinder.serving.pages import folder_pages, list_folder
+from pagefinder.serving.fusion import fuse_two, is_answered
 
 WEIGHTS = {"tuned+bm25": {"weights": {"tuned": 0.6, "bm25": 0.4}}}
 
@@ -62,10 +61,10 @@ def test_words_and_colours_count_by_the_weights_of_the_release(corpus, capsys) -
     assert order(capsys, "blue")[0] == "red"
     write_fusion(corpus, bm25=0.0, reranker=0.5)
     assert order(capsys, "blue")[0] == "blue"
-    assert not list((corpus / ".work/index").glob("*-texts.json"))  # the corpus has its own
     write_fusion(corpus, bm25=0.5, reranker=0.5)
-    ranking = search.search("blue", Path("models/release"), None, 3, rerank=False)
-    scores = {label: score for score, label in ranking}
+    models = search.open_models(Path("models/release"), rerank=False)
+    view = search.current_view(models.encoder, Path("data/corpus"), Path())
+    scores = {hit.label: hit.score for hit in search.find("blue", models, view, 3).hits}
 
     def standard(values: list[float]) -> np.ndarray:
         return (np.array(values) - np.mean(values)) / np.std(values)
@@ -112,9 +111,7 @@ def test_equal_pages_come_in_the_order_of_the_folder(root, tmp_path, capsys) -> 
         Image.new("RGB", (40, 40), (250, 20, 20)).save(tmp_path / f"pages/{name}.png")
     assert order(capsys, "red", "--pages", "pages") == ["a.png", "b.png", "c.png"]
     cosines = dict.fromkeys(range(3), 0.5)
-    bm25 = bm25_scores("red", ["red", "red", "red"])
-    assert list(fuse_two(cosines, bm25, 0.5)) == [0, 1, 2]
-    assert bm25_scores("red", ["", "--"]) == {}
+    assert list(fuse_two(cosines, cosines, 0.5)) == [0, 1, 2]
 
 
 def test_the_text_of_pdf_pages_is_read_once(root, tmp_path, capsys, monkeypatch) -> None:  # noqa: F811
@@ -122,11 +119,10 @@ def test_the_text_of_pdf_pages_is_read_once(root, tmp_path, capsys, monkeypatch)
     folder.mkdir()
     write_pdf(folder / "two.pdf", [["the blue whale"], ["a red herring"]])
     Image.new("RGB", (40, 40), (20, 20, 250)).save(folder / "blue.png")
-    pages = folder_pages(folder, list_folder(folder), search.ANY_SIZE)
-    assert [pages.text(row) for row in range(3)] == ["", "the blue whale", "a red herring"]
+    assert [page.text for page in read(folder)] == ["", "the blue whale", "a red herring"]
     write_fusion(root, bm25=1.0, reranker=0.5)
     assert order(capsys, "red", "--pages", "pages")[0] == "two.pdf, page 2"
-    monkeypatch.setattr("pagefinder.serving.pages._pdf_texts", None)  # not called again
+    monkeypatch.setattr("pagefinder.indexing.updating.pool.run", None)  # not called again
     assert order(capsys, "blue", "--pages", "pages")[0] == "two.pdf, page 1"
 
 
