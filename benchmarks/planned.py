@@ -128,10 +128,13 @@ def main() -> None:
             repro(folder)
         left = disk.folder_bytes(folder / name for name in WATCHED)
         outputs = sum(sum(need.outputs.values()) for need in planned.needs.values())
+        reranking = planned.reranker_seconds or (0.0, 0.0)
         figures = [
             ("train_embedder s", planned.train_seconds, seconds(folder, "train_embedder")),
             ("encode_base s", planned.encode_seconds, seconds(folder, "encode_base")),
             ("encode_tuned s", planned.encode_seconds, seconds(folder, "encode_tuned")),
+            ("train_reranker s", reranking[0], seconds(folder, "train_reranker")),
+            ("evaluate_reranker s", reranking[1], seconds(folder, "evaluate_reranker")),
             ("disk at its peak MB", disk.together(planned.needs, True) / 1e6, most[0] / 1e6),
             ("disk in the end MB", 2 * outputs / 1e6, left / 1e6),
         ]

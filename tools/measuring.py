@@ -14,14 +14,17 @@ import pandas as pd
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer_utils import IntervalStrategy
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.models import encoding, scoring
 from pagefinder.models.device import DeviceSettings
-from pagefinder.params import Embedder, Loss
+from pagefinder.params import Embedder, Loss, Reranker
 from pagefinder.training.arguments import TrainingRun
+from pagefinder.training.callbacks import Watch
 from pagefinder.training.embedder import embedder_trainer
-from pagefinder.training.trainers import EmbedderTrainer
+from pagefinder.training.reranker import reranker_trainer
+from pagefinder.training.trainers import EmbedderTrainer, RerankerTrainer
 
 # Rows whose loading is timed: a few steps take what was loaded ahead, and wait for nothing.
 LOADED = 8
@@ -96,10 +99,46 @@ def measure_training(
         save: Write a checkpoint, and time that.
     """
     started = time.perf_counter()
-    device = run.device_settings.device
     epochs = (steps + 1) / max(1, len(rows) // knobs.batch)
     knobs = knobs.model_copy(update={"epochs": epochs})
     trainer = embedder_trainer(model, rows, knobs, loss, run)
+    return _training_speed(trainer, knobs.batch, run, started, save)
+
+
+def measure_reranker_training(
+    model: CrossEncoder, candidates: pd.DataFrame, knobs: Reranker, run: TrainingRun, steps: int
+) -> Speed:
+    """The same for the reranker `model`, with a checkpoint; `per_second` counts pairs.
+
+    `candidates` are those of `train_reranker`, of train and dev.
+    """
+    started = time.perf_counter()
+    rows = int((candidates["split"] == "train").sum())
+    epochs = (steps + 1) / max(1, rows // knobs.batch)
+    knobs = knobs.model_copy(update={"epochs": epochs})
+    trainer = reranker_trainer(model, candidates, knobs, run)
+    trainer.remove_callback(Watch)
+    trainer.args.eval_strategy = trainer.args.save_strategy = IntervalStrategy.NO
+    return _training_speed(trainer, knobs.batch, run, started, save=True)
+
+
+def _training_speed(
+    trainer: EmbedderTrainer | RerankerTrainer,
+    batch: int,
+    run: TrainingRun,
+    started: float,
+    save: bool,
+) -> Speed:
+    """Train to the end, and measure it.
+
+    Args:
+        trainer: All its steps but the first count.
+        batch: Rows or pairs of a step.
+        run: What the training runs on.
+        started: When its preparation began, by `time.perf_counter`.
+        save: Write a checkpoint, and time that.
+    """
+    model, device = trainer.model, run.device_settings.device
     watch = _Stopwatch(device)
     trainer.add_callback(watch)
     trainer.remove_callback(PrinterCallback)
@@ -109,14 +148,14 @@ def measure_training(
     trained = time.perf_counter() - started
     seconds = statistics.median(watch.steps[1:] or watch.steps)
     waited = sum(watch.waits[1:]) / max(sum(watch.steps[1:]), 1e-9)
-    load = _load_seconds(trainer, knobs.batch, run.compute.workers)
+    load = _load_seconds(trainer, batch, run.compute.workers)
     peak = _peak_gib(device)
     return Speed(
-        per_second=knobs.batch / max(seconds, load),
+        per_second=batch / max(seconds, load),
         peak_gib=peak,
         loading=max(waited, load / seconds),
         waited=waited,
-        mini_batch=int(getattr(trainer.loss.loss, "mini_batch_size", 0)),
+        mini_batch=int(getattr(getattr(trainer.loss, "loss", None), "mini_batch_size", 0)),
         setup=max(0.0, trained - len(watch.steps) * seconds),
         checkpointing=any(getattr(at, "gradient_checkpointing", False) for at in model.modules()),
         checkpoint=_seconds(lambda: trainer._save_checkpoint(model, trial=None)) if save else 0.0,
@@ -124,7 +163,7 @@ def measure_training(
     )
 
 
-def _load_seconds(trainer: EmbedderTrainer, batch: int, workers: int) -> float:
+def _load_seconds(trainer: EmbedderTrainer | RerankerTrainer, batch: int, workers: int) -> float:
     """Seconds in which the loader processes, each on a core of its own, prepare one batch."""
     count = min(LOADED, batch, len(trainer.train_dataset))
     seconds = _one_thread_seconds(

@@ -15,18 +15,30 @@ import pandas as pd
 
 from pagefinder import params_file
 from pagefinder.data.corpus import Corpus
-from pagefinder.layout import CORPUS
+from pagefinder.layout import CORPUS, EMBEDDER
 from pagefinder.models.device import choose_device
-from pagefinder.models.opening import open_embedder
+from pagefinder.models.opening import open_embedder, open_reranker
 from pagefinder.models.visual_tokens import check_budget
 from pagefinder.params import Params
 from pagefinder.runtime import disk, outputs
 from pagefinder.training.arguments import TrainingRun, schedule
 from stages import run
 from tools import room
-from tools.measuring import measure_encoding, measure_training
-from tools.predicting import Costs, measure_costs, train_seconds
-from tools.synthetic import sampled_rows, synthetic_corpus, synthetic_rows
+from tools.measuring import (
+    measure_encoding,
+    measure_reranker_training,
+    measure_scoring,
+    measure_training,
+)
+from tools.predicting import (
+    Costs,
+    RerankerCosts,
+    measure_costs,
+    pair_counts,
+    reranker_seconds,
+    train_seconds,
+)
+from tools.synthetic import sampled_pairs, sampled_rows, synthetic_corpus, synthetic_rows
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +55,10 @@ class Sizes(NamedTuple):
 
     rows: int  # one for each train query and positive
     pages: int
-    dev_pages: int
+    dev_pages: int  # scored while training
     dev_queries: int
+    all_dev_queries: int
+    eval_queries: int
 
 
 class Prediction(NamedTuple):
@@ -53,6 +67,7 @@ class Prediction(NamedTuple):
     size: Sizes
     train_seconds: float  # of train_embedder
     encode_seconds: float  # of encode_base, and of encode_tuned
+    reranker_seconds: tuple[float, float] | None  # of train_reranker and evaluate_reranker
     needs: dict[str, disk.Need]
     models: dict[str, disk.Weights]
 
@@ -72,6 +87,9 @@ def main(params: Params, root: Path = Path()) -> None:
         plan.size.pages,
         _hours(plan.encode_seconds),
     )
+    if plan.reranker_seconds:
+        training, evaluation = map(_hours, plan.reranker_seconds)
+        log.info("predicted: train_reranker %s, evaluate_reranker %s", training, evaluation)
     for line in room.lines(plan.needs, plan.models, root):
         log.info("disk: %s", line)
 
@@ -84,6 +102,7 @@ def predict(params: Params, root: Path, prepared: bool) -> Prediction:
     (root / outputs.WORK).mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="plan-", dir=root / outputs.WORK) as scratch:
         costs, pages_per_second = _measure(params, corpus, Path(scratch), root)
+        reranker = _reranker_seconds(params, corpus, size, Path(scratch), root)
         amounts = _amounts(params, size, Path(scratch), root, prepared)
     for name, seconds in zip(costs._fields, costs, strict=True):
         log.info("%s: %.3f s", name, seconds)
@@ -93,6 +112,7 @@ def predict(params: Params, root: Path, prepared: bool) -> Prediction:
         size,
         train_seconds(costs, planned, size.dev_pages, size.dev_queries),
         costs.opening + size.pages / pages_per_second,
+        reranker,
         disk.needs(params, amounts, models),
         models,
     )
@@ -138,6 +158,48 @@ def _measure(
     return measure_costs(model, training, opening, trained, knobs.batch), page_rate
 
 
+def _reranker_seconds(
+    params: Params, corpus: Corpus | None, size: Sizes, scratch: Path, root: Path
+) -> tuple[float, float] | None:
+    """Seconds of train_reranker and evaluate_reranker, from a few steps and scores; None without.
+
+    `corpus` is the prepared one; without it the synthetic one of `_measure` is used. A reranker
+    that begins as the tuned embedder is measured on the base.
+    """
+    knobs = params.reranker
+    if not knobs.model:
+        return None
+    if knobs.model == str(EMBEDDER):
+        knobs = knobs.model_copy(
+            update={"model": params.base.model, "revision": params.base.revision}
+        )
+    corpus = replace(corpus or Corpus(scratch / "corpus"), page_content=knobs.page_content)
+    settings = [choose_device(params.compute, scoring=scoring) for scoring in (True, False)]
+    started = time.perf_counter()
+    model = open_reranker(knobs, params.pixels, settings[0], root)
+    opening = time.perf_counter() - started
+    counts = pair_counts(knobs, size.rows, size.all_dev_queries, size.eval_queries)
+    share = knobs.model_copy(update={"batch": knobs.batch // params.compute.processes})
+    eval_pages = max(1, len(corpus.page_rows("eval")) or REFERENCE_EVAL_PAGES)
+    pairs = sampled_pairs(corpus, 4 * params.compute.encode_batch, counts.scored / 2 / eval_pages)
+    at_once = params.compute.encode_batch
+    scored = measure_scoring(model, corpus, pairs.query("split == 'train'"), settings[0], at_once)
+    log.info("reranking: %.1f pairs/s, peak %.1f GiB", scored.per_second, scored.peak_gib)
+    training = TrainingRun(corpus, params.compute, settings[1], 0, scratch / "reranker")
+    pairs = sampled_pairs(corpus, share.batch * (STEPS + 1), 1)
+    trained = measure_reranker_training(model, pairs, share, training, STEPS)
+    log.info("reranker: %.1f pairs/s in training", trained.per_second * params.compute.processes)
+    costs = RerankerCosts(
+        opening,
+        trained.setup,
+        share.batch / trained.per_second,
+        trained.checkpoint,
+        trained.weights,
+        1 / scored.per_second,
+    )
+    return reranker_seconds(costs, schedule(knobs, counts.train), counts)
+
+
 def _sample(
     params: Params, corpus: Corpus | None, count: int, scratch: Path
 ) -> tuple[Corpus, pd.DataFrame]:
@@ -147,7 +209,7 @@ def _sample(
     if corpus:
         return corpus, sampled_rows(corpus, negatives, count)
     log.info("no %s for this profile: measuring on synthetic pages of its budget", CORPUS)
-    corpus = synthetic_corpus(scratch / "corpus", params.pixels, count, negatives)
+    corpus = synthetic_corpus(scratch / "corpus", params.pixels, count, negatives, dev=2)
     corpus = replace(corpus, page_content=params.base.page_content)
     return corpus, synthetic_rows(count, negatives)
 
@@ -158,11 +220,12 @@ def sizes(params: Params, corpus: Corpus | None) -> Sizes:
     if corpus is None:
         given = REFERENCE_NEGATIVES if params.data.hub.negatives else 0
         pages = REFERENCE_ROWS * (1 + given) + REFERENCE_EVAL_PAGES
-        return Sizes(REFERENCE_ROWS, pages, dev_pages, dev_pages)
+        dev = round(REFERENCE_ROWS * params.prepare.dev_share)
+        return Sizes(REFERENCE_ROWS, pages, dev_pages, dev_pages, dev, REFERENCE_EVAL_QUERIES)
     rows = sum(len(pages) for pages in corpus.positives("train").values())
     dev_pages = min(dev_pages, len(corpus.page_rows("dev")))
-    dev_queries = min(dev_pages, len(corpus.positives("dev")))
-    return Sizes(rows, len(corpus.pages), dev_pages, dev_queries)
+    dev, held_out = (len(corpus.positives(split)) for split in ("dev", "eval"))
+    return Sizes(rows, len(corpus.pages), dev_pages, min(dev_pages, dev), dev, held_out)
 
 
 def _amounts(

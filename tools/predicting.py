@@ -8,6 +8,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from pagefinder.models.encoding import encode_pages, encode_queries
+from pagefinder.params import Reranker
 from pagefinder.training.arguments import Schedule, TrainingRun
 from tools.measuring import Speed
 
@@ -84,3 +85,57 @@ def train_seconds(costs: Costs, schedule: Schedule, pages: int, queries: int) ->
         + (evaluations + 1) * (dev + costs.weights)
         + checkpoints * costs.checkpoint
     )
+
+
+class RerankerCosts(NamedTuple):
+    """Seconds of each part of a reranker's training and evaluation."""
+
+    opening: float
+    setup: float  # until the first step
+    step: float
+    checkpoint: float
+    weights: float  # writing the weights alone
+    pair: float  # scoring a query-page pair
+
+
+class PairCounts(NamedTuple):
+    """How many pairs the stages of a reranker work on."""
+
+    train: int
+    dev: int  # at each evaluation of the training
+    scored: int  # by evaluate_reranker
+
+
+def pair_counts(knobs: Reranker, positives: int, dev_queries: int, eval_queries: int) -> PairCounts:
+    """The most pairs that a reranker's stages work on.
+
+    Args:
+        knobs: How many negatives, and how deep it reranks.
+        positives: Pairs of a train query and its page.
+        dev_queries: All dev queries.
+        eval_queries: All eval queries.
+    """
+    depth, deepest = knobs.compared_depth, max(knobs.depths)
+    fusion = min(knobs.fusion_queries, dev_queries) * depth
+    return PairCounts(
+        train=positives * (1 + knobs.negatives),
+        dev=min(knobs.dev_queries, dev_queries) * depth,
+        # The base down to the compared depth, the tuned reranker to the deepest.
+        scored=fusion + eval_queries * (depth + deepest),
+    )
+
+
+def reranker_seconds(
+    costs: RerankerCosts, schedule: Schedule, counts: PairCounts
+) -> tuple[float, float]:
+    """Seconds of train_reranker and of evaluate_reranker."""
+    evaluations = math.ceil(schedule.steps / schedule.evaluation_steps)
+    checkpoints = math.ceil(schedule.steps / schedule.checkpoint_steps)
+    training = (
+        2 * costs.opening
+        + costs.setup
+        + schedule.steps * costs.step
+        + (evaluations + 1) * (counts.dev * costs.pair + costs.weights)
+        + checkpoints * costs.checkpoint
+    )
+    return training, 2 * costs.opening + counts.scored * costs.pair

@@ -80,3 +80,34 @@ def sampled_rows(corpus: Corpus, negatives: int, count: int) -> pd.DataFrame:
         for query_id, relevant in list(positives.items())[:count]
     ]
     return pd.DataFrame(rows, columns=row_columns(negatives))
+
+
+def sampled_pairs(corpus: Corpus, count: int, pairs_per_page: float) -> pd.DataFrame:
+    """`count` pairs of train queries and pages as a reranker's candidates, and one dev query's two.
+
+    Args:
+        corpus: Of the rows that are trained on.
+        count: Number of train pairs, of which every fourth is a positive.
+        pairs_per_page: How often each page occurs.
+
+    Returns:
+        query_id, page_id, split, rank and label, as `train_reranker` takes them.
+    """
+    pages = corpus.pages.loc[corpus.pages["split"] == "train", "page_id"].to_numpy()
+    queries = list(corpus.positives("train"))
+    distinct = max(1, round(count / max(1.0, pairs_per_page)))
+    rows = [
+        [queries[n % len(queries)], pages[n % distinct % len(pages)], "train", 1, int(n % 4 == 0)]
+        for n in range(count)
+    ]
+    table = pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank", "label"])
+    return pd.concat([table, _dev_pairs(corpus)], ignore_index=True)
+
+
+def _dev_pairs(corpus: Corpus) -> pd.DataFrame:
+    """A dev query's page, and another dev page, as candidates."""
+    query_id, relevant = next(iter(corpus.positives("dev").items()))
+    pages = corpus.pages.loc[corpus.pages["split"] == "dev", "page_id"]
+    other = next(page_id for page_id in pages if page_id not in relevant)
+    rows = [[query_id, page_id, "dev", 1, 0] for page_id in (next(iter(relevant)), other)]
+    return pd.DataFrame(rows, columns=["query_id", "page_id", "split", "rank", "label"])

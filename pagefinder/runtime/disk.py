@@ -4,6 +4,7 @@ An estimate from the params, the number of pages and the headers of the models' 
 prints it for a run, and a stage that will not fit says so before it begins.
 """
 
+import contextlib
 import json
 import logging
 import math
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 from pagefinder.errors import InputError
 from pagefinder.layout import CORPUS, EMBEDDER, METRICS, RERANKER, SOURCE
+from pagefinder.models import packaged
 from pagefinder.params import Params, Release, Training
 from pagefinder.runtime.outputs import WORK
 
@@ -136,11 +138,13 @@ def model_weights(folder: Path, knobs: Training) -> Weights | None:
 
 
 def model_folder(model: str, revision: str, root: Path) -> Path | None:
-    """The folder of a local model, or of one that the Hub's cache holds; None elsewhere."""
+    """The folder of a model that is here or in the Hub's cache; None for any other."""
     if not model:
         return None
-    if (root / model).is_dir():
-        return root / model
+    with contextlib.suppress(InputError):  # of a package that is not there
+        folder = packaged.local_folder(model, revision, "", root)
+        if folder:
+            return folder
     from huggingface_hub import snapshot_download
 
     try:
@@ -163,6 +167,8 @@ def models_of(params: Params, root: Path) -> dict[str, Weights]:
     result = {}
     for section, knobs in (("base", params.embedder), ("reranker", params.reranker)):
         named = getattr(params, section)
+        if named.model == str(EMBEDDER) and not (root / EMBEDDER).is_dir():
+            named = params.base  # what will be trained to become models/embedder
         folder = model_folder(named.model, named.revision, root)
         weights = model_weights(folder, knobs) if folder else None
         if weights:

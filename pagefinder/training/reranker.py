@@ -29,6 +29,16 @@ def train_reranker(
     """
     if not knobs.epochs:
         return pd.DataFrame(columns=CURVE_COLUMNS)
+    return fit(reranker_trainer(model, candidates, knobs, run))
+
+
+def reranker_trainer(
+    model: CrossEncoder, candidates: pd.DataFrame, knobs: Reranker, run: TrainingRun
+) -> RerankerTrainer:
+    """A trainer of `model` on the train pairs of `candidates`, scored on the dev ones.
+
+    The arguments are those of `train_reranker`.
+    """
     rows = candidates.loc[candidates["split"] == "train", ["query_id", "page_id", "label"]]
     outputs = VisionOutputs(model)
     evaluator = dev_reranking(
@@ -40,7 +50,7 @@ def train_reranker(
     set_up_parameters(model, knobs, run.seed)
     _keep_frozen(model, outputs, _repeated_pages(rows, evaluator, knobs), knobs, run)
     preprocess = PairPreprocessor(model, run.corpus, frozenset(outputs.kept))
-    trainer = RerankerTrainer(
+    return RerankerTrainer(
         model=model,
         args=arguments,
         train_dataset=Dataset.from_pandas(rows, preserve_index=False),
@@ -49,7 +59,6 @@ def train_reranker(
         evaluator=evaluator,
         callbacks=[Watch()],
     )
-    return fit(trainer)
 
 
 def _score(

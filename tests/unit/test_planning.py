@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from tiny import tiny_params, write_root, write_tiny_corpus
 
 from pagefinder.models.device import choose_device
+from pagefinder.runtime import disk
 from pagefinder.training.arguments import Schedule, TrainingRun, schedule, training_arguments
 from tools import measuring, plan, predicting, synthetic
 
@@ -26,6 +27,7 @@ def test_the_plan_says_memory_speed_and_hours(tmp_path, caplog, monkeypatch, pre
     assert f"predicted for {24 if prepared else 10_000} rows" in caplog.text
     assert f"predicted for {40 if prepared else 51_500} pages" in caplog.text
     assert ("synthetic" in caplog.text) is not prepared
+    assert "predicted: train_reranker " in caplog.text
     for cost in predicting.Costs._fields:
         assert f"{cost}: " in caplog.text
     assert not (root / "models/embedder").exists()
@@ -43,7 +45,7 @@ def test_a_query_with_two_pages_makes_two_rows(tmp_path):
     corpus = write_tiny_corpus(tmp_path / "corpus")
     corpus.qrels.loc[len(corpus.qrels)] = ["q00", "p01", 1]
     # 24 train pages with a query each, and one of these queries has a second page.
-    assert plan.sizes(tiny_params(), corpus) == (25, 40, 8, 8)
+    assert plan.sizes(tiny_params(), corpus) == (25, 40, 8, 8, 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -109,3 +111,34 @@ def test_dev_pages_of_a_synthetic_corpus_are_none_of_the_trained_ones(tmp_path):
     assert corpus.page_rows("dev").tolist() == [6, 7]
     assert corpus.positives("dev") == {"q3": {"p6": 1}, "q4": {"p7": 1}}
     assert corpus.positives("train") == {f"q{n}": {f"p{n}": 1} for n in range(3)}
+
+
+def test_every_part_of_a_rerankers_stages_is_counted():
+    knobs = tiny_params(
+        reranker={
+            "negatives": 4,
+            "depths": [10, 20],
+            "compared_depth": 10,
+            "dev_queries": 40,
+            "fusion_queries": 60,
+        }
+    ).reranker
+    counts = predicting.pair_counts(knobs, positives=100, dev_queries=50, eval_queries=30)
+    assert counts == (100 * 5, 40 * 10, 50 * 10 + 30 * (10 + 20))
+    costs = predicting.RerankerCosts(
+        opening=100, setup=1000, step=3, checkpoint=20, weights=7, pair=0.5
+    )
+    training, evaluation = predicting.reranker_seconds(costs, Schedule(5, 2, 3), counts)
+    assert training == 200 + 1000 + 5 * 3 + 4 * (400 * 0.5 + 7) + 2 * 20
+    assert evaluation == 200 + counts.scored * 0.5
+
+
+def test_a_reranker_of_the_tuned_embedder_is_planned_on_the_base(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("sys.argv", ["plan"])
+    params = tiny_params(reranker={"model": "models/embedder"})
+    with caplog.at_level(logging.INFO):
+        plan.main(params, write_root(tmp_path))
+    assert "predicted: train_reranker " in caplog.text
+    assert "train_reranker" in disk.needs(
+        params, disk.amounts_of(params, tmp_path), disk.models_of(params, tmp_path)
+    )
