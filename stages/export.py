@@ -11,6 +11,7 @@ from pagefinder.params import Params
 from pagefinder.release.cards import CARD, embedder_card, evaluated, reranker_card
 from pagefinder.release.folders import copy_model, serve_unit_vectors, store_as
 from pagefinder.release.fusion import FUSION, fusion_settings
+from pagefinder.release.golden import write_cases
 from pagefinder.runtime import outputs
 from stages import run
 
@@ -40,6 +41,7 @@ def main(params: Params, root: Path = Path()) -> None:
             cards[reranker] = reranker_card(reranker, params, commit, metrics)
         for model, card in cards.items():
             store_as(model, params.release.dtype)
+            write_cases(model, params, root)
             (model / CARD).write_text(card, encoding="utf-8")
         (folder / FUSION).write_text(json.dumps(fusion, indent=2) + "\n", encoding="utf-8")
 

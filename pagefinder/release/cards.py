@@ -77,6 +77,7 @@ def embedder_card(
         "tolerance": params.evaluate.tolerance,
         "mined": params.embedder.mined_negatives != 0,
     }
+    content["prompts"] = {"query": params.base.query_prompt, "page": params.base.page_prompt}
     content |= {"base": params.base.model, "revision": revision}
     return _render("embedder", folder, params, params.base.page_content, metrics, **content)
 

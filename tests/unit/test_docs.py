@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-NEEDS = re.compile(r"# needs (a GPU|several GPUs|the Hub|a bucket|the network)\b")
+NEEDS = re.compile(r"# needs (a GPU|several GPUs|the Hub|a bucket|a server|the network)\b")
 CI = {"make test"}  # by .ci/run
 
 

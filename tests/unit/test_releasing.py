@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from tiny import blank, tiny_content, tiny_params, write_vlm
 
 from pagefinder import params_file
@@ -17,6 +19,8 @@ from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder, open_reranker
 from pagefinder.models.saving import save_model
 from pagefinder.params import Params
+from pagefinder.parity.cases import read_golden
+from pagefinder.parity.making import distances
 from pagefinder.release.cards import embedder_card, evaluated, reranker_card
 from pagefinder.retrieval.precisions import ScalarCodec
 from stages import export
@@ -264,7 +268,23 @@ def test_the_code_of_both_cards_runs(root, monkeypatch, dimension: int, dtype: s
     np.testing.assert_array_equal(names["codes"], ours)
     np.testing.assert_allclose(names["scores"], queries @ codec.decode(ours).T, atol=1e-5)
 
+    # Plain Sentence Transformers gives what stands in the golden cases.
+    golden = read_golden(folder / "embedder")
+    model = SentenceTransformer(str(folder / "embedder"), device="cpu")
+    plain = [model.encode_query(case.query) for case in golden.of("query")]
+    plain += [model.encode_document(golden.page(case)) for case in golden.of("page")]
+    far = distances(golden.vectors(), np.array(plain, np.float64))
+    assert far.max() <= (golden.tolerance if dtype == "bfloat16" else 1e-5)
+    assert golden.settings["dimension"] == dimension
+    assert all(len(case.base) == dimension for case in golden.cases)
+
     printed = run_code(folder / "reranker")["printed"]
+    golden = read_golden(folder / "reranker")
+    model = CrossEncoder(str(folder / "reranker"), device="cpu")
+    pairs = [(case.query, golden.page(case)) for case in golden.cases]
+    plain = model.predict(pairs, activation_fn=torch.nn.Identity())
+    far = distances(golden.vectors(), np.array(plain, np.float64)[:, np.newaxis])
+    assert far.max() <= (golden.tolerance if dtype == "bfloat16" else 1e-4)
     assert sorted(line.split()[0] for line in printed.splitlines()) == ["0", "1"]
     for model in ("embedder", "reranker"):
         card = (folder / model / "README.md").read_text()
