@@ -1,0 +1,177 @@
+"""Pages a second and memory of both engines of the index, on drawn PDFs; one JSON line each.
+
+    python -m benchmarks.engines [--pages 500] [--models nano/models] [--actors 1 2]
+    python -m benchmarks.engines --memory [--pages 1000 10000 100000]
+
+Each engine indexes the same pages in a fresh process, with one thread for each process. `share` is
+its pages a second by those of the local engine, and `opening` the seconds until it has opened the
+model, Ray's start among them. The rows of all engines are compared to the bit.
+
+With --memory a stub takes the place of the model, since the encoder's memory does not depend on the
+number of pages, and pages are small. The figures are the MiB at the peak of the process that was
+started and of all processes together, shared memory counted once (PSS, Linux only).
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+from PIL import Image, ImageDraw
+
+from pagefinder.indexing import ray_engine, store
+from pagefinder.indexing.encoder import Encoder
+from pagefinder.indexing.files import list_files
+from pagefinder.indexing.reading import Reading
+from pagefinder.indexing.schema import page_schema
+from pagefinder.indexing.updating import bring_up_to_date, update
+from pagefinder.params import Pixels
+
+ROOT = Path(__file__).parents[1]
+A4, SMALL = (595, 842), (160, 120)  # points
+FILE_PAGES = 50
+STUB = "stub"
+
+
+class StubEncoder(Encoder):
+    """Makes rows with vectors of 512 numbers that no model computed."""
+
+    def __init__(self, models: Path, *, ocr: bool = True) -> None:
+        self.model = SimpleNamespace(encode_document=vectors)
+        self.model_hash, self.page_content = STUB, "image"
+        self.schema = page_schema(512, STUB)
+        self.reading = Reading(Pixels(min=1, max=90_000, multiple=1), "image", ocr=False)
+
+
+def vectors(pages: list[Image.Image], **_: object) -> np.ndarray:
+    """A unit vector for each page, by its first pixel."""
+    return np.eye(512, dtype=np.float32)[[sum(page.getpixel((0, 0))) % 512 for page in pages]]
+
+
+def write_pdfs(folder: Path, pages: int, size: tuple[int, int]) -> None:
+    """PDFs of FILE_PAGES pages with lines of text; they differ in a comment behind their end."""
+    images = []
+    for number in range(FILE_PAGES):
+        image = Image.new("L", size, "white")
+        draw = ImageDraw.Draw(image)
+        for line in range(size[1] // 14 - 2):
+            draw.text((20, 14 * line + 14), f"{number} {line} quarterly report", fill="black")
+        images.append(image)
+    images[0].save(folder / "first.pdf", save_all=True, append_images=images[1:])
+    content = (folder / "first.pdf").read_bytes()
+    (folder / "first.pdf").unlink()
+    for number in range(pages // FILE_PAGES):
+        (folder / f"{number:07}.pdf").write_bytes(content + f"\n% {number}\n".encode())
+
+
+def index(engine: str, folder: Path, place: str, models: str) -> dict[str, float]:
+    """Index the folder in this process; seconds of opening, and of all behind it."""
+    encoder = StubEncoder if models == STUB else Encoder
+    started = time.perf_counter()
+    if engine == "local":
+        opened = encoder(Path(models), ocr=False)
+        opening = time.perf_counter() - started
+        bring_up_to_date(folder, opened, Path(), place)
+    else:
+        actors = int(engine.removeprefix("ray "))
+        work = ray_engine.Work(str(folder), Path(models), False, actors, encoder)
+        with ray_engine.connected(None):
+            cluster = ray_engine.engine(work)
+            opening = time.perf_counter() - started
+            update(list_files(folder), cluster, place, Path())
+    return {"opening": opening, "seconds": time.perf_counter() - started - opening}
+
+
+def measured(engine: str, folder: Path, place: Path, models: str) -> dict[str, float]:
+    """What `index` says in a process of its own, and that process's memory at its peak, in MiB."""
+    command = [sys.executable, "-m", "benchmarks.engines", "--child", engine]
+    command += ["--folder", str(folder), "--place", str(place), "--models", models]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    alone = together = 0
+    while child.poll() is None:
+        sizes = shares(child.pid)
+        alone, together = max(alone, sizes[0]), max(together, sum(sizes))
+        time.sleep(1)
+    assert child.stdout is not None
+    said = json.loads(child.stdout.read().splitlines()[-1])
+    return said | {"process_mib": alone >> 20, "all_mib": together >> 20}
+
+
+def shares(pid: int) -> list[int]:
+    """The bytes of a process and of each below it, what they share counted once."""
+    sizes = []
+    try:
+        root = psutil.Process(pid)
+        family = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return [0]
+    for process in family:
+        try:
+            sizes.append(process.memory_full_info().pss)
+        except (psutil.Error, FileNotFoundError):
+            sizes.append(0)
+    return sizes
+
+
+def rows(place: Path) -> object:
+    """The rows of an index, sorted, without the times of the files."""
+    table = store.open_table(str(place))
+    assert table is not None
+    content = table.to_arrow().drop_columns("modified")
+    return content.sort_by([("path", "ascending"), ("row", "ascending")]).combine_chunks()
+
+
+def compare(pages: int, engines: list[str], models: str, size: tuple[int, int]) -> None:
+    """Print a line for each engine."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "pages"
+        folder.mkdir()
+        write_pdfs(folder, pages, size)
+        first = None
+        for engine in engines:
+            place = Path(scratch) / engine.replace(" ", "-")
+            result = measured(engine, folder, place, models)
+            rate = pages / result["seconds"]
+            first = first or rate
+            same = rows(place).equals(rows(Path(scratch) / "local"))
+            line = {"pages": pages, "engine": engine, "model": models, "same": same}
+            line |= {"pages/s": round(rate, 2), "share": round(rate / first, 2)}
+            print(json.dumps(line | {key: round(value, 1) for key, value in result.items()}))
+
+
+def main() -> None:
+    """Print one JSON line for each number of pages and engine."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pages", type=int, nargs="+", help="default: 500; 1k to 100k of memory")
+    parser.add_argument("--models", default=str(ROOT / "nano/models"), help="a release's folder")
+    parser.add_argument("--actors", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--place", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(index(options.child, options.folder, options.place, options.models)))
+        return
+    engines = ["local", *(f"ray {actors}" for actors in options.actors)]
+    for pages in options.pages or ([1000, 10_000, 100_000] if options.memory else [500]):
+        if options.memory:
+            compare(pages, ["local", "ray 1"], STUB, SMALL)
+        else:
+            compare(pages, engines, options.models, A4)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Index on a local Ray and note what is encoded: `ray_index.py FOLDER MODELS INDEX LOG [MOMENT]`.
+
+At the moment `actor` the first actor kills itself in its third chunk, at `driver` the driver kills
+itself behind its third commit.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from pagefinder.indexing import ray_engine
+from pagefinder.indexing.encoder import Encoder
+from pagefinder.indexing.files import list_files
+from pagefinder.indexing.updating import update
+
+FOLDER, MODELS, PLACE, LOG, MOMENT = (*sys.argv[1:], "")[:5]
+
+
+class NotingEncoder(Encoder):
+    """Writes a line with the chunk to LOG when its rows are made."""
+
+    chunks = 0
+
+    def rows(self, pages):
+        self.chunks += 1
+        killed = Path(LOG).with_suffix(".killed")
+        if MOMENT == "actor" and self.chunks == 3 and not killed.exists():
+            killed.write_text(f"{pages[0].chunk.file.path} {pages[0].row}")
+            os.kill(os.getpid(), signal.SIGKILL)
+        table = super().rows(pages)
+        with Path(LOG).open("a") as log:
+            log.write(f"{pages[0].chunk.file.path} {pages[0].row}\n")
+        return table
+
+
+def main() -> None:
+    commit, commits = ray_engine._commit, []
+
+    def deadly(*arguments: object) -> None:
+        commit(*arguments)
+        commits.append(arguments)
+        if MOMENT == "driver" and len(commits) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    ray_engine._commit = deadly
+    work = ray_engine.Work(FOLDER, Path(MODELS), ocr=False, actors=2, encoder=NotingEncoder)
+    with ray_engine.connected(None):
+        update(list_files(Path(FOLDER)), ray_engine.engine(work), PLACE, Path())
+
+
+if __name__ == "__main__":
+    main()

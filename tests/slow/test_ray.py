@@ -1,0 +1,134 @@
+"""The Ray engine on this machine: the local engine's vectors, and what a kill costs."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+from sources import write_pdf
+
+from pagefinder.indexing import store
+
+pytest.importorskip("ray")
+pytest.importorskip("lance")
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+MODELS = str(ROOT / "nano/models")
+# Sums depend on the number of threads, and Ray gives each of its processes one.
+ENVIRONMENT = os.environ | {
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+PAGES = 40  # of each report: chunks of 16, 16 and 8
+CHUNKS = 4 * 3 + 3 + 2
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Four reports, three pictures and two broken PDFs, and their index by the local engine."""
+    root = tmp_path_factory.mktemp("ray")
+    (root / "pages/more").mkdir(parents=True)
+    for number in range(4):
+        texts = [[f"report {number}", f"page {page}"] for page in range(PAGES)]
+        write_pdf(root / f"pages/report {number}.pdf", texts)
+    for number in range(3):
+        Image.new("RGB", (320, 200), (0, 80 * number, 40)).save(root / f"pages/more/{number}.png")
+    (root / "pages/broken.pdf").write_bytes(b"%PDF-1.4 and no more")
+    whole = (root / "pages/report 1.pdf").read_bytes()
+    (root / "pages/cut.pdf").write_bytes(whole[: len(whole) // 3])
+    index(root, "local")
+    return root
+
+
+def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in `root`."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=root,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+    )
+
+
+def index(root: Path, place: str, *options: str) -> str:
+    """Index the folder by the command; what it printed."""
+    command = ["-m", "pagefinder.index", "pages", "--models", MODELS, "--index", place]
+    done = run(root, *command, "--no-ocr", *options)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def noted(root: Path, place: str, moment: str = "") -> tuple[int, str, list[str]]:
+    """Index by ray_index.py: its exit status, its output, and the chunks that it encoded."""
+    # Not the log of a driver that was killed: its actors go on for a moment.
+    log = root / f"{place} {moment}.log"
+    script = str(Path(__file__).with_name("ray_index.py"))
+    done = run(root, script, "pages", MODELS, str(root / place), str(log), moment)
+    return done.returncode, done.stdout, log.read_text().splitlines()
+
+
+def content(root: Path, place: str) -> pa.Table:
+    """The rows of an index, sorted."""
+    rows = store.open_table(str(root / place)).to_arrow()
+    return rows.sort_by([("path", "ascending"), ("row", "ascending")]).combine_chunks()
+
+
+def test_two_actors_make_the_index_of_the_local_engine(folder):
+    said = index(folder, "cluster", "--engine", "ray", "--actors", "2")
+    assert "broken.pdf, page 1 is passed over: unreadable PDF" in said
+    assert "cut.pdf, page 1 is passed over: unreadable PDF" in said
+    rows = content(folder, "cluster")
+    assert rows.num_rows == 4 * PAGES + 3 + 2
+    assert rows["vector"].null_count == 2
+    assert rows.equals(content(folder, "local"), check_metadata=True)  # vectors to the bit
+    assert index(folder, "cluster", "--engine", "ray").strip().endswith("; 0 pages read")
+
+
+def test_an_actor_that_dies_costs_its_chunk(folder):
+    status, said, chunks = noted(folder, "actor", "actor")
+    assert status == 0, said
+    # What it had in hand was not encoded, and everything was encoded once.
+    assert (folder / "actor actor.killed").read_text() in chunks
+    assert len(chunks) == len(set(chunks)) == CHUNKS
+    assert content(folder, "actor").equals(content(folder, "local"), check_metadata=True)
+
+
+def test_a_driver_that_dies_goes_on_behind_its_last_commit(folder):
+    status, said, before = noted(folder, "driver", "driver")
+    assert status == -signal.SIGKILL, said
+    rows = content(folder, "driver").select(["path", "row"]).to_pylist()
+    committed = {f"{row['path']} {row['row']}" for row in rows if row["row"] % 16 == 0}
+    assert 0 < len(committed) < CHUNKS
+    status, said, chunks = noted(folder, "driver")
+    assert status == 0, said
+    assert committed.isdisjoint(chunks)
+    assert len(chunks) == len(set(chunks)) == CHUNKS - len(committed)
+    # Beside what was on its way from each actor, nothing was encoded twice.
+    assert len(set(before) & set(chunks)) <= 4
+    assert content(folder, "driver").equals(content(folder, "local"), check_metadata=True)
+
+
+def test_a_file_that_kills_its_reader_is_read_in_a_process_of_its_own(folder):
+    script = """
+import signal
+from pagefinder.indexing import ray_engine
+
+def die(row):
+    return {"item": ray_engine._isolated(signal.raise_signal, signal.SIGKILL, str)}
+
+if __name__ == "__main__":
+    with ray_engine.connected(None):
+        print(ray_engine._dataset([0]).map(die).take_all())
+"""
+    (folder / "die.py").write_text(script)
+    done = run(folder, "die.py")
+    assert "[{'item': '9'}]" in done.stdout, done.stdout
