@@ -28,6 +28,7 @@ from pagefinder.indexing.encoder import Encoder
 from pagefinder.indexing.files import Chunk, File, crashed_file, file_chunks
 from pagefinder.indexing.planning import Plan
 from pagefinder.indexing.reading import CHANGED, Page, Reading, crashed_chunk, read_chunk
+from pagefinder.indexing.tidying import COMMITS, tidy
 from pagefinder.indexing.updating import Engine
 from pagefinder.runtime import pool
 
@@ -165,7 +166,7 @@ def _encode(table: "Table", plan: Plan, place: str, *, work: Work, reading: Read
 
     if not plan.chunks:
         return
-    uri = f"{place}/{schema.TABLE}.lance"
+    uri = _uri(place)
     rows = _dataset(plan.chunks).repartition(target_num_rows_per_block=1)
     rows = rows.map(partial(_read, folder=work.folder, reading=reading))
     rows = rows.map(_Encode, fn_constructor_args=(work,), **_actors(work))
@@ -275,6 +276,28 @@ def _commit(uri: str, pending: list[Any], place: str) -> None:
 
 
 def _tidy(table: "Table", place: str) -> None:
-    """Delete the versions that nobody holds any more; fragments are large enough as they are."""
+    """Put small fragments together, each group on one machine; then tidy as every engine does."""
+    import lance
+    import ray
+    from lance.optimize import Compaction
+
     with store.damage(place), store.interrupted_after():
-        table.cleanup_old_versions(store.KEPT)
+        dataset = lance.dataset(_uri(place))
+        if len(dataset.get_fragments()) > COMMITS:
+            tasks = Compaction.plan(dataset, {}).tasks
+            compact = ray.remote(_compact)
+            rewritten = ray.get([compact.remote(task, _uri(place)) for task in tasks])
+            Compaction.commit(dataset, rewritten)
+            table.checkout_latest()
+    tidy(table, place)
+
+
+def _compact(task: Any, uri: str) -> Any:  # noqa: ANN401  # types of the package lance
+    import lance
+
+    return task.execute(lance.dataset(uri))
+
+
+def _uri(place: str) -> str:
+    """Where the table of an index lies, as the package lance takes it."""
+    return f"{place}/{schema.TABLE}.lance"

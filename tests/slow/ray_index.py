@@ -1,7 +1,7 @@
 """Index on a local Ray and note what is encoded: `ray_index.py FOLDER MODELS INDEX LOG [MOMENT]`.
 
 At the moment `actor` the first actor kills itself in its third chunk, at `driver` the driver kills
-itself behind its third commit.
+itself behind its third commit. Fragments are put together as soon as there are more than four.
 """
 
 import os
@@ -43,7 +43,7 @@ def main() -> None:
         if MOMENT == "driver" and len(commits) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    ray_engine._commit = deadly
+    ray_engine._commit, ray_engine.COMMITS = deadly, 4
     work = ray_engine.Work(FOLDER, Path(MODELS), ocr=False, actors=2, encoder=NotingEncoder)
     with ray_engine.connected(None):
         update(list_files(Path(FOLDER)), ray_engine.engine(work), PLACE, Path())

@@ -99,6 +99,8 @@ def test_an_actor_that_dies_costs_its_chunk(folder):
     # What it had in hand was not encoded, and everything was encoded once.
     assert (folder / "actor actor.killed").read_text() in chunks
     assert len(chunks) == len(set(chunks)) == CHUNKS
+    table = store.open_table(str(folder / "actor"))
+    assert table.stats()["fragment_stats"]["num_fragments"] == 1  # put together
     assert content(folder, "actor").equals(content(folder, "local"), check_metadata=True)
 
 

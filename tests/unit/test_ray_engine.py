@@ -1,4 +1,4 @@
-"""What is said of the Ray engine where Ray is not installed, and of options that are for it alone."""
+"""What is said where Ray is not installed, and of options that are for its engine alone."""
 
 import importlib.util
 
