@@ -1,11 +1,12 @@
 """Pages a second and memory of both engines of the index, on drawn PDFs; one JSON line each.
 
-    python -m benchmarks.engines [--pages 500] [--models nano/models] [--actors 1 2]
+    python -m benchmarks.engines [--pages 500] [--models nano/models] [--engines local "ray 2"]
     python -m benchmarks.engines --memory [--pages 1000 10000 100000]
 
-Each engine indexes the same pages in a fresh process, with one thread for each process. `share` is
-its pages a second by those of the local engine, and `opening` the seconds until it has opened the
-model, Ray's start among them. The rows of all engines are compared to the bit.
+Each engine indexes the same pages in a fresh process, with one thread for each process; the number
+behind ray is that of its actors. `share` is its pages a second by those of the first engine, whose
+rows it compares with its own to the bit, and `opening` the seconds until it has opened the model,
+Ray's start among them.
 
 With --memory a stub takes the place of the model, since the encoder's memory does not depend on the
 number of pages, and pages are small. The figures are the MiB at the peak of the process that was
@@ -35,7 +36,7 @@ from pagefinder.indexing.updating import bring_up_to_date, update
 from pagefinder.params import Pixels
 
 ROOT = Path(__file__).parents[1]
-A4, SMALL = (595, 842), (160, 120)  # points
+A4, SMALL = (595, 842), (40, 30)  # points
 FILE_PAGES = 50
 STUB = "stub"
 
@@ -95,6 +96,7 @@ def measured(engine: str, folder: Path, place: Path, models: str) -> dict[str, f
     command += ["--folder", str(folder), "--place", str(place), "--models", models]
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
+        "RAY_worker_niceness": "0",  # as the local engine
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
@@ -139,16 +141,18 @@ def compare(pages: int, engines: list[str], models: str, size: tuple[int, int]) 
         folder = Path(scratch) / "pages"
         folder.mkdir()
         write_pdfs(folder, pages, size)
-        first = None
+        first = rates = None
         for engine in engines:
             place = Path(scratch) / engine.replace(" ", "-")
             result = measured(engine, folder, place, models)
             rate = pages / result["seconds"]
-            first = first or rate
-            same = rows(place).equals(rows(Path(scratch) / "local"))
-            line = {"pages": pages, "engine": engine, "model": models, "same": same}
-            line |= {"pages/s": round(rate, 2), "share": round(rate / first, 2)}
-            print(json.dumps(line | {key: round(value, 1) for key, value in result.items()}))
+            first, rates = first or place, rates or rate
+            line = {"pages": pages, "engine": engine, "same": rows(place).equals(rows(first))}
+            line |= {"pages/s": round(rate, 2), "share": round(rate / rates, 2)}
+            print(
+                json.dumps(line | {key: round(value, 1) for key, value in result.items()}),
+                flush=True,
+            )
 
 
 def main() -> None:
@@ -156,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pages", type=int, nargs="+", help="default: 500; 1k to 100k of memory")
     parser.add_argument("--models", default=str(ROOT / "nano/models"), help="a release's folder")
-    parser.add_argument("--actors", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--engines", nargs="+", default=["local", "ray 1", "ray 2"])
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -165,12 +169,9 @@ def main() -> None:
     if options.child:
         print(json.dumps(index(options.child, options.folder, options.place, options.models)))
         return
-    engines = ["local", *(f"ray {actors}" for actors in options.actors)]
     for pages in options.pages or ([1000, 10_000, 100_000] if options.memory else [500]):
-        if options.memory:
-            compare(pages, ["local", "ray 1"], STUB, SMALL)
-        else:
-            compare(pages, engines, options.models, A4)
+        models, size = (STUB, SMALL) if options.memory else (options.models, A4)
+        compare(pages, options.engines, models, size)
 
 
 if __name__ == "__main__":

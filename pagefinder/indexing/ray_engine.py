@@ -8,8 +8,8 @@ encoder are those of the local engine, and so are the vectors.
 
 import contextlib
 import importlib.util
-import json
 import logging
+import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,13 +22,12 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from pagefinder.errors import InputError
-from pagefinder.indexing import schema, store
+from pagefinder.indexing import fragments
 from pagefinder.indexing.addresses import local_folder
 from pagefinder.indexing.encoder import Encoder
 from pagefinder.indexing.files import Chunk, File, crashed_file, file_chunks
 from pagefinder.indexing.planning import Plan
 from pagefinder.indexing.reading import CHANGED, Page, Reading, crashed_chunk, read_chunk
-from pagefinder.indexing.tidying import COMMITS, tidy
 from pagefinder.indexing.updating import Engine
 from pagefinder.runtime import pool
 
@@ -42,6 +41,7 @@ log = logging.getLogger(__name__)
 # stays quick to open, and a killed driver loses little beside the chunks at hand.
 FRAGMENTS, MOST = 1000, 1024
 COMMIT_SECONDS = 1.0  # between two commits, at least
+COUNTS = 1000  # tasks at most that hash files
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -79,6 +79,8 @@ def connected(address: str | None) -> Iterator[None]:
             raise InputError(f"--engine ray needs {name}: pip install 'pagefinder[ray]'")
     import ray.data
 
+    # On few cores Ray would end a process that idles for a second, and start it again for the next.
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")
     here = {} if address else {"include_dashboard": False}
     try:
         ray.init(address or "local", logging_level=logging.WARNING, log_to_driver=False, **here)
@@ -105,7 +107,7 @@ def engine(work: Work) -> Engine:
         reading,
         partial(count_pages, work),
         partial(_encode, work=work, reading=reading),
-        _tidy,
+        fragments.tidy_table,
     )
 
 
@@ -125,18 +127,23 @@ def _describe(work: Work) -> tuple[pa.Schema, Reading]:
 def count_pages(work: Work, files: Sequence[File]) -> Iterator[list[Chunk]]:
     """Hash files and count their pages, each file on one machine: the chunks of each, in order."""
     chunks = {}
-    rows = _dataset(files).map(partial(_count, folder=work.folder)).iter_rows() if files else []
+    rows = (
+        _dataset(files, COUNTS).map(partial(_count, folder=work.folder)).iter_rows()
+        if files
+        else []
+    )
     for row in tqdm(rows, "hashing", total=len(files), unit="file", disable=None):
         parts: list[Chunk] = pickle.loads(row["item"])
         chunks[parts[0].file.path] = parts
     yield from (chunks[file.path] for file in files)
 
 
-def _dataset(items: Sequence[object]) -> "Dataset":
-    """A Ray dataset with a row for each item."""
+def _dataset(items: Sequence[object], tasks: int) -> "Dataset":
+    """A Ray dataset with a row for each item, which so many tasks share."""
     import ray.data
 
-    return ray.data.from_items([{"item": pickle.dumps(item)} for item in items])
+    rows = [{"item": pickle.dumps(item)} for item in items]
+    return ray.data.from_items(rows, override_num_blocks=min(tasks, len(rows)))
 
 
 def _count(row: Row, folder: str) -> Row:
@@ -166,12 +173,13 @@ def _encode(table: "Table", plan: Plan, place: str, *, work: Work, reading: Read
 
     if not plan.chunks:
         return
-    uri = _uri(place)
-    rows = _dataset(plan.chunks).repartition(target_num_rows_per_block=1)
-    rows = rows.map(partial(_read, folder=work.folder, reading=reading))
+    uri = fragments.uri_of(place)
+    rows = _dataset(plan.chunks, len(plan.chunks)).map(
+        partial(_read, folder=work.folder, reading=reading)
+    )
     rows = rows.map(_Encode, fn_constructor_args=(work,), **_actors(work))
     rows = rows.map_batches(
-        partial(_write, uri=uri),
+        partial(fragments.write, uri=uri),
         batch_size=min(max(len(plan.chunks) // FRAGMENTS, 1), MOST),
         batch_format="pyarrow",
         num_cpus=0,
@@ -188,10 +196,10 @@ def _encode(table: "Table", plan: Plan, place: str, *, work: Work, reading: Read
                 plan.summary.encoded += row["pages"]
                 progress.update(row["pages"])
                 if monotonic() - committed > COMMIT_SECONDS:
-                    _commit(uri, pending, place)
+                    fragments.commit(uri, pending, place)
                     committed = monotonic()
         finally:
-            _commit(uri, pending, place)
+            fragments.commit(uri, pending, place)
     table.checkout_latest()
 
 
@@ -204,7 +212,9 @@ def _actors(work: Work) -> dict[str, Any]:
 
     gpus, cores = _resources()
     count = work.actors or gpus or max(cores // 2, 1)
-    share = {"num_gpus": gpus / count} if gpus else {"num_cpus": min((cores - 1) / count, 0.9)}
+    share = (
+        {"num_gpus": min(gpus / count, 1)} if gpus else {"num_cpus": min((cores - 1) / count, 0.9)}
+    )
     return {"compute": ray.data.ActorPoolStrategy(size=count), **share}
 
 
@@ -234,70 +244,8 @@ class _Encode:
         return {"rows": sink.getvalue().to_pybytes(), "pages": len(pages), "changed": ""}
 
 
-def _write(batch: pa.Table, uri: str) -> pa.Table:
-    """Write the rows of chunks as a fragment, which is in the index once it is committed."""
-    from lance.fragment import write_fragments
-
-    tables = [pa.ipc.open_stream(rows).read_all() for rows in batch["rows"].to_pylist() if rows]
-    fragments = write_fragments(pa.concat_tables(tables), uri) if tables else []
-    return pa.table(
-        {
-            "fragments": [[json.dumps(fragment.to_json()) for fragment in fragments]],
-            "pages": [sum(map(len, tables))],
-            "changed": [[path for path in batch["changed"].to_pylist() if path]],
-        },
-        pa.schema(
-            [
-                ("fragments", pa.list_(pa.string())),
-                ("pages", pa.int64()),
-                ("changed", pa.list_(pa.string())),
-            ]
-        ),
-    )
-
-
 def _note(path: str, plan: Plan) -> None:
     """Note that a file changed, or went, while it was read."""
     if path not in plan.summary.again:
         log.warning("%s changed while it was read: the next run reads it", path)
         plan.summary.again.append(path)
-
-
-def _commit(uri: str, pending: list[Any], place: str) -> None:
-    """Add all pending fragments to a table in one version of it; none are pending then."""
-    import lance
-
-    if not pending:
-        return
-    with store.damage(place), store.interrupted_after():
-        version = lance.dataset(uri).version
-        lance.LanceDataset.commit(uri, lance.LanceOperation.Append(pending), read_version=version)
-        pending.clear()
-
-
-def _tidy(table: "Table", place: str) -> None:
-    """Put small fragments together, each group on one machine; then tidy as every engine does."""
-    import lance
-    import ray
-    from lance.optimize import Compaction
-
-    with store.damage(place), store.interrupted_after():
-        dataset = lance.dataset(_uri(place))
-        if len(dataset.get_fragments()) > COMMITS:
-            tasks = Compaction.plan(dataset, {}).tasks
-            compact = ray.remote(_compact)
-            rewritten = ray.get([compact.remote(task, _uri(place)) for task in tasks])
-            Compaction.commit(dataset, rewritten)
-            table.checkout_latest()
-    tidy(table, place)
-
-
-def _compact(task: Any, uri: str) -> Any:  # noqa: ANN401  # types of the package lance
-    import lance
-
-    return task.execute(lance.dataset(uri))
-
-
-def _uri(place: str) -> str:
-    """Where the table of an index lies, as the package lance takes it."""
-    return f"{place}/{schema.TABLE}.lance"

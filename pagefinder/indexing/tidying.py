@@ -21,6 +21,8 @@ PROBES, REFINE = 32, 10
 COMMITS = 64
 # Versions that a reader may still hold are kept for so long.
 KEPT = timedelta(hours=1)
+# The engine deletes none where one of the old ones has a tag (see tools/manifest.py).
+TAGGED_KEPT = timedelta(days=36_500)
 
 
 def tidy(table: "Table", place: str) -> None:
@@ -33,7 +35,7 @@ def tidy(table: "Table", place: str) -> None:
         if table.stats()["fragment_stats"]["num_fragments"] > COMMITS or (
             large and _unindexed(table) > EXACT_PAGES // 10
         ):
-            table.optimize(cleanup_older_than=KEPT)
+            table.optimize(cleanup_older_than=TAGGED_KEPT if table.tags.list() else KEPT)
         if large and not has_indexes(table):
             log.info("building the indexes of vectors and words: over %d pages", EXACT_PAGES)
             build_indexes(table)

@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from pagefinder.indexing import ray_engine
+from pagefinder.indexing import fragments, ray_engine
 from pagefinder.indexing.encoder import Encoder
 from pagefinder.indexing.files import list_files
 from pagefinder.indexing.updating import update
@@ -35,7 +35,7 @@ class NotingEncoder(Encoder):
 
 
 def main() -> None:
-    commit, commits = ray_engine._commit, []
+    commit, commits = fragments.commit, []
 
     def deadly(*arguments: object) -> None:
         commit(*arguments)
@@ -43,7 +43,7 @@ def main() -> None:
         if MOMENT == "driver" and len(commits) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    ray_engine._commit, ray_engine.COMMITS = deadly, 4
+    fragments.commit, fragments.COMMITS = deadly, 4
     work = ray_engine.Work(FOLDER, Path(MODELS), ocr=False, actors=2, encoder=NotingEncoder)
     with ray_engine.connected(None):
         update(list_files(Path(FOLDER)), ray_engine.engine(work), PLACE, Path())

@@ -1,6 +1,7 @@
 """The Ray engine on this machine: the local engine's vectors, and what a kill costs."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from sources import write_pdf
+from test_dvc import documented
 
-from pagefinder.indexing import store
+from pagefinder.indexing import store, tidying
 
 pytest.importorskip("ray")
 pytest.importorskip("lance")
@@ -24,6 +26,7 @@ ENVIRONMENT = os.environ | {
     "OMP_NUM_THREADS": "1",
     "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # or other work on the machine starves them
 }
 PAGES = 40  # of each report: chunks of 16, 16 and 8
 CHUNKS = 4 * 3 + 3 + 2
@@ -82,8 +85,16 @@ def content(root: Path, place: str) -> pa.Table:
     return rows.sort_by([("path", "ascending"), ("row", "ascending")]).combine_chunks()
 
 
-def test_two_actors_make_the_index_of_the_local_engine(folder):
-    said = index(folder, "cluster", "--engine", "ray", "--actors", "2")
+def test_two_actors_make_the_index_of_the_local_engine(folder, monkeypatch):
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    said = documented(
+        folder,
+        "python -m pagefinder.index FOLDER --engine ray --index INDEX",
+        upto=f"--actors 2 --no-ocr --models {MODELS}",
+        FOLDER="pages",
+        INDEX="cluster",
+    )
     assert "broken.pdf, page 1 is passed over: unreadable PDF" in said
     assert "cut.pdf, page 1 is passed over: unreadable PDF" in said
     rows = content(folder, "cluster")
@@ -129,8 +140,57 @@ def die(row):
 
 if __name__ == "__main__":
     with ray_engine.connected(None):
-        print(ray_engine._dataset([0]).map(die).take_all())
+        print(ray_engine._dataset([0], 1).map(die).take_all())
 """
     (folder / "die.py").write_text(script)
     done = run(folder, "die.py")
     assert "[{'item': '9'}]" in done.stdout, done.stdout
+
+
+def test_dvc_tracks_an_index_by_its_manifest(folder, monkeypatch):
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    repository, place = folder / "repository", folder / "tracked"
+    shutil.copytree(folder / "local", place)
+    repository.mkdir()
+    for setting in ("init -q", "config user.name test", "config user.email test@example.org"):
+        run_in(repository, f"git {setting}")
+    run_in(repository, "dvc init -q")
+
+    def track() -> str:
+        said = documented(repository, "python -m tools.manifest INDEX index.json", INDEX=place)
+        documented(repository, "dvc add index.json")
+        run_in(repository, "git add -A && git commit -qm index")
+        return said
+
+    whole = content(folder, "tracked")
+    assert f": {whole.num_rows} pages, " in track()
+    table = store.open_table(str(place))
+    store.remove(table, ["path LIKE 'more/%'"], str(place))
+    table.optimize(cleanup_older_than=tidying.TAGGED_KEPT)
+    assert f": {whole.num_rows - 3} pages, " in track()
+    run_in(repository, "git checkout -q HEAD~1 && dvc checkout -q")
+    said = documented(repository, "python -m tools.manifest INDEX index.json --check", INDEX=place)
+    assert f": {whole.num_rows} pages, " in said
+    documented(repository, "python -m tools.manifest INDEX index.json --restore", INDEX=place)
+    assert content(folder, "tracked").equals(whole, check_metadata=True)
+    for path in (place / "pages.lance/data").iterdir():
+        path.unlink()
+    command = f"python -m tools.manifest {place} index.json --check"
+    said = run_in(repository, command, status=1)
+    assert "files of version" in said
+
+
+def run_in(repository: Path, command: str, status: int = 0) -> str:
+    """Run a line of the shell in a folder; what it printed."""
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=repository,
+        env=ENVIRONMENT
+        | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == status, done.stdout
+    return done.stdout
