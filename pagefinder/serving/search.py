@@ -15,7 +15,6 @@ from pagefinder.errors import InputError
 from pagefinder.indexing import schema, store
 from pagefinder.indexing.encoder import Encoder, open_keywords
 from pagefinder.indexing.files import list_files
-from pagefinder.indexing.reading import open_page
 from pagefinder.indexing.updating import bring_up_to_date
 from pagefinder.layout import CORPUS
 from pagefinder.params import PageContent
@@ -23,6 +22,7 @@ from pagefinder.release.folders import page_content
 from pagefinder.release.fusion import FUSION, NO_FUSION, Fusion
 from pagefinder.retrieval.runs import DEPTH
 from pagefinder.serving.fusion import fuse_two, is_answered
+from pagefinder.serving.joined import Searched
 from pagefinder.serving.view import View, open_view
 
 if TYPE_CHECKING:
@@ -162,7 +162,13 @@ def current_view(
 
 
 def find(
-    query: str, models: Models, view: View, top: int, *, rerank: bool = False, fusion: bool = True
+    query: str,
+    models: Models,
+    view: Searched,
+    top: int,
+    *,
+    rerank: bool = False,
+    fusion: bool = True,
 ) -> Found:
     """The `top` best pages for a query, best first, and whether any of them answers it.
 
@@ -197,7 +203,7 @@ def find(
 
 
 def _rerank(
-    query: str, models: Models, view: View, best: Mapping[int, float], weight: float
+    query: str, models: Models, view: Searched, best: Mapping[int, float], weight: float
 ) -> tuple[dict[int, float], list[float]]:
     """Scores by key once the reranker, which has a weight, has read the pages; and its logits.
 
@@ -235,12 +241,12 @@ def _activated(reranker: "CrossEncoder", logits: Sequence[float]) -> list[float]
     return scores
 
 
-def _input(models: Models, view: View, page: Mapping[str, Any]) -> PageInput:
+def _input(models: Models, view: Searched, page: Mapping[str, Any]) -> PageInput:
     """A page as the reranker takes it."""
     budget = models.encoder.reading.budget
     return page_input(
         models.reranker_content,
-        lambda row: open_page(view.folder, page["path"], row, budget),
+        lambda _: view.open_page(page, budget),
         lambda _: str(page["text"]),
         page["row"],
     )

@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 import bm25s
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from pagefinder.errors import InputError
 from pagefinder.indexing import store, tidying
+from pagefinder.indexing.reading import open_page
+from pagefinder.params import Pixels
 from pagefinder.retrieval.bm25 import bm25_index, bm25_scores, has_words
 from pagefinder.retrieval.nearest import best_rows, nearest
 
@@ -71,13 +74,20 @@ class View:
             kept = Path(self.place) / WORDS
             if not store.is_address(self.place) and _version(kept) == self.table.version:
                 return _load(kept)
-            found = self.table.search().where(READABLE).select(["path", "row", "text"])
-            texts = found.limit(None).to_arrow()
-        texts = texts.sort_by([("path", "ascending"), ("row", "ascending")])["text"].to_pylist()
+        texts = self.texts()
         index = bm25_index(texts) if has_words(texts) else None
         if not store.is_address(self.place):
             _keep(kept, index, self.table.version)
         return index
+
+    def texts(self) -> list[str]:
+        """The texts of the readable pages, in the order of paths and pages."""
+        with store.damage(self.place):
+            found = self.table.search().where(READABLE).select(["path", "row", "text"])
+            rows = found.limit(None).to_arrow()
+        rows = rows.sort_by([("path", "ascending"), ("row", "ascending")])
+        texts: list[str] = rows["text"].to_pylist()
+        return texts
 
     def count(self) -> int:
         """The number of pages that can be found."""
@@ -137,6 +147,14 @@ class View:
             query = self.table.take_row_ids(ids).select([*COLUMNS, *extra]).with_row_id()
             found = {row.pop("_rowid"): row for row in query.to_list()}
         return [found[number] for number in ids]
+
+    def open_page(self, page: Mapping[str, Any], budget: Pixels) -> Image.Image:
+        """The image of a page, one of the rows that `pages` gives, at a pixel budget.
+
+        Raises:
+            pixels.BadImageError: its file is gone or broken since it was indexed.
+        """
+        return open_page(self.folder, page["path"], page["row"], budget)
 
 
 def open_view(place: str, folder: Path, wanted: pa.Schema) -> View:

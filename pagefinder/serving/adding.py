@@ -1,0 +1,170 @@
+"""Index uploaded files in the background, one after the other, while others search."""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from pagefinder.errors import InputError
+from pagefinder.indexing import store
+from pagefinder.indexing.encoder import Encoder
+from pagefinder.indexing.files import Chunk, File, list_files
+from pagefinder.indexing.planning import count_pages
+from pagefinder.indexing.reading import Page
+from pagefinder.indexing.updating import local_engine, update
+from pagefinder.serving import uploads
+
+log = logging.getLogger(__name__)
+
+WAITING = 20  # files that may wait at a time
+WAITS, READS, FOUND, REFUSED = "waits", "reads", "found", "refused"
+BROKEN = "pagefinder could not read it; the terminal shows why"
+
+
+@dataclass
+class Upload:
+    """A file on its way into the index.
+
+    Attributes:
+        name: As it may be shown.
+        path: Where it is stored, in the folder of uploads.
+        state: WAITS, READS, FOUND or REFUSED.
+        pages: Its number of pages, 0 while that is unknown.
+        done: Pages that are read.
+        problem: Why it is refused.
+    """
+
+    name: str
+    path: str
+    state: str = WAITS
+    pages: int = 0
+    done: int = 0
+    problem: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is found or refused."""
+        return self.state in (FOUND, REFUSED)
+
+    def sentence(self) -> str:
+        """What to tell the user of it."""
+        if self.state == FOUND:
+            pages = "1 page" if self.pages == 1 else f"{self.pages} pages"
+            return f"{self.name}: {pages} can be found now."
+        if self.state == REFUSED:
+            return f"{self.name} was not added: {self.problem}."
+        if self.pages:
+            return f"{self.name}: {self.done} of {self.pages} pages read"
+        return f"{self.name} waits for its turn" if self.state == WAITS else f"Opening {self.name}"
+
+
+class _SharedEncoder(Encoder):
+    """An encoder that lets searches take turns between two chunks of pages, and counts pages."""
+
+    def __init__(
+        self, encoder: Encoder, turn: threading.Lock, count: Callable[[int], None]
+    ) -> None:
+        vars(self).update(vars(encoder))
+        self.turn, self.count = turn, count
+
+    def rows(self, pages: Sequence[Page]) -> pa.Table:
+        with self.turn:
+            rows = super().rows(pages)
+        self.count(len(pages))
+        return rows
+
+
+class Adding:
+    """One thread that indexes what is uploaded.
+
+    Attributes:
+        folder: Of uploads.
+        root: The project's folder.
+    """
+
+    def __init__(
+        self, encoder: Encoder, turn: threading.Lock, root: Path, added: Callable[[], None]
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            encoder: Makes the rows.
+            turn: Held by whoever uses a model.
+            root: The project's folder.
+            added: Called when the index has changed, before the upload counts as found.
+        """
+        self.folder, self.root = root / uploads.FOLDER, root
+        self._added = added
+        self._encoder = _SharedEncoder(encoder, turn, self._count)
+        self._waiting = queue.Queue[Upload](WAITING)
+        self._storing = threading.Lock()
+        self._current: Upload | None = None
+        threading.Thread(target=self._run, name="adding", daemon=True).start()
+
+    def add(self, name: str, data: bytes) -> Upload:
+        """Store a file and let it be indexed.
+
+        A file that may not be stored is refused at once.
+        """
+        shown = uploads.shown_name(name)
+        try:
+            with self._storing:
+                if self._waiting.full():
+                    raise InputError(f"{WAITING} files wait already: try again in a minute")
+                upload = Upload(shown, uploads.store(name, data, self.folder, self.root))
+                self._waiting.put_nowait(upload)
+        except (InputError, OSError) as error:
+            log.warning("upload refused: %s", error)
+            problem = str(error).removeprefix(f"{shown} ")
+            return Upload(shown, "", REFUSED, problem=problem)
+        return upload
+
+    def _run(self) -> None:
+        while True:
+            upload = self._waiting.get()
+            try:
+                self._index(upload)
+            except InputError as error:
+                self._refuse(upload, str(error))
+            except Exception:  # whatever one file does, the next one gets its turn
+                log.exception("%s", upload.path)
+                self._refuse(upload, BROKEN)
+
+    def _index(self, upload: Upload) -> None:
+        """Index a file; an InputError says why that cannot be."""
+        upload.state, self._current = READS, upload
+        files, place = list_files(self.folder), store.default_place(self.folder, self.root)
+        engine = local_engine(self.folder, self._encoder, self.root)
+        update(files, replace(engine, count=self._chunks), place, self.root, rebuild=True)
+        table = store.open_table(place)
+        assert table is not None
+        rows = table.search().where(store.of_file(upload.path)).select(["problem"]).limit(None)
+        found = rows.to_arrow()["problem"].to_pylist()
+        problems = [problem for problem in found if problem]
+        upload.pages = len(found) - len(problems)
+        if not upload.pages:
+            raise InputError(problems[0] if problems else "it changed while it was read")
+        self._added()
+        upload.state = FOUND
+        log.info("%s is %s: %d pages added", upload.path, upload.name, upload.pages)
+
+    def _chunks(self, files: Sequence[File]) -> Iterator[list[Chunk]]:
+        """The chunks of files; an InputError if the file at hand is broken or too long."""
+        for chunks in count_pages(self.folder, files):
+            if self._current is not None and chunks[0].file.path == self._current.path:
+                self._current.pages = uploads.check_chunks(chunks)
+            yield chunks
+
+    def _refuse(self, upload: Upload, problem: str) -> None:
+        with self._storing:
+            uploads.discard(upload.path, self.folder, self.root)
+        upload.problem, upload.state = problem, REFUSED
+        log.warning("%s is refused: %s", upload.path, problem)
+
+    def _count(self, pages: int) -> None:
+        if self._current is not None:
+            self._current.done = min(self._current.done + pages, self._current.pages)
