@@ -4,6 +4,7 @@ from pathlib import Path
 
 CORPUS = Path("data/corpus")
 SOURCE = Path("data/source")
+WRITTEN = Path("data/written")
 QUARANTINE = Path("data/quarantine.parquet")
 BASE_VECTORS = Path("data/embeddings/base")
 TUNED_VECTORS = Path("data/embeddings/tuned")

@@ -91,6 +91,55 @@ class Evaluate(Section):
     pixel_budgets: tuple[Positive, ...]
 
 
+class Writer(Section):
+    """A server whose vision-language model writes questions from pages; empty `url`: none."""
+
+    url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
+    model: str
+    key_variable: Annotated[str, Field(pattern=r"^([A-Z_][A-Z0-9_]*)?$")]
+    per_page: Positive
+    pages: Count
+    languages: tuple[str, ...]
+    kinds: tuple[
+        Literal["factual", "comparison", "table", "figure", "multi_sentence", "keyword"], ...
+    ]
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    max_pixels: Annotated[int, Field(ge=1024)]
+    max_tokens: Positive
+    max_requests: Positive
+    concurrency: Positive
+    timeout: Annotated[float, Field(gt=0)]
+    retries: Count
+
+    @pydantic.field_validator("languages", "kinds")
+    @classmethod
+    def _named_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names or len(set(names)) < len(names):
+            raise ValueError("name one at least, and each once")
+        return names
+
+    @pydantic.model_validator(mode="after")
+    def _has_a_model(self) -> "Writer":
+        if self.url and not self.model:
+            raise ValueError(f"url is {self.url}, but model is empty: name the one it serves")
+        return self
+
+
+class Judge(Section):
+    """The model that judges written questions; empty: the writer's server, the writer's model."""
+
+    url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
+    model: str
+
+
+class Queries(Section):
+    """Questions that a model writes from the pages, beside those that the source gives."""
+
+    writer: Writer
+    judge: Judge
+    eval: Literal["outline", "written", "both"]
+
+
 class Generated(Section):
     """Size of the default source, whose pages and queries the pipeline draws itself."""
 
