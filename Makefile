@@ -16,9 +16,9 @@ help:  ## List the targets
 repro: .venv/ready $(if $(INPUT),.venv/text)  ## Install and run the pipeline, with INPUT=DIR on your PDFs; print scores, times, report
 	@mkdir -p .work && touch .work/started
 	@python -m tools.check_input $(if $(INPUT),"$(INPUT)")
-	@python -m tools.room
+	@python -m tools.room $(if $(INPUT),text)
 ifdef INPUT
-	dvc exp run -S profile=text -S "input='$$(cd "$(INPUT)" && pwd)'"
+	dvc exp run -S profile=text -S "input='$$(cd "$(INPUT)" && pwd | sed "s/'/\\\\'/g")'"
 else
 	dvc repro
 endif

@@ -35,13 +35,17 @@ _FLOAT = re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$")
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
 
 
-def load(path: Path) -> Params:
+def load(path: Path, **changes: str) -> Params:
     """Read params.yaml and check it, also against the local models that it names.
+
+    Args:
+        path: Of params.yaml.
+        **changes: Top-level keys with values that count instead of the file's.
 
     Raises:
         InputError: names the key, its value and how to mend it.
     """
-    params = parse(read(path), path.name)
+    params = parse(read(path) | changes, path.name)
     base = params.base
     folder = local_folder(base.model, base.revision, f"{path.name}: base.model", path.parent)
     width = _local_width(folder / "config.json") if folder else None

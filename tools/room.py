@@ -1,4 +1,4 @@
-"""Look whether the pipeline fits on the disk before it begins: `python -m tools.room`.
+"""Look whether the pipeline fits on the disk before it begins: `python -m tools.room [PROFILE]`.
 
 `make repro` runs it first. DVC goes on where its cache is full, with an error among its lines, and
 ends as if all were well.
@@ -24,11 +24,17 @@ from stages import dvc_cache, dvc_copies
 log = logging.getLogger(__name__)
 
 
-def main(root: Path = Path()) -> None:
-    """Log what the run may need; end with one line where the disk has too little room."""
+def main(root: Path = Path(), profile: str | None = None) -> None:
+    """Log what the run may need; end with one line where the disk has too little room.
+
+    Args:
+        root: Holds params.yaml.
+        profile: The run will have it; None: the one in params.yaml.
+    """
     running.configure_logging()
     try:
-        check(params_file.load(root / "params.yaml"), root)
+        changes = {"profile": profile} if profile else {}
+        check(params_file.load(root / "params.yaml", **changes), root)
     except InputError as error:
         log.error("error: %s", error)
         sys.exit(1)
@@ -113,4 +119,4 @@ def lines(needs: dict[str, Need], models: dict[str, Weights], root: Path) -> Ite
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(), *sys.argv[1:2])

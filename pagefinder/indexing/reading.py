@@ -3,7 +3,6 @@
 Nothing here needs the model, so that processes without it read ahead of the one that encodes.
 """
 
-import importlib.util
 import io
 import logging
 from collections.abc import Callable
@@ -83,7 +82,7 @@ class Page:
 
 def can_read_scans() -> bool:
     """Whether the package for OCR is installed."""
-    return importlib.util.find_spec("rapidocr") is not None
+    return ocr.missing_package() is None
 
 
 def read_chunk(reading: Reading, chunk: Chunk) -> list[Page]:

@@ -75,15 +75,21 @@ def read_scans(source: Path, texts: Path, *, isolate: bool) -> None:
         log.info("OCR: %d of %d pages are read", len(scans) - len(missing), len(scans))
     if not missing:
         return
-    if importlib.util.find_spec("rapidocr") is None:
+    if absent := missing_package():
         raise InputError(
-            f"prepare.ocr is auto and {len(missing)} pages have no text, but rapidocr is not "
+            f"prepare.ocr is auto and {len(missing)} pages have no text, but {absent} is not "
             "installed: pip install 'pagefinder[ocr]', or set prepare.ocr to none"
         )
     texts.mkdir(parents=True, exist_ok=True)
     results = pool.run(_read_scan, missing, _no_text, isolate=isolate)
     for _ in tqdm(results, total=len(missing), desc="OCR", unit="page", disable=None):
         pass
+
+
+def missing_package() -> str | None:
+    """The first package of the extra `ocr` that is not installed."""
+    names = ("rapidocr", "onnxruntime")
+    return next((name for name in names if importlib.util.find_spec(name) is None), None)
 
 
 def _scans(source: Path, texts: Path) -> Iterator[Scan]:

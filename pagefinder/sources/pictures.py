@@ -49,6 +49,8 @@ def find(folder: Path) -> list[Picture]:
     names = sorted((path.relative_to(folder).as_posix() for path in named), key=_natural)
     pictures: list[Picture] = []
     stored_names = set[str]()
+    # A subfolder may be called as the folder is: its images are another document.
+    top = f"./{folder.name}" if (folder / folder.name).is_dir() else folder.name
     for parent, group in groupby(names, key=lambda name: Path(name).parent):
         number = 0
         for name in group:
@@ -60,7 +62,7 @@ def find(folder: Path) -> list[Picture]:
                 stored_names.add(stored)
                 continue
             number += 1
-            document = folder.name if parent == Path() else parent.as_posix()
+            document = top if parent == Path() else parent.as_posix()
             pictures.append(Picture(folder, name, "", document, number, 1))
     if pictures:
         documents = len({picture.document for picture in pictures})

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from safetensors.torch import load_file, save_file
 from tiny import tiny_params, write_root
 
@@ -217,7 +218,7 @@ def test_the_plan_says_what_a_run_takes(tmp_path):
     assert "models it starts from take 4.0 GB elsewhere" in lines[4]
 
 
-def make_repro(folder: Path, fails: str) -> tuple[int, list[str], str]:
+def make_repro(folder: Path, fails: str, *variables: str) -> tuple[int, list[str], str]:
     """Exit code of `make repro`, the commands it ran and its output, where one of them fails."""
     programs = folder / ".venv/bin"
     programs.mkdir(parents=True)
@@ -227,7 +228,8 @@ def make_repro(folder: Path, fails: str) -> tuple[int, list[str], str]:
         )
         (programs / name).chmod(0o755)
     (folder / ".venv/ready").touch()
-    command = ["make", "-f", str(ROOT / "Makefile"), "-o", ".venv/ready", "repro"]
+    command = ["make", "-f", str(ROOT / "Makefile"), "-o", ".venv/ready", "-o", ".venv/text"]
+    command += ["repro", *variables]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     return done.returncode, (folder / "ran").read_text().splitlines(), done.stdout
 
@@ -241,3 +243,23 @@ def test_make_looks_at_the_disk_first_and_at_dvc_s_cache_last(tmp_path):
     code, ran, said = make_repro(tmp_path / "cache", "dvc status -q")
     assert code and ran == steps[:4]
     assert "make room on the disk of `dvc cache dir`, then run `dvc commit`" in said
+
+
+def test_make_hands_on_the_folder_whatever_its_name_and_the_text_profile(tmp_path):
+    name = "Ann's manuals, all=yes"
+    (tmp_path / name).mkdir()
+    code, ran, _ = make_repro(tmp_path / "clone", "-", f"INPUT={tmp_path / name}")
+    assert code == 0
+    assert ran[1] == "python -m tools.room text"
+    override = ran[2].removeprefix("dvc exp run -S profile=text -S ")
+    parsed = OverridesParser.create().parse_override(override)
+    assert (parsed.key_or_group, parsed.value()) == ("input", str(tmp_path / name))
+
+
+def test_room_counts_what_the_run_s_profile_needs(tmp_path, monkeypatch):
+    checked = []
+    monkeypatch.setattr(room, "check", lambda params, root: checked.append(params.profile))
+    monkeypatch.setattr(room.params_file, "local_folder", lambda *_: None)
+    room.main(ROOT)
+    room.main(ROOT, "text")
+    assert checked == ["cpu", "text"]

@@ -145,6 +145,12 @@ def test_a_missing_package_is_named_before_any_page_is_rendered(rows, monkeypatc
         run(rows, ocr="auto")
 
 
+def test_onnxruntime_is_asked_for_too(rows, monkeypatch):
+    monkeypatch.setattr(ocr.importlib.util, "find_spec", lambda name: name == "rapidocr" or None)
+    with pytest.raises(InputError, match="but onnxruntime is not installed"):
+        run(rows, ocr="auto")
+
+
 @needs_rapidocr
 def test_reads_a_clean_page():
     words = "The quarterly report shows that revenue grew by twelve percent".split()

@@ -540,3 +540,35 @@ def test_table_is_asked_by_the_heads_of_its_columns(tmp_path):
     assert answers["Which table has the columns Pipe width, Steel grade and Price?"] == [
         ("a.pdf", 1)
     ]
+
+
+def found_on(sentence):
+    """Kinds and subjects of the statements on a page with this text alone."""
+    return [found[:2] for found in statements.find([line(sentence)])]
+
+
+def test_one_of_several_is_not_asked_for_by_what_is_said_of_it():
+    asked = "Axis labels come from strings. The {} form uses the data column itself as a string."
+    question = ("purpose", "What uses the data column itself as a string")
+    assert question in found_on(asked.format("numeric"))
+    assert question not in found_on(asked.format("simplest"))
+    told = "The {} option is the vesa mode for the emxvesa terminal driver."
+    assert "definition" in {origin for origin, _ in found_on(told.format("leading"))}
+    assert "definition" not in {origin for origin, _ in found_on(told.format("only"))}
+
+
+def test_an_enumeration_of_what_a_thing_does_is_asked_for_whole():
+    told = "The routine glp_error formats its parameters, writes the message to the terminal{}."
+    assert found_on(told.format(" and stops the program"))
+    assert not found_on(told.format(", and then ends the program"))
+
+
+def test_words_with_other_meanings_keep_their_place():
+    """A reader took these for no person's: outer files, informs a terminal to employ."""
+    for text in (
+        "use external files with the command",
+        "tell loops the debugging information explicitly",
+        "describe several commands used",
+        "draw external contours explicitly",
+    ):
+        assert reword(text, "") is None

@@ -131,3 +131,11 @@ def test_an_empty_folder_is_named(tmp_path):
     (tmp_path / "raw").mkdir()
     with pytest.raises(InputError, match="holds no PDF and no image"):
         prepared(tmp_path)
+
+
+def test_images_beside_a_subfolder_of_the_same_name_are_a_document_of_their_own(tmp_path):
+    (tmp_path / "scans/scans").mkdir(parents=True)
+    for name in ("a.png", "scans/b.png"):
+        (tmp_path / "scans" / name).write_bytes(page(1))
+    found = {picture.name: picture.document for picture in pictures.find(tmp_path / "scans")}
+    assert found == {"a.png": "./scans", "scans/b.png": "scans"}

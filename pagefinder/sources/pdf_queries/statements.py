@@ -14,11 +14,13 @@ from pagefinder.sources.pdf_queries import titles
 from pagefinder.sources.pdf_queries.layout import Line
 from pagefinder.sources.pdf_queries.wording import (
     DEICTIC,
+    ONE_OF_SEVERAL,
     STOP,
     THINGS,
     THIRD_PERSON,
     VERBS,
     content_words,
+    is_cut,
 )
 
 BULLET = re.compile(r"^(?:[•▪◦‣*–—-]|\(?(?:\d{1,2}|[a-z])[.)])\s+(?=\S)")
@@ -72,8 +74,7 @@ OBJECTS = frozenset("the a an all any each every one whether how several some ne
 SHORT, LONG, WORDS = 3, 16, 3
 SHARE = 0.5  # of the longest line: a shorter one ends its paragraph if a capital follows
 GAP = 1.6  # of the usual distance between lines: a paragraph ends
-# Words after a run-in head at least, and in the head of a column at most.
-RUN_IN_WORDS, CELL_WORDS = 12, 5
+RUN_IN_WORDS, CELL_WORDS = 12, 5  # after a head at least, in a column's head at most
 
 
 class Statement(NamedTuple):
@@ -194,7 +195,7 @@ def _definition(sentence: str) -> Iterator[Statement]:
     """What a thing is: asked by its description, without the term."""
     match = DEFINED.match(sentence)
     term = match[1].lower().split() if match else []
-    if match and not _points(match[1]) and not STOP & set(term) and "default" not in term:
+    if match and not _points(match[1]) and not (STOP | ONE_OF_SEVERAL | {"default"}) & set(term):
         meaning = _clean(match[2])
         shared = set(content_words(match[1])) & set(content_words(meaning))
         distinct = DISTINCT.search(f" {meaning} ") or len(content_words(meaning)) > WORDS
@@ -232,7 +233,7 @@ def _purpose(sentence: str) -> Iterator[Statement]:
         if words[place] in THIRD_PERSON and (is_verb or words[place + 1] in OBJECTS):
             action = _clean(" ".join(words[place:]))
             enough = len(content_words(action)) > (WORDS - 1 if thing else WORDS)
-            if action and enough and _names(subject, action):
+            if action and enough and _names(subject, action) and not is_cut(action):
                 asked = f"Which {thing}" if thing else "What"
                 yield Statement("purpose", f"{asked} {action}", action)
             return
@@ -241,7 +242,7 @@ def _purpose(sentence: str) -> Iterator[Statement]:
 def _names(subject: Sequence[str], action: str) -> bool:
     """Whether a subject in lower case names what does the action, and the action does not."""
     names = set(subject) - STOP - THINGS
-    clause = subject[0] in STOP - ARTICLES or CLAUSES & set(subject)
+    clause = subject[0] in STOP - ARTICLES or (CLAUSES | ONE_OF_SEVERAL) & set(subject)
     told = set(content_words(" ".join(names))) <= set(content_words(action))
     return bool(names) and not clause and not told and not _points(" ".join(subject))
 

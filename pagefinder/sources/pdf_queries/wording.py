@@ -53,6 +53,10 @@ def stems(text: str) -> frozenset[str]:
     return frozenset(stem(word) for word in content_words(text))
 
 
+# One of several that the text speaks of, not a thing with a name of its own.
+ONE_OF_SEVERAL = frozenset("only other another first second third last simplest easiest".split())
+
+
 def third_person(verb: str) -> str:
     """The form of a verb, with what belongs to it, after he, she or it."""
     first, *rest = verb.split(" ")
@@ -68,6 +72,12 @@ def third_person(verb: str) -> str:
 THIRD_PERSON: dict[str, list[str]] = {
     third_person(verb): [third_person(other) for other in others] for verb, others in VERBS.items()
 }
+
+
+def is_cut(action: str) -> bool:
+    """Whether an action is an enumeration of verbs without its last: *does this, writes that*."""
+    verbs = [word for word in re.findall(r", (\w+)", action) if word in THIRD_PERSON]
+    return bool(verbs) and not re.search(r"\band\b", action.rpartition(", ")[2])
 
 
 def reword(text: str, page: str, task: bool = True) -> str | None:
