@@ -29,5 +29,5 @@ def filtered(
         All rows, in their order, with the columns of WRITTEN_SCHEMA; counts for
         metrics/written.json.
     """
-    empty = pd.Series([[] for _ in range(len(rows))], rows.index, dtype=object)
+    empty: pd.Series = pd.Series([[] for _ in range(len(rows))], rows.index, dtype=object)
     return rows.assign(dropped_by=None, verdicts=empty, possible_pages=empty), {}

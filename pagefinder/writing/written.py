@@ -8,7 +8,7 @@ import pyarrow as pa
 QUESTIONS = "questions.parquet"
 
 # What the writer says of a question.
-WRITTEN_COLUMNS = ("text", "page", "kind", "language", "answer")
+WRITTEN_COLUMNS = ("text", "page", "kind", "language", "answer", "evidence")
 WRITTEN_SCHEMA = pa.schema(
     [
         pa.field("text", pa.string(), nullable=False),
@@ -16,6 +16,7 @@ WRITTEN_SCHEMA = pa.schema(
         pa.field("kind", pa.string(), nullable=False),
         pa.field("language", pa.string(), nullable=False),  # as params name it
         pa.field("answer", pa.string(), nullable=False),
+        pa.field("evidence", pa.string()),  # words of the page that prove the answer
         # The first filter that dropped it; null: kept.
         pa.field("dropped_by", pa.string()),
         # Filter -> what it found: "passed", or why not. Filters that did not run are left out.
