@@ -4,7 +4,7 @@ Names and ranges are checked before anything is loaded. What a knob is for stand
 in params.yaml. `params_file` reads the file.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 from pydantic import Field
@@ -91,6 +91,11 @@ class Evaluate(Section):
     pixel_budgets: tuple[Positive, ...]
 
 
+WrittenFilter = Literal[
+    "language", "stands_alone", "not_copied", "round_trip", "answerable", "distinct"
+]
+
+
 class Writer(Section):
     """A server whose vision-language model writes questions from pages; empty `url`: none."""
 
@@ -110,6 +115,7 @@ class Writer(Section):
     concurrency: Positive
     timeout: Annotated[float, Field(gt=0)]
     retries: Count
+    filters: tuple[WrittenFilter, ...] = get_args(WrittenFilter)
 
     @pydantic.field_validator("languages", "kinds")
     @classmethod

@@ -5,10 +5,11 @@ import logging
 import numpy as np
 
 from pagefinder.models.packaged import packaged_folder
-from pagefinder.retrieval.bm25 import bm25_run, has_words
+from pagefinder.retrieval.bm25 import bm25_run
 from pagefinder.retrieval.nearest import nearest
 from pagefinder.retrieval.runs import DEPTH, Run
 from pagefinder.retrieval.tasks import Task
+from pagefinder.retrieval.words import has_words
 from pagefinder.systems import BM25, MINILM, RANDOM
 
 log = logging.getLogger(__name__)

@@ -6,11 +6,12 @@ from functools import partial
 from pagefinder.evaluation.baselines import baseline_runs
 from pagefinder.evaluation.fusion import Weights, fuse_with_bm25
 from pagefinder.params import Evaluate
-from pagefinder.retrieval.bm25 import bm25_run, has_words
+from pagefinder.retrieval.bm25 import bm25_run
 from pagefinder.retrieval.runs import DEPTH, Run
 from pagefinder.retrieval.tasks import Task, task_of
 from pagefinder.retrieval.vector_search import search
 from pagefinder.retrieval.vectors import Vectors
+from pagefinder.retrieval.words import has_words
 from pagefinder.systems import BASE, BM25, DISTRACTORS, TUNED, TUNED_AT
 
 

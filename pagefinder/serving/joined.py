@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from pagefinder.params import Pixels
-from pagefinder.retrieval.bm25 import bm25_index, bm25_scores, has_words
 from pagefinder.retrieval.nearest import best_rows
+from pagefinder.retrieval.words import bm25_index, bm25_scores, has_words
 from pagefinder.serving.view import View
 
 ADDED = "added"  # in a page's row: whether it is of the second index

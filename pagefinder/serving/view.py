@@ -23,8 +23,8 @@ from pagefinder.errors import InputError
 from pagefinder.indexing import store, tidying
 from pagefinder.indexing.reading import open_page
 from pagefinder.params import Pixels
-from pagefinder.retrieval.bm25 import bm25_index, bm25_scores, has_words
 from pagefinder.retrieval.nearest import best_rows, nearest
+from pagefinder.retrieval.words import bm25_index, bm25_scores, has_words
 
 if TYPE_CHECKING:
     from lancedb.table import Table

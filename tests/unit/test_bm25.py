@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from pagefinder.retrieval.bm25 import bm25_nearest, has_words
+from pagefinder.retrieval.bm25 import bm25_nearest
+from pagefinder.retrieval.words import has_words
 
 
 def test_scores_by_hand() -> None:
