@@ -158,6 +158,8 @@ def _render(
         queries=metrics["corpus"]["queries"],
         cut_documents=documents.get("cut", 0),
         shared_documents=documents.get("asked_in_several_splits", 0),
+        # Without document ids nothing is known of them.
+        asked_documents=sum(documents.get(split, 0) for split in metrics["corpus"]["queries"]),
         **metrics,
         **numbers,
     )

@@ -50,6 +50,7 @@ def metrics(dimension: int = DIMENSION) -> dict[str, dict]:
         "corpus": {
             "pages": {"train": 3000, "dev": 30, "eval": 40},
             "queries": {"train": 1234, "dev": 21, "eval": 34},
+            "documents": {"train": 90, "dev": 3, "eval": 7, "asked_in_several_splits": 0},
         },
         "evaluated": evaluated([f"d{number}" for number in range(7)]),
         "embedder": at(base=0.25, tuned=0.5) | {"gain": GAIN, "text": at(bm25=0.625)},
@@ -316,16 +317,23 @@ def test_the_cards_say_what_was_cut_and_resampled(root) -> None:
         card = words((folder / name / "README.md").read_text())
         assert "about 3 sections of 2 documents that were held out" in card
         assert "Intervals are over these sections:" in card
-        assert "No document stands in two splits." in card
+        assert "No document is asked about in two splits." in card
     for cut, sentence in {
         2: "2 of the documents stand in several splits",
         0: "two splits.",
     }.items():
-        counts = {"asked_in_several_splits": 2, "cut": cut}
+        counts = {"train": 3, "asked_in_several_splits": 2, "cut": cut}
         content["corpus"] = metrics()["corpus"] | {"documents": counts}
         for card in cards(folder / "embedder", tiny_params(), content, comparisons()):
             assert (sentence in words(card)) == bool(cut)
-            assert "No document stands" not in card
+            assert "No document is" not in card
+
+
+def test_the_cards_say_nothing_of_documents_that_the_source_does_not_name() -> None:
+    none = {"train": 0, "dev": 0, "eval": 0, "asked_in_several_splits": 0, "cut": 0}
+    content = metrics() | {"corpus": metrics()["corpus"] | {"documents": none}}
+    for card in cards(Path(), tiny_params(), content, comparisons()):
+        assert "No document is" not in card
 
 
 def test_the_card_of_a_text_model_names_no_images_and_no_negatives_that_it_did_not_see() -> None:
