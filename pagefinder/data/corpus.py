@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from PIL import Image
 
 from pagefinder.data.files import write_table
@@ -31,6 +32,7 @@ PageInput = Image.Image | str | dict[str, Any]
 
 PAGES, QUERIES, QRELS = "pages.arrow", "queries.parquet", "qrels.parquet"
 NEAR_DUPLICATES = "near_duplicates.parquet"
+WRITTEN = "written.parquet"  # there only where a model wrote questions
 SECTION = " § "  # between a document and its section, in the name of what is resampled
 SPLITS = ("train", "dev", "eval")
 WRITTEN_PAGES = 128  # written at a time: few enough to keep memory flat
@@ -65,6 +67,17 @@ QREL_SCHEMA = pa.schema(
         pa.field("page_id", pa.string(), nullable=False),
         # 0: a negative that the source itself gives
         pa.field("relevance", pa.int32(), nullable=False),
+    ]
+)
+# What is known of questions that a model wrote, beside their text.
+WRITTEN_SCHEMA = pa.schema(
+    [
+        pa.field("query_id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("answer", pa.string(), nullable=False),
+        # Pages that may answer it too: no negatives.
+        pa.field("possible_page_ids", pa.list_(pa.string()), nullable=False),
     ]
 )
 # Pages that hardly differ: neither may be mined as a negative of the other's queries.
@@ -114,6 +127,14 @@ class Corpus:
     def near_duplicates(self) -> pd.DataFrame:
         """Pairs page_id, other_id of pages that hardly differ; each pair stands in both orders."""
         return pd.read_parquet(self.folder / NEAR_DUPLICATES)
+
+    @cached_property
+    def written(self) -> pd.DataFrame:
+        """What is known of written questions (WRITTEN_SCHEMA); no rows where no model wrote any."""
+        path = self.folder / WRITTEN
+        table = pq.read_table(path) if path.exists() else WRITTEN_SCHEMA.empty_table()
+        rows: pd.DataFrame = table.to_pandas()
+        return rows
 
     @cached_property
     def page_row(self) -> dict[str, int]:

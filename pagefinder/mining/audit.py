@@ -12,7 +12,7 @@ import pyarrow as pa
 from pagefinder.data.corpus import Corpus
 from pagefinder.mining.negatives import KEPT, SPARE, Mining, mine
 from pagefinder.mining.pairs import scored_positives, with_ids
-from pagefinder.mining.rules import GIVEN_RULES, RULES
+from pagefinder.mining.rules import GIVEN_RULES, RULES, UNCOMMON_RULES
 from pagefinder.retrieval.vectors import Vectors
 
 SHEET_SCHEMA = pa.schema(
@@ -83,7 +83,7 @@ def _dropped(pairs: pd.DataFrame, searched: int) -> dict[str, object]:
     given = pairs["origin"] == "given"
     ranked = pairs[~given & (pairs["rank"] > 0)]
     counts: dict[str, object] = {
-        rule: int((ranked["rule"] == rule).sum()) for rule in RULES if rule != "given"
+        rule: int((ranked["rule"] == rule).sum()) for rule in _rules(pairs) if rule != "given"
     }
     by_rule = pairs.loc[given, "rule"]
     return counts | {
@@ -153,7 +153,7 @@ def _rates(pairs: pd.DataFrame, relevant: pd.Series) -> dict[str, float]:
     """
     remaining = pd.Series(True, index=pairs.index)
     rate = {"before": float(relevant.mean())}
-    for rule in RULES:
+    for rule in _rules(pairs):
         if rule in ("given", "veto"):  # the veto sees few pairs: `kept` shows its effect
             continue
         remaining &= pairs["rule"] != rule
@@ -163,6 +163,12 @@ def _rates(pairs: pd.DataFrame, relevant: pd.Series) -> dict[str, float]:
     if kept.any():
         rate["kept"] = float(relevant[kept].mean())
     return rate
+
+
+def _rules(pairs: pd.DataFrame) -> list[str]:
+    """The rules to count, in their order."""
+    applied = set(pairs["rule"])
+    return [rule for rule in RULES if rule in applied or rule not in UNCOMMON_RULES]
 
 
 def histogram(pairs: pd.DataFrame) -> pd.DataFrame:

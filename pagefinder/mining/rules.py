@@ -13,6 +13,7 @@ from pagefinder.sources.traits import source_traits
 RULES = (
     "positive",
     "near_duplicate",
+    "possible_answer",  # of a question that a model wrote: what its filters found to be one
     "given",  # the source gives the page as a negative: it needs no mining
     "same_document",
     "range_min",
@@ -23,6 +24,8 @@ RULES = (
 # What drops a negative that the source gives: a page of another split, or a rule. A rule that only
 # suspects a page is not among them, for the source says that the page is no answer.
 GIVEN_RULES = ("split", "near_duplicate")
+# Counted only where it drops a page: most corpora have no written questions.
+UNCOMMON_RULES = ("possible_answer",)
 
 
 def resolve_rules(rules: Mine, source: str) -> Mine:
@@ -38,6 +41,7 @@ def exclusions(corpus: Corpus, rules: Mine, positives: pd.DataFrame) -> pd.DataF
     tables = [positives[["query", "page"]].assign(rule="positive")]
     if rules.near_duplicates:
         tables.append(_near_duplicates(corpus, positives))
+    tables.append(_possible_answers(corpus, positives))
     tables += _same_document(corpus, positives, rules.same_document_pages)
     return first_rule(*tables)
 
@@ -52,6 +56,19 @@ def _near_duplicates(corpus: Corpus, positives: pd.DataFrame) -> pd.DataFrame:
     )
     pairs = positives.merge(pairs, on="page")
     return _excluded(pairs["query"], pairs["other"], "near_duplicate")
+
+
+def _possible_answers(corpus: Corpus, positives: pd.DataFrame) -> pd.DataFrame:
+    """The pages that may answer a written question beside its own: query, page, rule."""
+    pairs = corpus.written[["query_id", "possible_page_ids"]].explode("possible_page_ids").dropna()
+    rows = pd.DataFrame(
+        {
+            "query": pairs["query_id"].map(corpus.query_row),
+            "page": pairs["possible_page_ids"].map(corpus.page_row),
+        }
+    )
+    rows = rows[rows["query"].isin(positives["query"])]
+    return _excluded(rows["query"], rows["page"], "possible_answer")
 
 
 def _same_document(corpus: Corpus, positives: pd.DataFrame, reach: int) -> list[pd.DataFrame]:

@@ -92,27 +92,20 @@ def filtered(
     return result, counts(result)
 
 
-def counts(rows: pd.DataFrame) -> dict[str, Any]:
-    """What the filters did: questions seen and failed by each, and dropped by it as the first.
+def counts(rows: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """By filter how many questions it has seen, did not let pass, and dropped as the first one.
 
     Args:
         rows: As `filtered` returns them.
     """
     verdicts = [dict(row) for row in rows["verdicts"]]
-    kept = rows[rows["dropped_by"].isna()]
-    by_filter = {
+    return {
         name: {
             "seen": sum(name in row for row in verdicts),
             "failed": sum(row.get(name, PASSED) != PASSED for row in verdicts),
             "dropped": int((rows["dropped_by"] == name).sum()),
         }
         for name in FILTERS
-    }
-    return {
-        "written": len(rows),
-        "kept": len(kept),
-        "possible_pages": sum(map(len, kept["possible_pages"])),
-        "filters": by_filter,
     }
 
 

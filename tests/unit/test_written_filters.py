@@ -319,7 +319,7 @@ def test_the_judge_sees_the_page_and_then_its_neighbours() -> None:
     assert ("Dust limit of Acme?", "b") in asked
     assert ("Dust limit of Acme?", "c") not in asked
     assert ("Noise limit at night?", "a") not in asked, "its own page does not answer it"
-    assert counted["filters"]["answerable"] == {"seen": 5, "failed": 3, "dropped": 3}
+    assert counted["answerable"] == {"seen": 5, "failed": 3, "dropped": 3}
 
 
 def test_a_question_that_the_judge_gives_no_answer_to_is_dropped() -> None:
@@ -361,9 +361,7 @@ def test_all_filters_in_a_row_keep_every_verdict_and_spare_the_judge() -> None:
         "At Acme, how much dust is allowed?",
         "noise limit eighty ever",
     }
-    assert counted["written"] == 7
-    assert counted["kept"] == 2
-    assert sum(one["dropped"] for one in counted["filters"].values()) == 5
+    assert sum(one["dropped"] for one in counted.values()) == 5
     assert WRITTEN_SCHEMA.names == [*result]
 
 
@@ -375,13 +373,13 @@ def test_only_the_filters_that_the_params_name_apply() -> None:
     assert verdicts(result) == [None]
     assert [*dict(result["verdicts"][0])] == ["not_copied"]
     assert not judge.prompts
-    assert counted["filters"]["answerable"] == {"seen": 0, "failed": 0, "dropped": 0}
+    assert counted["answerable"] == {"seen": 0, "failed": 0, "dropped": 0}
 
 
 def test_no_question_passes_no_filter() -> None:
     result, counted = filters.filtered(questions(), pages(**CORPUS), Judge(), SETTINGS)
     assert len(result) == 0
-    assert counted["written"] == counted["kept"] == 0
+    assert counted["distinct"] == {"seen": 0, "failed": 0, "dropped": 0}
 
 
 @pytest.mark.parametrize(("number", "requests"), [(1, 1), (2, 2), (3, 3), (100, 3)])
