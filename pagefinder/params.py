@@ -132,10 +132,11 @@ class Writer(Section):
 
 
 class Judge(Section):
-    """The model that judges written questions; empty: the writer's server, the writer's model."""
+    """The model that judges written questions; without `url` it is on the writer's server."""
 
     url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
     model: str
+    key_variable: Annotated[str, Field(pattern=r"^([A-Z_][A-Z0-9_]*)?$")]
 
 
 class Queries(Section):
@@ -373,6 +374,7 @@ class Shared(Section):
     seed: Count
     input: str
     checkpoints: str
+    queries: Queries
     prepare: Prepare
     loss: Loss
     mine: Mine

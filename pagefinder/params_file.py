@@ -188,7 +188,20 @@ def parse(content: dict[str, Any], name: str = "params.yaml") -> Params:
         )
     shared = {key: getattr(file, key) for key in Shared.model_fields}
     compare = {name: file.compare_models[name] for name in file.compare}
-    return Params(**shared, **dict(file.profiles[file.profile]), compare=compare)
+    params = Params(**shared, **dict(file.profiles[file.profile]), compare=compare)
+    _check_questions(params, name)
+    return params
+
+
+def _check_questions(params: Params, name: str) -> None:
+    """Refuse pages without questions where no model is named that writes some."""
+    source = params.data.source
+    columns = {"table": params.data.table.query, "hub": params.data.hub.query}
+    if not columns.get(source, source) and not params.queries.writer.url:
+        raise InputError(
+            f"{name}: data.{source}.query is empty, so its pages have no questions: name the column"
+            " that holds them, or in queries.writer a model that writes some (docs/questions.md)"
+        )
 
 
 def _explain(error: pydantic.ValidationError) -> str:

@@ -74,6 +74,15 @@ def resume_folder(stage: str, knobs: object, inputs: Iterable[Path], root: Path)
     return scratch.folder(stage, knobs, [*(root / path for path in inputs), *code(stage)], root)
 
 
+def shared_work(root: Path) -> Path:
+    """The folder .work of the project that experiments share.
+
+    DVC runs queued and `--temp` experiments in folders of their own, which it removes afterwards;
+    DVC_ROOT then names the project that they belong to.
+    """
+    return Path(os.environ.get("DVC_ROOT") or root) / outputs.WORK
+
+
 def dvc_cache(root: Path) -> Path:
     """The folder in which DVC caches the outputs of `root`."""
     return root / ".dvc" / _dvc_setting("dir", "cache", root)

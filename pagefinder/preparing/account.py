@@ -11,11 +11,14 @@ UNJUDGED = "unjudged"  # a question without a page that answers it, and its judg
 LEAKED = "leaked"  # it would have shown one split what another one tests
 BESIDE_CUT = "beside_cut"  # next to the place where a document was cut, or about such a page
 OTHER_SPLIT = "negative_in_other_split"  # a given negative whose page belongs to another split
+EVAL_ORIGIN = "not_for_eval"  # of an origin that queries.eval keeps out of eval
 
 FATES = {
     "pages": (KEPT, MERGED, QUARANTINED, LEAKED, BESIDE_CUT),
-    "queries": (KEPT, MERGED, QUARANTINED, UNJUDGED, LEAKED, BESIDE_CUT),
-    "judgements": (KEPT, MERGED, QUARANTINED, UNJUDGED, LEAKED, BESIDE_CUT, OTHER_SPLIT),
+    "queries": (KEPT, MERGED, QUARANTINED, UNJUDGED, LEAKED, BESIDE_CUT, EVAL_ORIGIN),
+    "judgements": (
+        *(KEPT, MERGED, QUARANTINED, UNJUDGED, LEAKED, BESIDE_CUT, OTHER_SPLIT, EVAL_ORIGIN),
+    ),
 }
 
 
@@ -32,11 +35,13 @@ def account(fates: Mapping[str, pd.Series]) -> dict[str, dict[str, int]]:
         ValueError: a row has no fate that its table knows.
     """
     counts = {}
-    for table, names in FATES.items():
-        unknown = fates[table][~fates[table].isin(names)]
+    for table, known in FATES.items():
+        unknown = fates[table][~fates[table].isin(known)]
         if len(unknown):
             raise ValueError(f"{table} have no fate {unknown.iloc[0]!r}: the account would not add")
         found = fates[table].value_counts()
+        # Named only where there are written questions, which no other run has.
+        names = [name for name in known if name != EVAL_ORIGIN or name in found]
         by_fate = {name: int(found.get(name, 0)) for name in names}
         counts[table] = {"source": len(fates[table])} | by_fate
     return counts

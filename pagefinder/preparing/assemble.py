@@ -20,6 +20,7 @@ from pagefinder.preparing.account import QUARANTINED, account
 from pagefinder.preparing.leaks import Split
 from pagefinder.preparing.queries import CheckedQueries, check_queries
 from pagefinder.preparing.splits import split_corpus
+from pagefinder.preparing.written import joined, keep_in_eval, with_ids, write_details
 from pagefinder.runtime import pool
 from pagefinder.sources import storing
 from pagefinder.sources.traits import source_traits
@@ -31,7 +32,12 @@ _COPIED = [n for n in corpus.PAGE_SCHEMA.names if n in pages.PREPARED_SCHEMA.nam
 
 
 def prepare(
-    source: Path, target: Path, scratch: Path, texts: Path, params: Params
+    source: Path,
+    target: Path,
+    scratch: Path,
+    texts: Path,
+    params: Params,
+    written: pd.DataFrame,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Write the corpus folder `target` from data/source.
 
@@ -42,6 +48,7 @@ def prepare(
             with the same folder reuses the files that are there.
         texts: Folder for the texts that OCR reads, reused likewise.
         params: Params of the run.
+        written: Questions that a model wrote, as `read_written` reads them.
 
     Returns:
         The quarantine (rows of QUARANTINE_SCHEMA), and the metrics of the corpus.
@@ -52,18 +59,17 @@ def prepare(
     """
     queries = pd.read_parquet(source / storing.QUERIES)
     # A run that must end for want of queries does not read for hours first.
-    if params.prepare.ocr == "auto" and len(queries):
+    if params.prepare.ocr == "auto" and len(queries) + len(written):
         isolate = source_traits(params.data.source).may_crash
         ocr.read_scans(source, texts, isolate=isolate)
     files = _prepare_pages(source, scratch, texts, params)
     rows = _descriptions(files)
     usable, unusable = rows[rows["problem"].isna()], rows[rows["problem"].notna()]
-    checked = check_queries(
-        dict(zip(usable["key"], usable["page_id"], strict=True)),
-        set(unusable["key"]),
-        queries,
-        pd.read_parquet(source / storing.QRELS),
-    )
+    qrels = pd.read_parquet(source / storing.QRELS)
+    written = with_ids(written, rows, queries, qrels)
+    queries, qrels = joined(queries, qrels, written)
+    page_ids = dict(zip(usable["key"], usable["page_id"], strict=True))
+    checked = check_queries(page_ids, set(unusable["key"]), queries, qrels)
     entries = {"item": unusable["key"].str[:80], "reason": unusable["problem"]}
     broken = unusable[["origin"]].assign(**entries)
     quarantine = pd.concat([broken, checked.quarantine], ignore_index=True)
@@ -73,13 +79,16 @@ def prepare(
     if checked.queries.empty:
         raise InputError(
             f"source {name} gave {len(usable)} usable pages but no queries:"
-            " see docs/data.md for what a source needs"
+            " see docs/data.md for what a source needs, or have a model write questions"
+            " (queries.writer, docs/questions.md)"
         )
     eval_share = getattr(params.data, name).eval_share
     shares = (eval_share, params.prepare.dev_share)
     split = split_corpus(usable, checked.queries, checked.qrels, *shares, params.seed)
+    split = keep_in_eval(split, params.queries.eval)
     _check_splits(split, name)
     _write_corpus(split, files, target)
+    write_details(written, split, page_ids, target)
     metrics = summary.corpus_metrics(split, quarantine, items)
     metrics["account"] = account(_fates(rows, checked, split))
     metrics["near_duplicates"] = _write_near_duplicates(split.pages, target, params.prepare)

@@ -26,6 +26,8 @@ def configure_logging() -> None:
     )
     for noisy in (
         "httpx",
+        "httpx2",
+        "openai",
         "urllib3",
         "filelock",
         "matplotlib",

@@ -6,6 +6,7 @@ An unusable row or cell becomes a query or page with a problem, which `prepare` 
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pagefinder.errors import InputError
@@ -27,10 +28,13 @@ def check_columns(columns: Sequence[str], settings: Table | Hub, section: str, t
     check_once(columns, settings, table)
     for param in ("query", "image"):
         name = getattr(settings, param)
+        if param == "query" and not name:
+            continue
         if name not in columns:
+            more = ", or leave it empty and have questions written (queries.writer)"
             raise InputError(
                 f"{table} has no column {name!r}; it has {_listing(columns)}:"
-                f" name yours in {section}.{param}"
+                f" name yours in {section}.{param}{more if param == 'query' else ''}"
             )
 
 
@@ -64,7 +68,7 @@ def items(
     settings: Table | Hub,
     access: Access,
 ) -> Row:
-    """The query of a row, its pages and its negatives.
+    """The query of a row, its pages and its negatives; no query where the params name no column.
 
     Args:
         row: Column -> cell. The columns `document_id`, `page_number` and `text` describe the pages.
@@ -93,6 +97,8 @@ def items(
             page = _page(image, f"{where} {column}", row if grade else {})
         pages.append(page)
         relevance[page.key] = max(grade, relevance.get(page.key, 0))
+    if not settings.query and pages:
+        return [replace(page, split=split, problem=page.problem or problem) for page in pages]
     if not any(relevance.values()):
         problem = problem or f"missing page: {settings.image} is empty"
     return [*pages, SourceQuery(text or "", "given", where, relevance, split, problem)]

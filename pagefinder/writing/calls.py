@@ -49,18 +49,21 @@ class Server:
     Args:
         url: Address of the API, as http://localhost:8000/v1.
         model: As the server calls it.
-        settings: Key, concurrency, time-out, retries and the length of an answer.
+        key_variable: Environment variable that holds the key; empty: the server asks for none.
+        settings: Concurrency, time-out, retries and the length of an answer.
         temperature: Of the sampling.
 
     Raises:
         InputError: the extra `llm` is not installed, or the key's variable is not set.
     """
 
-    def __init__(self, url: str, model: str, settings: Writer, temperature: float) -> None:
+    def __init__(
+        self, url: str, model: str, key_variable: str, settings: Writer, temperature: float
+    ) -> None:
         self.url, self.model, self.temperature = url, model, temperature
         self.concurrency, self.max_tokens = settings.concurrency, settings.max_tokens
-        self._settings = settings
-        self._key = _key(url, settings.key_variable)
+        self._settings, self._key_variable = settings, key_variable
+        self._key = _key(url, key_variable)
         self._format = 0
         self._options = {"temperature": temperature, "max_tokens": settings.max_tokens}
         self._client: Any = None
@@ -125,10 +128,9 @@ class Server:
         """The exception for an answer with an error status."""
         words = " ".join(str(error).split())[:200]
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            named = self._settings.key_variable or "none is named"
+            named = self._key_variable or "empty, so none was sent"
             return InputError(
-                f"the server {self.url} refuses the key (queries.writer.key_variable: {named}): "
-                f"{words}"
+                f"the server {self.url} refuses the key (key_variable is {named}): {words}"
             )
         if isinstance(error, openai.NotFoundError):
             return InputError(
@@ -145,12 +147,12 @@ def _key(url: str, variable: str) -> str:
     """The key in the environment, or one that says nothing, where the server asks for none."""
     if importlib.util.find_spec("openai") is None:
         raise InputError(
-            f"queries.writer.url is {url!r}, but the package openai is not installed: "
+            f"queries names the server {url}, but the package openai is not installed: "
             "pip install 'pagefinder[llm]'"
         )
     if variable and not os.environ.get(variable):
         raise InputError(
-            f"queries.writer.key_variable is {variable!r}, but the environment has no such "
+            f"key_variable is {variable!r} for the server {url}, but the environment has no such "
             f"variable: export {variable}=..., or leave key_variable empty"
         )
     return os.environ.get(variable, "") or "none"

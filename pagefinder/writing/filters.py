@@ -78,10 +78,14 @@ def filtered(
         rest = rows[_passes(faults, rows.index)]
         faults["distinct"], others = distinct(rest)
         _add(possible, others)
-    table = pd.DataFrame({name: faults[name].reindex(rows.index) for name in faults})
+    looked = {name: column.reindex(rows.index) for name, column in faults.items()}
     verdicts = [
-        [(name, fault or PASSED) for name, fault in row.items() if isinstance(fault, str)]
-        for row in table.to_dict("records")
+        [
+            (name, looked[name][row] or PASSED)
+            for name in looked
+            if isinstance(looked[name][row], str)
+        ]
+        for row in rows.index
     ]
     dropped = [next((n for n, verdict in row if verdict != PASSED), None) for row in verdicts]
     result = rows.assign(

@@ -18,7 +18,7 @@ from pagefinder.runtime import disk
 
 ROOT = Path(__file__).parents[2]
 ORDER = (
-    "download prepare encode_base mine train_embedder encode_tuned evaluate_embedder "
+    "download write_queries prepare encode_base mine train_embedder encode_tuned evaluate_embedder "
     "evaluate_pixels candidates train_reranker evaluate_reranker export report"
 ).split()
 

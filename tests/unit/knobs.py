@@ -54,6 +54,8 @@ def params_with(key: str, value: object) -> Params:
         section = section[part]
     assert section.get(name) != value, f"{key} is {value!r} anyway"
     section[name] = value
+    if key == "queries.writer.url":  # a server has a model
+        section["model"] = "vlm"
     if key == "base.max_tokens":  # of an image nothing may be cut
         section["page_content"] = "text"
     return params_file.parse(content)

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 MODEL_FREE = (
     "stages.download",
+    "stages.write_queries",
     "stages.prepare",
     "stages.export",
     "stages.report",

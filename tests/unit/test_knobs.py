@@ -4,6 +4,7 @@ import knobs_data
 import knobs_models
 import knobs_release
 import knobs_training
+import knobs_written
 import pytest
 from knobs import CHECKS, ignored, knobs, params_with
 
@@ -13,7 +14,7 @@ from pagefinder.errors import InputError
 ELSEWHERE = {
     "profile": "tests/unit/test_params.py: it chooses the block that all others are read from",
 }
-MODULES = (knobs_data, knobs_models, knobs_release, knobs_training)
+MODULES = (knobs_data, knobs_models, knobs_release, knobs_training, knobs_written)
 
 
 def test_no_knob_is_forgotten():

@@ -85,7 +85,8 @@ def ranked_candidates() -> pd.DataFrame:
 
 def stage_environment() -> dict[str, str]:
     """Environment in which a subprocess finds the project from any folder."""
-    return os.environ | {"PYTHONPATH": str(FILE.parent), "OMP_NUM_THREADS": "1"}
+    folders = [str(FILE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1"}
 
 
 def write_vlm(folder: Path) -> None:

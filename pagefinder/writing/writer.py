@@ -1,0 +1,100 @@
+"""From data/source to written questions: choose pages, ask the writer, filter by the judge."""
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from pagefinder.params import Params, Pixels, Queries
+from pagefinder.runtime import outputs
+from pagefinder.sources.traits import source_traits
+from pagefinder.writing import filters, questions
+from pagefinder.writing.calls import Server
+from pagefinder.writing.client import Chat, Request, answer, missing
+from pagefinder.writing.costs import estimate
+from pagefinder.writing.pictures import SourcePictures, read_pages
+from pagefinder.writing.tally import Tally
+from pagefinder.writing.written import WRITTEN_SCHEMA
+
+log = logging.getLogger(__name__)
+
+
+class Folders(NamedTuple):
+    """Where the writer reads and keeps: data/source, the answers, and pictures until the end."""
+
+    source: Path
+    answers: Path
+    pictures: Path
+
+
+def write_questions(folders: Folders, params: Params) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The questions that the model writes from the pages of data/source, and metrics/written.json.
+
+    Without a writer both are empty.
+
+    Raises:
+        InputError: it would take more than `max_requests`, or the server is of no use.
+    """
+    settings = params.queries.writer
+    if not settings.url:
+        return WRITTEN_SCHEMA.empty_table().to_pandas(), {}
+    pages, places = read_pages(folders.source)
+    isolate = source_traits(params.data.source).may_crash
+    budget = Pixels(min=1, max=settings.max_pixels, multiple=1)
+    pictures = SourcePictures(places, folders.pictures, params.data.pdf.dpi, budget, isolate)
+    tally = Tally(settings.max_requests)
+    chats = [Chat(server, pictures, folders.answers, tally) for server in _servers(params.queries)]
+    chosen = questions.chosen_pages(pages, settings, params.seed)
+    requests, asked = questions.requests(chosen, settings)
+    judged = filters.requests_per_question(len(pages)) if "answerable" in settings.filters else 0
+    _plan(requests, chats[0], judged, params)
+    answers = answer(requests, chats[0])
+    rows, none = questions.rows(asked, answers, settings)
+    log.info("the writer wrote %d questions about %d pages", len(rows), len(chosen))
+    rows, counted = filters.filtered(rows, pages, partial(answer, chat=chats[1]), settings)
+    outputs.remove(folders.pictures)
+    metrics = {
+        "pages": len(chosen),
+        "questions": counted | _kept(rows, none),
+        "requests": tally.steps,
+    }
+    log.info("kept %d of %d written questions", rows["dropped_by"].isna().sum(), len(rows))
+    return rows, metrics
+
+
+def _servers(queries: Queries) -> tuple[Server, Server]:
+    """The writer's server, and the judge's, which is the same where no other is named."""
+    writer, judge = queries.writer, queries.judge
+    url, key = (judge.url, judge.key_variable) if judge.url else (writer.url, writer.key_variable)
+    return (
+        Server(writer.url, writer.model, writer.key_variable, writer, writer.temperature),
+        Server(url, judge.model or writer.model, key, writer, temperature=0.0),
+    )
+
+
+def _plan(requests: list[Request], chat: Chat, judged: int, params: Params) -> None:
+    """Log what the run will take; raises InputError where that is more than `max_requests`."""
+    settings = params.queries.writer
+    left = missing(requests, chat)
+    prompt = requests[0].prompt if requests else ""
+    log.info(
+        "%d of %d answers of the writer are kept in %s; left are at most %s",
+        len(requests) - left,
+        len(requests),
+        chat.folder,
+        estimate(left, prompt, judged, settings),
+    )
+    # Kept answers may still have to be judged.
+    whole = estimate(len(requests), prompt, judged, settings)
+    chat.tally.check(left + whole.judge_requests if left else 0)
+
+
+def _kept(rows: pd.DataFrame, none: dict[str, int]) -> dict[str, Any]:
+    """Counts of the kept questions by kind, and of what the writer gave that is none by reason."""
+    by_kind = rows.loc[rows["dropped_by"].isna(), "kind"].value_counts().sort_index()
+    return {
+        "kept_by_kind": {str(kind): int(count) for kind, count in by_kind.items()},
+        "none": {name: count for name, count in sorted(none.items()) if count},
+    }
