@@ -6,9 +6,10 @@ from pagefinder.params import Writer
 
 # Of Qwen3-VL: a token of a picture stands for 32 x 32 pixels. Other models take about as many.
 PIXELS_PER_TOKEN = 32 * 32
-CHARACTERS_PER_TOKEN = 4
-# A question with its kind and answer; a verdict of the judge with its reason.
-QUESTION_TOKENS, VERDICT_TOKENS = 80, 40
+# The prompts, at four characters a token.
+WRITER_PROMPT_TOKENS, JUDGE_PROMPT_TOKENS = 800, 350
+# A question with its kind, answer and evidence; a verdict of the judge with evidence and reason.
+QUESTION_TOKENS, VERDICT_TOKENS = 120, 80
 
 
 class Estimate(NamedTuple):
@@ -27,21 +28,20 @@ class Estimate(NamedTuple):
         )
 
 
-def estimate(pages: int, prompt: str, judged: int, settings: Writer) -> Estimate:
+def estimate(pages: int, judged: int, settings: Writer) -> Estimate:
     """The most requests and tokens for so many requests about a page each.
 
     Args:
         pages: Requests to write, each about one page in one language.
-        prompt: The rendered prompt of the writer; a prompt of the judge counts as long.
-        judged: The most requests to the judge for one question.
+        judged: The most requests to the judge for one question, each with one page.
         settings: Of the writer.
     """
-    shown = settings.max_pixels // PIXELS_PER_TOKEN + len(prompt) // CHARACTERS_PER_TOKEN
+    picture = settings.max_pixels // PIXELS_PER_TOKEN
     questions = pages * settings.per_page
     judge_requests = questions * judged
     return Estimate(
         pages,
         judge_requests,
-        (pages + judge_requests) * shown,
+        pages * (picture + WRITER_PROMPT_TOKENS) + judge_requests * (picture + JUDGE_PROMPT_TOKENS),
         questions * QUESTION_TOKENS + judge_requests * VERDICT_TOKENS,
     )

@@ -78,16 +78,15 @@ def _plan(requests: list[Request], chat: Chat, judged: int, params: Params) -> N
     """Log what the run will take; raises InputError where that is more than `max_requests`."""
     settings = params.queries.writer
     left = missing(requests, chat)
-    prompt = requests[0].prompt if requests else ""
     log.info(
         "%d of %d answers of the writer are kept in %s; left are at most %s",
         len(requests) - left,
         len(requests),
         chat.folder,
-        estimate(left, prompt, judged, settings),
+        estimate(left, judged, settings),
     )
     # Kept answers may still have to be judged.
-    whole = estimate(len(requests), prompt, judged, settings)
+    whole = estimate(len(requests), judged, settings)
     chat.tally.check(left + whole.judge_requests if left else 0)
 
 

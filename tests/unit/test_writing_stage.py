@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from chat_server import prompt, serving
-from sources import CONTENT, page, write_pdf
+from sources import CONTENT, ROOT, page, write_pdf
 from tiny import stage_environment
 
 from pagefinder import params_file
@@ -21,7 +20,7 @@ from pagefinder.data import pixels
 from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.layout import CORPUS, METRICS, SOURCE, WRITTEN
-from pagefinder.writing import client, filters, questions
+from pagefinder.writing import client, costs, filters, prompts, questions
 from pagefinder.writing.pictures import read_pages
 from pagefinder.writing.written import QUESTIONS
 from stages import download, prepare, write_queries
@@ -247,10 +246,10 @@ def test_the_model_is_told_the_document_and_each_language(tmp_path, server):
     params = params_of(server.url, pages=2, languages=["en", "de"])
     download.main(params, tmp_path)
     write_queries.main(params, tmp_path)
-    prompts = [prompt(body) for body in server.asked]
-    assert len(prompts) == 4
-    assert sum("in German" in text for text in prompts) == 2
-    assert all("The document is called: d" in text for text in prompts)
+    asked = [prompt(body) for body in server.asked]
+    assert len(asked) == 4
+    assert sum("in German" in text for text in asked) == 2
+    assert all("The document is called: d" in text for text in asked)
     assert set(written(tmp_path)["language"]) == {"en", "de"}
 
 
@@ -295,22 +294,33 @@ def test_bad_answers_cost_their_questions_alone(tmp_path, server):
     assert len(written(tmp_path)) == 2 * (PAGES - 3)
 
 
-def test_a_killed_run_asks_for_nothing_that_it_has(tmp_path, server):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)
+def test_an_interrupted_run_asks_for_nothing_that_it_has(tmp_path, server, how):
     write_pages(tmp_path)
-    content = content_of(server.url, concurrency=2)
+    content = content_of(server.url, concurrency=1, filters=[])
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     params = params_file.parse(content)
     download.main(params, tmp_path)
     server.limit = 10  # then the server says no more
     process = subprocess.Popen(
-        [sys.executable, "-m", "stages.write_queries"], cwd=tmp_path, env=stage_environment()
+        [sys.executable, "-m", "stages.write_queries"],
+        cwd=tmp_path,
+        env=stage_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts its background jobs with Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     answers = tmp_path / ".work/answers"
     while len(list(answers.rglob("*.json"))) < 10:
         assert process.poll() is None
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.send_signal(how)
+    _, said = process.communicate()
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "interrupted; the next `dvc repro` goes on" in said
+        assert "Traceback" not in said
     assert not (tmp_path / WRITTEN).exists()
     server.limit = None
     write_queries.main(params, tmp_path)
@@ -318,6 +328,29 @@ def test_a_killed_run_asks_for_nothing_that_it_has(tmp_path, server):
     assert set(server.answered.values()) == {1}
     assert metrics(tmp_path)["requests"]["write"]["cached"] == 10
     assert len(written(tmp_path)) == 2 * PAGES
+
+
+def test_the_costs_in_the_docs_are_those_of_the_estimate():
+    settings = params_of(url="http://localhost:8000/v1").queries.writer
+    settings = settings.model_copy(update={"per_page": CONTENT["queries"]["writer"]["per_page"]})
+    whole = costs.estimate(1000, filters.requests_per_question(1000), settings)
+    rows = {
+        line.split(" | ")[0].strip("| "): line
+        for line in (ROOT / "docs/questions.md").read_text().splitlines()
+        if line.startswith("| ")
+    }
+    row = rows["together, at most"]
+    requests, tokens_in, tokens_out = (cell.strip(" |") for cell in row.split(" | ")[1:])
+    assert int(requests.replace(",", "")) == whole.write_requests + whole.judge_requests
+    assert float(tokens_in) == round(whole.tokens_in / 1e6, 1)
+    assert float(tokens_out) == round(whole.tokens_out / 1e6, 2)
+
+
+def test_the_prompts_are_as_long_as_the_estimate_says():
+    text = prompts.write(3, list(prompts.KINDS), "page", "A manual of pumps")
+    judge = prompts.judge_answer("q" * 60, "a" * 60)
+    assert abs(len(text) / 4 - costs.WRITER_PROMPT_TOKENS) < 150
+    assert abs(len(judge) / 4 - costs.JUDGE_PROMPT_TOKENS) < 75
 
 
 def test_the_schema_of_the_table_is_the_same_with_and_without_questions(tmp_path, server):
