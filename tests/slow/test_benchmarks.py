@@ -78,3 +78,22 @@ def test_the_mining_benchmark_runs():
         "mining": 2,
     }
     assert 0 <= found["extra_mib"] < 500
+
+
+def test_the_growth_benchmark_runs(tmp_path):
+    from benchmarks import growth
+
+    table = pd.concat([growth.measure(pages, queries=100) for pages in (400, 800)])
+    assert list(table["stage"].unique()) == list(growth.STAGES)
+    assert (table["MiB"] > 0).all()
+    growth.plot(table, tmp_path / "growth.svg")
+    assert "</svg>" in (tmp_path / "growth.svg").read_text()
+
+
+def test_an_exponent_is_that_of_the_two_largest_numbers_of_pages():
+    from benchmarks import growth
+
+    rows = [["linear", 10, 9.0], ["linear", 1000, 40.0], ["linear", 100, 4.0]]
+    rows += [["flat", 100, 2.0], ["flat", 1000, 2.0]]
+    found = growth.exponents(pd.DataFrame(rows, columns=["stage", "pages", "seconds"]))
+    assert dict(found) == {"linear": 1.0, "flat": 0.0}
