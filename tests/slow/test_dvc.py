@@ -198,6 +198,8 @@ def test_the_released_models_are_used_as_the_readme_says(clone, tmp_path):
     ranks = [line.split(maxsplit=2) for line in said.splitlines() if line.startswith("  ")]
     assert [rank for rank, *_ in ranks] == ["1", "2", "3"]
     assert {label for *_, label in ranks} == {"scan.png", "two.pdf, page 1", "two.pdf, page 2"}
+    documented(clone, "python -m pagefinder.index FOLDER", FOLDER=tmp_path)
+    assert len(list((clone / ".work/index").iterdir())) == 1  # the one that the search made
     said = documented(clone, "python -m tools.parity models/release/embedder")
     assert "The same model" in said
     listed = documented(clone, "python -m tools.push")
