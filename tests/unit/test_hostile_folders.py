@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from sources import write_pdf
 from test_indexing import MODELS, PLACE, content, paths, update
 from test_search import Embedder, lines, pages, root  # noqa: F401
 
 from pagefinder import index
 from pagefinder.errors import InputError
-from pagefinder.indexing import files, reading, store
+from pagefinder.indexing import reading, store
 from pagefinder.indexing.encoder import Encoder
 from pagefinder.search import main as search
 
@@ -65,40 +64,6 @@ def test_links_are_followed_inside_the_folder_alone(root, pages, tmp_path, caplo
         assert f"{name} is passed over" in caplog.text
 
 
-def test_a_broken_file_is_a_row_that_says_why(root, pages, caplog, monkeypatch) -> None:  # noqa: F811
-    (pages / "cut.png").write_bytes((pages / "red.png").read_bytes()[:60])
-    (pages / "empty.pdf").write_bytes(b"")
-    write_pdf(pages / "secret.pdf", [["text"]], encrypted=True)
-    with (pages / "huge.png").open("wb") as file:
-        file.truncate(files.images.MAX_BYTES + 1)
-    update(pages)
-    problems = {row["path"]: row["problem"] for row in content() if row["problem"]}
-    assert set(problems) == {"cut.png", "empty.pdf", "huge.png", "secret.pdf"}
-    assert problems["huge.png"].startswith("file too large")
-    assert all(row["vector"] is None for row in content() if row["problem"])
-    assert update(pages).endswith("7 unchanged; 0 pages read")  # known, and not read again
-    assert index.main(["pages", "--index", PLACE]) == 0
-    assert "huge.png is passed over: file too large" in caplog.text
-    shutil.copy(pages / "red.png", pages / "cut.png")
-    assert "1 moved or copied" in update(pages)  # mended: the same picture as red.png
-    assert not [row for row in content() if row["path"] == "cut.png" and row["problem"]]
-
-
-def test_pages_that_kill_their_reader_cost_themselves(root, pages, monkeypatch) -> None:  # noqa: F811
-    monkeypatch.setattr(
-        "pagefinder.indexing.updating.pool.run",
-        lambda function, tasks, crashed, isolate: (crashed(task) for task in tasks),
-    )
-    update(pages)
-    reasons = {row["problem"] for row in content()}
-    # While pages were counted, or read.
-    assert reasons <= {
-        "unreadable PDF: the reader crashed",
-        "unreadable page: the reader crashed",
-    }
-    assert len(content()) == 3
-
-
 def test_scans_wait_for_ocr_and_are_read_when_it_is_there(root, pages, monkeypatch) -> None:  # noqa: F811
     monkeypatch.setattr("pagefinder.indexing.encoder.reads_text", lambda models: True)
     (pages / "green.pdf").unlink()  # read in other processes, which no test patches
@@ -128,18 +93,6 @@ def test_half_an_index_is_named_and_built_anew(root, pages, caplog) -> None:  # 
     caplog.clear()
     assert search(["red", "--pages", "pages"]) == 0  # nobody named it: it is ours to build anew
     assert "is damaged" in caplog.text
-
-
-def test_two_writers_never_write_at_a_time(root, pages, caplog) -> None:  # noqa: F811
-    update(pages)
-    picture(pages / "new.png", (1, 2, 3))
-    with store.writing(PLACE, root):
-        assert update(pages, wait=False) == "None"
-        assert f"is written by process {os.getpid()}" in caplog.text
-        # A search takes what is there.
-        assert search(["red", "--pages", "pages", "--index", PLACE]) == 0
-        assert len(content()) == 3
-    assert update(pages, wait=False).startswith("1 files new")
 
 
 def test_a_reader_keeps_the_version_that_it_opened(root, pages) -> None:  # noqa: F811
