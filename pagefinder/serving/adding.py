@@ -103,6 +103,7 @@ class Adding:
         self._waiting = queue.Queue[Upload](WAITING)
         self._storing = threading.Lock()
         self._current: Upload | None = None
+        self._found = set(uploads.read_names(self.folder))  # paths of files that are indexed
         threading.Thread(target=self._run, name="adding", daemon=True).start()
 
     def add(self, name: str, data: bytes) -> Upload:
@@ -137,7 +138,11 @@ class Adding:
     def _index(self, upload: Upload) -> None:
         """Index a file; an InputError says why that cannot be."""
         upload.state, self._current = READS, upload
-        files, place = list_files(self.folder), store.default_place(self.folder, self.root)
+        with self._storing:
+            # Those that wait get their own turn, in which they are checked.
+            waiting = {other.path for other in self._waiting.queue} - {upload.path} - self._found
+        files = [file for file in list_files(self.folder) if file.path not in waiting]
+        place = store.default_place(self.folder, self.root)
         engine = local_engine(self.folder, self._encoder, self.root)
         update(files, replace(engine, count=self._chunks), place, self.root, rebuild=True)
         table = store.open_table(place)
@@ -149,6 +154,7 @@ class Adding:
         if not upload.pages:
             raise InputError(problems[0] if problems else "it changed while it was read")
         self._added()
+        self._found.add(upload.path)
         upload.state = FOUND
         log.info("%s is %s: %d pages added", upload.path, upload.name, upload.pages)
 
@@ -161,7 +167,10 @@ class Adding:
 
     def _refuse(self, upload: Upload, problem: str) -> None:
         with self._storing:
-            uploads.discard(upload.path, self.folder, self.root)
+            # The same content may wait once more, and has to be there at its turn.
+            if all(other.path != upload.path for other in self._waiting.queue):
+                uploads.discard(upload.path, self.folder, self.root)
+                self._found.discard(upload.path)
         upload.problem, upload.state = problem, REFUSED
         log.warning("%s is refused: %s", upload.path, problem)
 

@@ -117,7 +117,10 @@ class Desk:
         """Search the newest versions of both indexes from now on."""
         folder = self._root / uploads.FOLDER
         place = store.default_place(folder, self._root)
-        self._first = refreshed(self._first)
+        try:
+            self._first = refreshed(self._first)
+        except InputError as error:  # removed, or another model's since: what is open goes on
+            log.warning("%s is searched as it was opened: %s", self.folder, error)
         second = open_view(place, folder, self._models.encoder.schema)
         if second.count():
             view = JoinedView(self._first, second)
@@ -176,7 +179,7 @@ class Desk:
         try:
             with self._turn:
                 return jpeg(self._view.open_page(page, LARGE))
-        except pixels.BadImageError as error:
+        except (pixels.BadImageError, InputError, OSError, IndexError) as error:
             raise InputError(f"this page cannot be shown any more: {error}") from error
 
 

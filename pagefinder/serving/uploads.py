@@ -72,6 +72,8 @@ def check_chunks(chunks: Sequence[Chunk]) -> int:
         InputError: it is broken, or has too many pages.
     """
     if chunks[0].problem:
+        if "password" in chunks[0].problem.lower():
+            raise InputError("it asks for a password: save a copy without one, and add that")
         kind = "PDF" if is_pdf(chunks[0].file.path) else "image"
         raise InputError(f"it is broken, or no {kind} ({chunks[0].problem})")
     if chunks[0].total > MAX_PAGES:

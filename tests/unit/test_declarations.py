@@ -65,3 +65,10 @@ def test_everything_declared_is_pinned() -> None:
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     pinned = {canonical(line.partition("==")[0]) for line in lines if "==" in line}
     assert not (RUNTIME | TEST) - pinned
+
+
+def test_make_installs_extras_that_are_declared() -> None:
+    lines = re.findall(r"-e '\.\[(.+)\]'", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert len(lines) == 3
+    named = {name for line in lines for name in line.split(",")}
+    assert named <= PROJECT["optional-dependencies"].keys()

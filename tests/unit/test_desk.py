@@ -19,6 +19,7 @@ from test_search import Embedder, pages, root  # noqa: F401
 from pagefinder import app
 from pagefinder.errors import InputError
 from pagefinder.indexing.encoder import ANY_SIZE
+from pagefinder.indexing.files import Chunk, File
 from pagefinder.release.fusion import FUSION
 from pagefinder.serving import adding, uploads
 from pagefinder.serving.adding import FOUND, REFUSED, Upload
@@ -193,6 +194,51 @@ def test_a_broken_upload_is_refused_in_one_sentence_and_the_next_one_goes_on(
     assert not any("\n" in sentence or "Traceback" in sentence for sentence in sentences)
     assert list(uploads.read_names(root / uploads.FOLDER).values()) == ["fine.png"]
     assert desk.count() == 4
+
+
+def test_what_waits_is_checked_at_its_own_turn(root, pages, colours, monkeypatch) -> None:  # noqa: F811
+    monkeypatch.setattr(uploads, "MAX_PAGES", 2)
+    desk = open_desk(pages)
+    write_pdf(root / "long.pdf", [["one"], ["two"], ["three"]])
+    index, go_on = desk.adding._index, threading.Event()
+    monkeypatch.setattr(desk.adding, "_index", lambda upload: go_on.wait() and index(upload))
+    sent = [desk.adding.add("fine.png", image_bytes(RED))]
+    # Two people add the same files: the first refusal takes nothing from the second.
+    for name in ("long.pdf", "again.pdf"):
+        sent.append(desk.adding.add(name, (root / "long.pdf").read_bytes()))
+    go_on.set()
+    sentences = [wait(upload).sentence() for upload in sent]
+    assert sentences[0] == "fine.png: 1 page can be found now."
+    for name, sentence in zip(("long.pdf", "again.pdf"), sentences[1:], strict=True):
+        assert sentence.startswith(f"{name} was not added: it has 3 pages, more than 2")
+    assert desk.count() == 4
+    assert list(uploads.read_names(root / uploads.FOLDER).values()) == ["fine.png"]
+
+
+def test_a_pdf_with_a_password_says_so() -> None:
+    file = File("a.pdf", 1, 1)
+    problem = "unreadable PDF: Failed to load document (PDFium: Incorrect password error)."
+    with pytest.raises(InputError, match="asks for a password"):
+        uploads.check_chunks([Chunk(Path(), file, "", (0,), 1, problem)])
+
+
+def test_a_retrained_model_or_a_removed_file_stops_no_upload(
+    root,  # noqa: F811
+    pages,  # noqa: F811
+    colours,
+    monkeypatch,
+) -> None:
+    desk = open_desk(pages)
+
+    def another_model(view: object) -> None:
+        raise InputError("the index is of another model")
+
+    monkeypatch.setattr("pagefinder.serving.desk.refreshed", another_model)
+    assert wait(desk.adding.add("fine.png", image_bytes(RED))).state == FOUND
+    assert desk.search("red").results[0].score > 0.99
+    gone = {"path": "pages.arrow", "row": 0}  # a corpus, which the pipeline builds anew
+    with pytest.raises(InputError, match="cannot be shown any more"):
+        desk.enlarge(gone)
 
 
 def test_uploads_that_wait_are_bounded(root, pages, colours, monkeypatch) -> None:  # noqa: F811
