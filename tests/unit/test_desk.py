@@ -201,7 +201,12 @@ def test_what_waits_is_checked_at_its_own_turn(root, pages, colours, monkeypatch
     desk = open_desk(pages)
     write_pdf(root / "long.pdf", [["one"], ["two"], ["three"]])
     index, go_on = desk.adding._index, threading.Event()
-    monkeypatch.setattr(desk.adding, "_index", lambda upload: go_on.wait() and index(upload))
+
+    def held(upload: Upload) -> None:
+        go_on.wait()
+        index(upload)
+
+    monkeypatch.setattr(desk.adding, "_index", held)
     sent = [desk.adding.add("fine.png", image_bytes(RED))]
     # Two people add the same files: the first refusal takes nothing from the second.
     for name in ("long.pdf", "again.pdf"):
