@@ -9,6 +9,7 @@ normalisation or dimension.
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", default="", help="the model's name at the server")
     parser.add_argument(
+        "--key-variable", default="", help="environment variable that holds the server's key"
+    )
+    parser.add_argument(
         "--request", default="{}", help="more parameters of each request: '{\"dimensions\": 48}'"
     )
     options = parser.parse_args(arguments)
@@ -62,6 +66,12 @@ def _compared(options: argparse.Namespace) -> "tuple[Golden, Comparison]":
         raise InputError(f"--request {options.request!r} is no JSON: {error}") from error
     if not isinstance(extra, dict):
         raise InputError(f"--request {options.request!r} is no JSON object")
+    variable = options.key_variable
+    if variable and not os.environ.get(variable):
+        raise InputError(
+            f"--key-variable is {variable}, but the environment has no such variable: "
+            f"export {variable}=..."
+        )
     # Imported only here: it takes seconds, and a wrong argument should be named at once.
     from pagefinder.parity import asking, cases, diagnosis
     from pagefinder.parity import running as models
@@ -70,7 +80,9 @@ def _compared(options: argparse.Namespace) -> "tuple[Golden, Comparison]":
     if Path(options.other).is_dir():
         answers = asking.Answers(*models.answers_of_folder(Path(options.other), golden))
     else:
-        answers = asking.ask(options.other, golden, options.model, extra)
+        answers = asking.ask(
+            options.other, golden, options.model, extra, os.environ.get(variable, "")
+        )
     return golden, diagnosis.compare(golden, answers, models.open_model(options.release))
 
 

@@ -1,7 +1,9 @@
 """Ask an OpenAI-compatible server for what the golden cases hold."""
 
 import base64
+import http.client
 import json
+import math
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -31,7 +33,7 @@ class Answers:
     tokens: list[int | None]
 
 
-def ask(url: str, golden: Golden, model: str, extra: Mapping[str, Any]) -> Answers:
+def ask(url: str, golden: Golden, model: str, extra: Mapping[str, Any], key: str = "") -> Answers:
     """The server's answers to all cases, one request each.
 
     Args:
@@ -39,6 +41,7 @@ def ask(url: str, golden: Golden, model: str, extra: Mapping[str, Any]) -> Answe
         golden: The cases.
         model: Its name at the server; empty: the first that /v1/models lists.
         extra: Further parameters of each request, such as `dimensions`.
+        key: That the server asks for; empty: none.
 
     Raises:
         InputError: no answer, or not one of this interface.
@@ -47,22 +50,37 @@ def ask(url: str, golden: Golden, model: str, extra: Mapping[str, Any]) -> Answe
         raise InputError(f"{url!r} is neither a folder nor an address that begins with http")
     url = url.rstrip("/").removesuffix("/v1").rstrip("/")
     if not model:
-        listed = _json(f"{url}/v1/models", None, missing={})
-        model = str((listed.get("data") or [{"id": "default"}])[0]["id"])
+        model = _first_model(url, key)
     rows, tokens = [], []
     path = ""
     for case in tqdm(golden.cases, "asking", unit="case", disable=None):
-        path, answer = _post(url, path, golden, case, {"model": model} | dict(extra))
+        path, answer = _post(url, path, golden, case, {"model": model} | dict(extra), key)
         try:
             rows.append(_vector(path, answer))
             usage = answer.get("usage") or {}
             count = usage.get("prompt_tokens") or usage.get("total_tokens")
             tokens.append(None if count is None else int(count))
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise InputError(f"{url}{path} gave no vector or score: {answer!s:.200}") from error
+        if not rows[-1] or not all(map(math.isfinite, rows[-1])):
+            raise InputError(
+                f"{url}{path} gave no numbers for {case.name}: {rows[-1]!s:.60}: serve with "
+                "`--dtype float32` or bfloat16, since float16 overflows"
+            )
     if len({len(row) for row in rows}) > 1:
         raise InputError(f"{url}{path} gave vectors of several lengths: {set(map(len, rows))}")
     return Answers(np.array(rows, dtype=np.float64), tokens)
+
+
+def _first_model(url: str, key: str) -> str:
+    """The name of the first model that a server lists; "default" where it lists none."""
+    listed = _json(f"{url}/v1/models", None, missing={}, key=key)
+    try:
+        return str(listed["data"][0]["id"]) if listed.get("data") else "default"
+    except (KeyError, TypeError, IndexError) as error:
+        raise InputError(
+            f"{url}/v1/models lists no model: {listed!s:.200}: name one by --model"
+        ) from error
 
 
 def request_of(path: str, golden: Golden, case: Case) -> dict[str, Any]:
@@ -77,7 +95,7 @@ def request_of(path: str, golden: Golden, case: Case) -> dict[str, Any]:
             return {"queries": case.query, "documents": [page]} | keywords
         return {"query": case.query, "documents": [page]} | keywords
     text = case.query or case.text or ""
-    if not settings["chat_template"]:
+    if not settings["chat_template"] and not case.image:
         return {"input": [prompt + text], "encoding_format": "float"}
     content = _content(golden, case) if case.kind == "page" else [{"type": "text", "text": text}]
     system = [{"role": "system", "content": [{"type": "text", "text": prompt}]}] if prompt else []
@@ -107,30 +125,43 @@ def _vector(path: str, answer: Mapping[str, Any]) -> list[float]:
 
 
 def _post(
-    url: str, path: str, golden: Golden, case: Case, parameters: Mapping[str, Any]
+    url: str, path: str, golden: Golden, case: Case, parameters: Mapping[str, Any], key: str
 ) -> tuple[str, dict[str, Any]]:
     """The path that answered and its answer; without a path those of the interface are tried."""
     paths = [path] if path else PATHS[golden.settings["kind"]]
     for each in paths:
         body = request_of(each, golden, case) | dict(parameters)
-        answer = _json(url + each, body, missing=None if each == paths[-1] else {})
+        answer = _json(url + each, body, missing=None if each == paths[-1] else {}, key=key)
         if answer:
             return each, answer
     raise InputError(f"{url} gave an empty answer at {' and '.join(paths)}")
 
 
-def _json(url: str, body: object, missing: dict[str, Any] | None) -> dict[str, Any]:
-    """The JSON that a server answers; `missing` where it does not know the address."""
+def _json(url: str, body: object, missing: dict[str, Any] | None, key: str) -> dict[str, Any]:
+    """The JSON object that a server answers; `missing` where it does not know the address."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"}
+    headers |= {"Authorization": f"Bearer {key}"} if key else {}
     try:
+        request = urllib.request.Request(url, data, headers)
         with urllib.request.urlopen(request, timeout=SECONDS) as response:
-            content: dict[str, Any] = json.load(response)
-            return content
+            content = response.read()
     except urllib.error.HTTPError as error:
         if error.code in (404, 405) and missing is not None:
             return missing
         text = " ".join(error.read().decode(errors="replace").split())
-        raise InputError(f"{url} answered {error.code}: {text:.300}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{url} gives no answer ({error}): is the server running?") from error
+        mend = ": name the variable of its key by --key-variable" if error.code == 401 else ""
+        raise InputError(f"{url} answered {error.code}: {text:.300}{mend}") from error
+    except http.client.InvalidURL as error:
+        raise InputError(f"{url!r} is no address of a server: {error}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{url} gives no answer ({reason}): is the server running?") from error
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        text = " ".join(content[:200].decode(errors="replace").split())
+        raise InputError(f"{url} answers no JSON object, so another program runs there: {text}")
+    return answer

@@ -60,7 +60,8 @@ def compare(golden: Golden, answers: Answers, model: Model) -> Comparison:
     apart = distances(expected, given)
     for kind in (QUERY, PAGE, PAIR):
         places = [n for n, case in enumerate(golden.cases) if case.kind == kind]
-        if places and apart[places].max() > golden.tolerance:
+        # So written, a distance that is no number differs too.
+        if places and not (apart[places] <= golden.tolerance).all():
             tokens = [answers.tokens[n] for n in places]
             findings.append(_explain(golden, places, given[places], tokens, model))
     return Comparison(apart, _same_ranks(golden, expected, given), _merged(findings))

@@ -1,5 +1,6 @@
 """Make the golden cases of a released model."""
 
+import gc
 import logging
 import math
 from collections.abc import Callable
@@ -32,17 +33,18 @@ LEAST = 0.002  # of the tolerance
 
 
 def make_golden(
-    folder: Path, pixels: Pixels, open_base: Callable[[], Model] | None, device: str = "cpu"
+    folder: Path, pixels: Pixels, open_base: Callable[[], Model | None] | None, device: str = "cpu"
 ) -> Golden:
     """Write the golden cases of the model released in `folder` beside it.
 
     Args:
         folder: Of the model.
         pixels: The pixel budget, which decides how large the drawn pages are.
-        open_base: Opens the model before tuning, with the released one's prompts; None where there
-            is none to open.
+        open_base: Opens the model before tuning, with the released one's prompts; gives None where
+            it is not at hand.
         device: Where the models run.
     """
+    # One model is open at a time: a large one fills a GPU.
     model = open_model(folder, device=device)
     settings = settings_of(model, folder)
     pages, images = golden_pages(settings["page_content"], pixels, settings["max_tokens"] or 512)
@@ -50,16 +52,21 @@ def make_golden(
     inputs = _inputs(settings["kind"], pages)
     prompts = [prompt_of(model, each.kind) for each in inputs.values()]
     exact = vectors(model, list(inputs.values()), prompts)
+    read = [tokens(model, *each) for each in zip(inputs.values(), prompts, strict=True)]
+    del model
+    gc.collect()
     base = np.empty((len(inputs), 0))
-    if open_base:
-        base = cut(vectors(open_base(), list(inputs.values()), prompts), exact.shape[1])
+    opened = open_base() if open_base else None
+    if opened:
+        base = cut(vectors(opened, list(inputs.values()), prompts), exact.shape[1])
+    del opened
+    gc.collect()
     low = vectors(open_model(folder, torch.bfloat16, device), list(inputs.values()), prompts)
     tolerance = _round_up(max(LEAST, SPARE * float(distances(exact, low).max())))
     cases = []
-    for (name, each), vector, of_base, prompt in zip(
-        inputs.items(), exact, base, prompts, strict=True
+    for (name, each), vector, of_base, (count, rendered) in zip(
+        inputs.items(), exact, base, read, strict=True
     ):
-        count, rendered = tokens(model, each, prompt)
         image, text = _parts(name, each)
         row = (vector.tolist(), of_base.tolist())
         cases.append(Case(name, each.kind, each.query, text, image, rendered, count, *row))

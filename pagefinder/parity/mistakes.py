@@ -58,7 +58,7 @@ def mistakes(
     if settings["pixels"] and kind != QUERY:
         found += [_budget(area, settings) for area in _budgets(golden, cases, server_tokens)]
     found += [_length(n, settings) for n in _lengths(cases, server_tokens, settings)]
-    if kind != PAIR:
+    if settings.get("pooling"):
         found += [_pooled(mode, settings) for mode in POOLINGS if mode != settings["pooling"]]
     found.append(_without_norm())
     if all(case.base for case in cases):

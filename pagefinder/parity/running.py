@@ -13,6 +13,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.util import batch_to_device
 
 from pagefinder.data.corpus import PageInput
+from pagefinder.errors import InputError
 from pagefinder.parity.cases import Golden
 from pagefinder.release.folders import page_content
 
@@ -68,8 +69,13 @@ def vectors(model: Model, inputs: Sequence[Input], prompts: Sequence[str]) -> np
 
 
 def tokens(model: Model, each: Input, prompt: str) -> tuple[int, str]:
-    """The number of tokens of an input, and the text that they stand for."""
+    """The number of tokens of an input, and the text that they stand for.
+
+    A dual encoder like CLIP reads no tokens of a page: 0 and "".
+    """
     features = model.preprocess([each.value], prompt=prompt, **_task(model, each.kind))
+    if "input_ids" not in features:
+        return 0, ""
     ids = features["input_ids"][0][features["attention_mask"][0].bool()].tolist()
     text = str(model.tokenizer.decode(ids))
     return len(ids), re.sub(r"(<\|[a-z_]+\|>)\1+", r"\1...", text)
@@ -82,8 +88,8 @@ def settings_of(model: Model, folder: Path) -> dict[str, Any]:
         kind (embedder or reranker), page_content, prompts (by query and page, or pair),
         chat_template (whether inputs are messages of a chat), max_tokens (behind which texts are
         cut), pixels (the budget: min, max and multiple; null for a model that sees no page); of
-        an embedder dimension, width (before the cut), pooling and normalized; of a reranker
-        activation (of its plain scores).
+        an embedder dimension, width (before the cut), pooling (empty for a model that gives one
+        vector as it is) and normalized; of a reranker activation (of its plain scores).
     """
     reranks = isinstance(model, CrossEncoder)
     kinds = (PAIR,) if reranks else (QUERY, PAGE)
@@ -97,11 +103,12 @@ def settings_of(model: Model, folder: Path) -> dict[str, Any]:
     }
     if isinstance(model, CrossEncoder):
         return settings | {"activation": type(model.activation_fn).__name__}
-    pooling = next(module for module in model if isinstance(module, Pooling))
+    pooling = next((module for module in model if isinstance(module, Pooling)), None)
+    width = (pooling or model[0]).get_embedding_dimension()
     return settings | {
         "dimension": model.get_embedding_dimension(),
-        "width": pooling.get_embedding_dimension(),
-        "pooling": str(pooling.pooling_mode),
+        "width": width,
+        "pooling": str(pooling.pooling_mode) if pooling else "",
         "normalized": True,
     }
 
@@ -133,8 +140,23 @@ def answers_of_folder(folder: Path, golden: Golden) -> tuple[np.ndarray, list[in
     """Vectors or plain scores of the golden cases by the model in a folder, and their tokens.
 
     The prompts are those saved in the folder, whatever the golden ones are.
+
+    Raises:
+        InputError: the folder holds no model, or a reranker for an embedder or the other way round.
     """
-    model = open_model(folder)
+    if not any((folder / name).is_file() for name in ("modules.json", "config.json")):
+        raise InputError(f"{folder} holds no model: it has neither modules.json nor config.json")
+    try:
+        model = open_model(folder)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{folder} does not open as a model: {reason:.300}") from error
+    if isinstance(model, CrossEncoder) != golden.reranks:
+        released = golden.folder.parent
+        raise InputError(
+            f"{folder} is {'an embedder' if golden.reranks else 'a reranker'}, but {released} is "
+            f"{'a reranker' if golden.reranks else 'an embedder'}: name its own by --release"
+        )
     inputs = [
         Input(case.kind, case.query, "" if case.kind == QUERY else golden.page(case))
         for case in golden.cases

@@ -34,14 +34,13 @@ def write_cases(model: Path, params: Params, root: Path) -> None:
             return open_reranker(params.reranker, params.pixels, device_settings, root)
         return open_embedder(params.base, params.pixels, device_settings, root)
 
-    make_golden(model, params.pixels, _if_there(open_base), device_settings.device)
+    make_golden(model, params.pixels, lambda: _if_there(open_base), device_settings.device)
 
 
-def _if_there(open_base: "Callable[[], Model]") -> "Callable[[], Model] | None":
-    """The same function over a model that was opened once; None where the base is not at hand."""
+def _if_there(open_base: "Callable[[], Model]") -> "Model | None":
+    """The model that a function opens; None, with a warning, where it is not at hand."""
     try:
-        base = open_base()
+        return open_base()
     except InputError as error:
         log.warning("golden cases without those of the base: %s", error)
         return None
-    return lambda: base

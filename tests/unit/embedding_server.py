@@ -186,3 +186,36 @@ def serving(
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextlib.contextmanager
+def answering(content: bytes, status: int = 200, key: str = "") -> Iterator[str]:
+    """Within the block a server gives these bytes to every request; yields its address.
+
+    With `key` it refuses requests without it; without a status it sends the bytes alone.
+    """
+
+    class Fixed(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            allowed = not key or self.headers.get("Authorization") == f"Bearer {key}"
+            if status:
+                self.send_response(status if allowed else 401)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Fixed)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -3,18 +3,21 @@
 import json
 import re
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from embedding_server import Served, serving
+from embedding_server import Served, answering, serving
 from published import write_published_embedder, write_published_reranker
+from sentence_transformers import SentenceTransformer
+from test_encode_compare import write_clip
 from tiny import write_text_model
 
 from pagefinder.errors import InputError
 from pagefinder.params import Pixels
-from pagefinder.parity import asking, cases, making, running
+from pagefinder.parity import asking, cases, diagnosis, making, running
 from pagefinder.parity.running import open_model
 from pagefinder.release.folders import copy_model, serve_unit_vectors
 from tools import parity
@@ -319,3 +322,120 @@ def test_damaged_cases_are_named(tmp_path) -> None:
     (tmp_path / "golden/cases.json").write_text('{"settings": {}, "cases": [{}]}')
     with pytest.raises(InputError, match="cases.json is damaged .*run `dvc repro -f -s export`"):
         cases.read_golden(tmp_path)
+
+
+def error_of(arguments: list[str], caplog) -> str:
+    """The only error of the tool, which is one line."""
+    caplog.clear()
+    assert parity.main(arguments) == 1
+    (error,) = [r.message for r in caplog.records if r.levelname == "ERROR"]
+    assert "\n" not in error
+    return error
+
+
+def no_number(embedding: str) -> bytes:
+    return b'{"data": [{"id": "m", "embedding": %s}]}' % embedding.encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "message"),
+    [
+        (b"<html>\n<p>Welcome</p></html>", 200, "/v1/models answers no JSON object.*Welcome"),
+        (b"[1]", 200, "/v1/models answers no JSON object"),
+        (b'{"data": [{}]}', 200, "/v1/models lists no model.*--model"),
+        (b'{"data": {"a": 1}}', 200, "/v1/models lists no model"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", 0, "gives no answer .*is the server running"),
+        (b'{"error": "Unauthorized"}', 401, "answered 401: .*Unauthorized.*--key-variable"),
+        (
+            no_number("[NaN, NaN]"),
+            200,
+            "gave no numbers for query 1: .*nan.*float16",
+        ),
+        (no_number("[]"), 200, "gave no numbers for query 1"),
+        (no_number("null"), 200, "gave no vector or score"),
+        (
+            b'{"data": [{"id": "m", "embedding": [1, 0]}], "usage": "none"}',
+            200,
+            "gave no vector or score",
+        ),
+    ],
+)
+def test_what_is_no_answer_of_such_a_server_is_one_line(
+    embedder, caplog, content, status, message
+) -> None:
+    with answering(content, status) as url:
+        error = error_of([url, "--release", str(embedder)], caplog)
+    assert re.search(message, error), error
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:port", "http://a b/"])
+def test_what_is_no_address_is_one_line(embedder, caplog, url) -> None:
+    assert "is no address of a server" in error_of([url, "--release", str(embedder)], caplog)
+
+
+def test_a_server_that_asks_for_a_key(embedder, caplog, monkeypatch) -> None:
+    arguments = ["--release", str(embedder), "--key-variable", "SERVER_KEY"]
+    monkeypatch.delenv("SERVER_KEY", raising=False)
+    error = error_of(["http://127.0.0.1:9", *arguments], caplog)
+    assert "--key-variable is SERVER_KEY, but the environment has no such variable" in error
+    with answering(no_number("null"), key="abc") as url:
+        monkeypatch.setenv("SERVER_KEY", "wrong")
+        assert "answered 401" in error_of([url, *arguments], caplog)
+        monkeypatch.setenv("SERVER_KEY", "abc")
+        assert "gave no vector or score" in error_of([url, *arguments], caplog)
+
+
+def test_a_folder_that_holds_no_such_model_is_one_line(
+    embedder, reranker, tmp_path, caplog
+) -> None:
+    release = ["--release", str(embedder)]
+    error = error_of([str(embedder.parent), *release], caplog)
+    assert "holds no model: it has neither modules.json nor config.json" in error
+    error = error_of([str(reranker), *release], caplog)
+    assert error.startswith(f"error: {reranker} is a reranker, but {embedder} is an embedder: name")
+    error = error_of([str(embedder), "--release", str(reranker)], caplog)
+    assert error.startswith(f"error: {embedder} is an embedder, but {reranker} is a reranker")
+    (tmp_path / "config.json").write_text("{}")
+    error = error_of([str(tmp_path), *release], caplog)
+    assert f"{tmp_path} does not open as a model: " in error
+
+
+def test_vectors_that_are_no_numbers_differ(embedder) -> None:
+    golden = cases.read_golden(embedder)
+    answers = asking.Answers(np.full((6, 48), np.nan), [None] * 6)
+    assert diagnosis.compare(golden, answers, open_model(embedder)).findings
+
+
+def test_one_model_is_open_at_a_time(embedder, tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "embedder"
+    shutil.copytree(embedder, folder, ignore=shutil.ignore_patterns("golden"))
+    opened: list[weakref.ref] = []
+
+    def counted(*arguments: object, **keywords: object) -> running.Model:
+        assert not any(model() for model in opened)
+        model = open_model(*arguments, **keywords)
+        opened.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(making, "open_model", counted)
+    making.make_golden(folder, PIXELS, lambda: counted(embedder.parent / "base"))
+    assert len(opened) == 3
+
+
+def test_a_dual_encoder_has_golden_cases_too(tmp_path, capsys) -> None:
+    write_clip(tmp_path / "clip")
+    model = SentenceTransformer(str(tmp_path / "clip"), device="cpu")
+    model.save_pretrained(str(tmp_path / "saved"), create_model_card=False)
+    released = tmp_path / "embedder"
+    copy_model(tmp_path / "saved", released)
+    serve_unit_vectors(released, 24, 16)
+    golden = cases.read_golden(made(released))
+    assert (golden.settings["pooling"], golden.settings["width"]) == ("", 24)
+    assert golden.vectors().shape == (6, 16)
+    page = golden.of("page")[0]
+    assert (page.tokens, page.rendered) == (0, "")
+    body = asking.request_of("/v1/embeddings", golden, page)
+    assert body["messages"][0]["content"][0]["type"] == "image_url"
+    assert parity.main([str(released), "--release", str(released)]) == 0
+    assert parity.main([str(tmp_path / "saved"), "--release", str(released)]) == 1
+    assert "dimension (query, page): its vectors have 24" in capsys.readouterr().out
