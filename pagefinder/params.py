@@ -50,9 +50,10 @@ class RerankerModel(Section):
 
 
 class Veto(RerankerModel):
-    """A cross-encoder that drops negatives it takes for answers."""
+    """Who drops negatives that may be answers: a cross-encoder, the judge of `queries.judge`."""
 
     max_score: Share
+    judge: bool
 
 
 class Mine(Section):

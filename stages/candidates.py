@@ -10,15 +10,15 @@ from pagefinder.data.corpus import Corpus
 from pagefinder.data.files import write_table
 from pagefinder.layout import AUDIT, BASE_VECTORS, CANDIDATES, CORPUS, FIRST_STAGE, TUNED_VECTORS
 from pagefinder.mining import candidates
+from pagefinder.mining.judging import open_vetoes
 from pagefinder.mining.negatives import Mining
 from pagefinder.mining.pairs import qrel_rows, with_ids
 from pagefinder.mining.rules import resolve_rules
-from pagefinder.mining.veto import open_veto
 from pagefinder.params import Params
 from pagefinder.retrieval.vectors import open_vectors
 from pagefinder.runtime import outputs
 from pagefinder.systems import BM25
-from stages import run
+from stages import run, shared_work
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def _tables(params: Params, corpus: Corpus, root: Path) -> dict[str, pd.DataFram
     reranker, device = params.reranker, params.compute.device
     base, tuned = (open_vectors(root / path, corpus) for path in (BASE_VECTORS, TUNED_VECTORS))
     rules, qrels = resolve_rules(params.mine, params.data.source), qrel_rows(corpus, "train")
-    veto = open_veto(rules.veto, corpus, params.pixels, params.compute, root)
+    veto = open_vetoes(params, corpus, root, shared_work(root))
     mining = Mining(corpus, rules, qrels, params.seed, device, veto)
     train = candidates.training_candidates(
         mining, base, tuned, reranker.train_depth, reranker.negatives

@@ -7,15 +7,15 @@ from pagefinder.data.corpus import Corpus
 from pagefinder.data.files import write_json, write_table
 from pagefinder.layout import AUDIT, BASE_VECTORS, CORPUS, METRICS, NEGATIVES
 from pagefinder.mining import audit
+from pagefinder.mining.judging import open_vetoes
 from pagefinder.mining.negatives import KEPT, SCHEMA, Mining, mine, required_negatives
 from pagefinder.mining.pairs import qrel_rows, with_ids
 from pagefinder.mining.rules import resolve_rules
-from pagefinder.mining.veto import open_veto
 from pagefinder.params import Params
 from pagefinder.retrieval.vectors import open_vectors
 from pagefinder.runtime import outputs
 from pagefinder.sources.traits import source_traits
-from stages import run
+from stages import run, shared_work
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def main(params: Params, root: Path = Path()) -> None:
     corpus = Corpus(root / CORPUS)
     vectors = open_vectors(root / BASE_VECTORS, corpus)
     rules, qrels = resolve_rules(params.mine, params.data.source), qrel_rows(corpus, "train")
-    veto = open_veto(rules.veto, corpus, params.pixels, params.compute, root)
+    veto = open_vetoes(params, corpus, root, shared_work(root))
     mining = Mining(corpus, rules, qrels, params.seed, params.compute.device, veto)
     negatives_per_query = required_negatives(qrels, rules.negatives)
     pairs = mine(mining, vectors, negatives_per_query)

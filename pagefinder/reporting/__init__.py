@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from pagefinder.reporting import gallery
+from pagefinder.reporting import gallery, written_cases
 from pagefinder.reporting.format import count, gained, score
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.sections import (
@@ -19,19 +19,21 @@ from pagefinder.reporting.sections import (
     rivals,
     training,
     tuning,
+    written,
 )
 from pagefinder.reporting.usage import usage
 from pagefinder.systems import BM25, FUSED, TUNED, WITH_BM25
 
 TEMPLATES = Path(__file__).parent
-# In the order of the page, where the gallery stands before `negatives`.
-SECTIONS = (tuning, cost, reranking, rivals, answers, negatives, training, provenance)
+# In the order of the page, where the gallery stands before `negatives`. A section may be None.
+SECTIONS = (tuning, cost, reranking, rivals, answers, written, negatives, training, provenance)
 
 
 def write(inputs: Inputs, folder: Path) -> None:
     """Write index.html, report.md and every plot as SVG and PNG into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    sections = [module.section(inputs) for module in SECTIONS]
+    made = [module.section(inputs) for module in SECTIONS]
+    sections = [section for section in made if section is not None]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
@@ -98,14 +100,17 @@ def _usage(inputs: Inputs) -> str:
 
 
 def _gallery(inputs: Inputs) -> dict[str, Any]:
-    """The template's content on single queries and pages, by name: cases, sheet, thumbnails."""
+    """The template's content on single queries and pages, by name: cases, sheets, thumbnails."""
     cases, sheet = gallery.cases(inputs), gallery.contact_sheet(inputs)
     thumbnails = gallery.thumbnails(inputs.corpus, gallery.page_ids([*cases, *sheet]))
+    written_sheet, pictures = written_cases.sheet(inputs.written_sheet)
+    thumbnails |= pictures
     return {
         "cases": cases,
         "kinds": list(dict.fromkeys(case.kind for case in cases)),
         "absent": gallery.absent(inputs, cases),
         "sheet": sheet,
+        "written_sheet": written_sheet,
         "thumbnails": thumbnails,
         "number": {page_id: number for number, page_id in enumerate(thumbnails)},
     }

@@ -36,15 +36,16 @@ class ShownPage:
 
 @dataclass(frozen=True)
 class Case:
-    """A query with its text, a sentence of detail, and labelled rows of pages.
+    """A query with its text, a sentence of detail, labelled rows of pages, and further lines.
 
-    `kind` is sheet, or a step with gains or loses, e.g. "tuning gains".
+    `kind` is sheet, written, or a step with gains or loses, e.g. "tuning gains".
     """
 
     kind: str
     text: str
     detail: str
     rows: list[tuple[str, list[ShownPage]]]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class Inputs:
             smallest_p.
         queries: A row per eval query (index query_id): text, document_id, SYSTEM.METRIC.
         runs: By the name of the file in data/runs.
+        written: What a model wrote and what the filters dropped; {} where none was asked.
+        written_sheet: Sampled written questions with their verdicts and pictures.
         audit_sheet: Sampled train queries with their positive, kept and dropped pages.
         mined_scores: group, score, pairs: the mined pairs by cosine.
         candidate_ranks: split, rank, share: where the tuned embedder puts the right page.
@@ -68,6 +70,8 @@ class Inputs:
     slices: pd.DataFrame
     queries: pd.DataFrame
     runs: dict[str, Run]
+    written: Metrics
+    written_sheet: pd.DataFrame
     audit_sheet: pd.DataFrame
     mined_scores: pd.DataFrame
     candidate_ranks: pd.DataFrame
@@ -119,6 +123,8 @@ def read_inputs(params: Params, root: Path) -> Inputs:
         slices=_claims(per_query / "embedder_slices.csv", params),
         queries=_queries(per_query),
         runs={name: _run(root / layout.RUNS / f"{name}.trec") for name in runs},
+        written=_json(metrics / "written.json"),
+        written_sheet=_table(root / layout.WRITTEN / "sheet.parquet"),
         audit_sheet=_table(audit / "mining" / "sheet.parquet"),
         mined_scores=_table(audit / "mining" / "histogram.csv"),
         candidate_ranks=_table(audit / "candidates" / "histogram.csv"),

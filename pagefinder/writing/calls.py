@@ -15,7 +15,7 @@ from typing import Any
 import pydantic
 
 from pagefinder.errors import InputError
-from pagefinder.params import Writer
+from pagefinder.params import Queries, Writer
 
 # How a form is asked for, the strictest way first.
 FORMATS = ("json_schema", "json_object", "text")
@@ -141,6 +141,13 @@ class Server:
         if error.status_code >= 500:
             retried = self._settings.retries
         return Unanswered(words, rejected=not retried, retried=retried)
+
+
+def judge_server(queries: Queries) -> Server:
+    """The judge's server, which is the writer's where no other is named."""
+    writer, judge = queries.writer, queries.judge
+    url, key = (judge.url, judge.key_variable) if judge.url else (writer.url, writer.key_variable)
+    return Server(url, judge.model or writer.model, key, writer, temperature=0.0)
 
 
 def _key(url: str, variable: str) -> str:

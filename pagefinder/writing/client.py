@@ -23,6 +23,7 @@ from pagefinder.writing import replies
 from pagefinder.writing.calls import Reply, Server, Unanswered
 from pagefinder.writing.tally import Tally
 
+ANSWERS = "answers"  # the folder of .work that keeps what models answered
 # So many requests without an answer in a row, after all their retries, and the server counts as
 # dead; of refused requests it takes more, as single pages may be too long for a model.
 DEAD_AFTER, USELESS_AFTER = 3, 10

@@ -37,6 +37,7 @@ ROUND_TRIP = 20
 # Words in common over all words, without the language's commonest, from which two questions are
 # one. A question of five such words may differ from another one by none, one of nine by one.
 SIMILARITY = 0.8
+SEARCH_WORDS = 6  # of a keyword question: too few to tell a language by, and mostly names
 # A word; of scripts that put no blanks between words, a character.
 _WORD = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\u0e00-\u0e7f]|[^\W\u3040-\u30ff\u4e00-\u9fff]+")
 
@@ -168,8 +169,8 @@ def in_language(question: str, language: str, kind: str) -> str | None:
     script = language_rules.foreign_script(question, language)
     if script:
         return f"it is written in {script} letters, not in {language}"
-    # The words of a search box are too few to tell, and names.
-    if kind == "keyword" or language not in language_rules.STOP_WORDS:
+    few = kind == "keyword" and len(question.split()) <= SEARCH_WORDS
+    if few or language not in language_rules.STOP_WORDS:
         return ""
     other = language_rules.language_of(question)
     return f"it is in {other}, not in {language}" if other not in ("", language) else ""

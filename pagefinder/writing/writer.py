@@ -10,8 +10,8 @@ import pandas as pd
 from pagefinder.params import Params, Pixels, Queries
 from pagefinder.runtime import outputs
 from pagefinder.sources.traits import source_traits
-from pagefinder.writing import filters, questions
-from pagefinder.writing.calls import Server
+from pagefinder.writing import audit, filters, questions
+from pagefinder.writing.calls import Server, judge_server
 from pagefinder.writing.client import Chat, Request, answer, missing
 from pagefinder.writing.costs import estimate
 from pagefinder.writing.pictures import SourcePictures, read_pages
@@ -29,23 +29,29 @@ class Folders(NamedTuple):
     pictures: Path
 
 
-def write_questions(folders: Folders, params: Params) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The questions that the model writes from the pages of data/source, and metrics/written.json.
+def write_questions(
+    folders: Folders, params: Params
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """The questions that the model writes from the pages of data/source.
 
-    Without a writer both are empty.
+    Returns:
+        The questions (WRITTEN_SCHEMA), the sheet of some of them (audit.SHEET_SCHEMA), and
+        metrics/written.json. Without a writer all are empty.
 
     Raises:
         InputError: it would take more than `max_requests`, or the server is of no use.
     """
     settings = params.queries.writer
     if not settings.url:
-        return WRITTEN_SCHEMA.empty_table().to_pandas(), {}
+        empty = (WRITTEN_SCHEMA.empty_table(), audit.SHEET_SCHEMA.empty_table())
+        return empty[0].to_pandas(), empty[1].to_pandas(), {}
     pages, places = read_pages(folders.source)
     isolate = source_traits(params.data.source).may_crash
     budget = Pixels(min=1, max=settings.max_pixels, multiple=1)
     pictures = SourcePictures(places, folders.pictures, params.data.pdf.dpi, budget, isolate)
     tally = Tally(settings.max_requests)
-    chats = [Chat(server, pictures, folders.answers, tally) for server in _servers(params.queries)]
+    servers = (_writer_server(params.queries), judge_server(params.queries))
+    chats = [Chat(server, pictures, folders.answers, tally) for server in servers]
     chosen = questions.chosen_pages(pages, settings, params.seed)
     requests, asked = questions.requests(chosen, settings)
     judged = filters.requests_per_question(len(pages)) if "answerable" in settings.filters else 0
@@ -54,24 +60,22 @@ def write_questions(folders: Folders, params: Params) -> tuple[pd.DataFrame, dic
     rows, none = questions.rows(asked, answers, settings)
     log.info("the writer wrote %d questions about %d pages", len(rows), len(chosen))
     rows, counted = filters.filtered(rows, pages, partial(answer, chat=chats[1]), settings)
+    sheet = audit.sheet(rows, pictures, params.seed)
     outputs.remove(folders.pictures)
     metrics = {
         "pages": len(chosen),
-        "questions": counted | _kept(rows, none),
+        "questions": _questions(rows, none),
+        "filters": counted,
         "requests": tally.steps,
     }
     log.info("kept %d of %d written questions", rows["dropped_by"].isna().sum(), len(rows))
-    return rows, metrics
+    return rows, sheet, metrics
 
 
-def _servers(queries: Queries) -> tuple[Server, Server]:
-    """The writer's server, and the judge's, which is the same where no other is named."""
-    writer, judge = queries.writer, queries.judge
-    url, key = (judge.url, judge.key_variable) if judge.url else (writer.url, writer.key_variable)
-    return (
-        Server(writer.url, writer.model, writer.key_variable, writer, writer.temperature),
-        Server(url, judge.model or writer.model, key, writer, temperature=0.0),
-    )
+def _writer_server(queries: Queries) -> Server:
+    """The writer's server."""
+    writer = queries.writer
+    return Server(writer.url, writer.model, writer.key_variable, writer, writer.temperature)
 
 
 def _plan(requests: list[Request], chat: Chat, judged: int, params: Params) -> None:
@@ -90,10 +94,13 @@ def _plan(requests: list[Request], chat: Chat, judged: int, params: Params) -> N
     chat.tally.check(left + whole.judge_requests if left else 0)
 
 
-def _kept(rows: pd.DataFrame, none: dict[str, int]) -> dict[str, Any]:
-    """Counts of the kept questions by kind, and of what the writer gave that is none by reason."""
-    by_kind = rows.loc[rows["dropped_by"].isna(), "kind"].value_counts().sort_index()
+def _questions(rows: pd.DataFrame, none: dict[str, int]) -> dict[str, Any]:
+    """Counts of what was written and kept, and of what the writer gave that is none by reason."""
+    kept = rows[rows["dropped_by"].isna()]
+    by_kind = kept["kind"].value_counts().sort_index()
     return {
+        "written": len(rows),
+        "kept": len(kept),
         "kept_by_kind": {str(kind): int(count) for kind, count in by_kind.items()},
         "none": {name: count for name, count in sorted(none.items()) if count},
     }

@@ -115,7 +115,7 @@ def judged(text: str, asked: str, form: str) -> dict[str, Any]:
     """A verdict on the question in a prompt: it is answered where the page has all its words."""
     question = re.search(r"Question: (.*)", asked)
     words = set(re.findall(r"[^\W\d_]{3,}", question[1].lower())) if question else set()
-    words -= {"what", "known", "how", "many", "has"}
+    words -= {"what", "known", "how", "many", "has", "and"}
     holds = bool(words) and words <= set(re.findall(r"[^\W\d_]{3,}", text.lower()))
     verdict = {"evidence": "as it stands there" if holds else "", "reason": ""}
     if form == "PageJudgement":

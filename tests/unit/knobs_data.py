@@ -17,6 +17,7 @@ from test_mining import hand_made, mined, rule_by_page
 from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.layout import CORPUS, SOURCE
+from pagefinder.mining import judging
 from pagefinder.mining import veto as veto_
 from pagefinder.mining.negatives import KEPT
 from pagefinder.params import Params
@@ -424,6 +425,13 @@ def _veto_revision(params, value, folder):
 @obeys("mine.veto.instruction", "Is it so?")
 def _veto_instruction(params, value, folder):
     assert veto_model(params, folder)[1].instruction == value
+
+
+@obeys("mine.veto.judge", True)
+def _veto_judge(params, value, folder):
+    corpus, _ = hand_made(folder)
+    with pytest.raises(InputError, match=r"mine.veto.judge .*queries.judge.url"):
+        judging.open_vetoes(params, corpus, folder, folder)
 
 
 @obeys("mine.veto.page_content", "text")

@@ -46,6 +46,7 @@ def rules(**changed):
             "page_content": "image",
             "instruction": "",
             "max_score": 0.5,
+            "judge": False,
         },
         "sampling": "top",
         "given": "mix",

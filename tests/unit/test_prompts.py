@@ -46,6 +46,8 @@ def test_the_forms_are_what_the_prompts_ask_for() -> None:
     ):
         for name in form.model_fields:
             assert f"{name}:" in text or name == "question", name
+            # Also where the server takes no schema.
+            assert f'"{name}": ' in text.split("JSON object")[1], name
 
 
 def test_the_package_holds_the_files_of_the_prompts() -> None:

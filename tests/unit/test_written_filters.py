@@ -120,6 +120,7 @@ def test_the_language_of_a_question(question, language, passes) -> None:
 def test_the_few_words_of_a_search_box_are_of_any_language() -> None:
     assert filters.in_language("der die das und", "en", "keyword") == ""
     assert filters.in_language("предел пыли", "en", "keyword")
+    assert filters.in_language("der Grenzwert für Staub und Lärm in der Halle", "en", "keyword")
 
 
 def test_a_param_names_a_language_by_code_or_name() -> None:
