@@ -43,8 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise InputError(
                 "streamlit is not installed: run `make app`, or install pagefinder[app]"
             )
-        from streamlit.web import bootstrap
-
         from pagefinder.serving.desk import open_desk
 
         desk = open_desk(desk_options(options))
@@ -54,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         log.error("interrupted: what is indexed stays, and the same command goes on from here")
         return interrupts.EXIT_CODE
+    from streamlit.web import bootstrap
+
     host = f"[{options.host}]" if ":" in options.host else options.host
     log.info(
         "%d pages to search: open http://%s:%d (Ctrl-C ends it)", desk.count(), host, options.port

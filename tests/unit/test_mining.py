@@ -611,7 +611,7 @@ def test_the_veto_asks_a_cross_encoder_about_the_right_texts_and_pages(
     monkeypatch.setattr(visual_tokens, "on_own_grid", lambda model, pixels: pixels)
     monkeypatch.setattr(visual_tokens, "check_budget", lambda *_: None)
     veto = {"model": "some/judge", "revision": "1", "instruction": "Right?", "max_score": 0.5}
-    veto["page_content"] = "image"
+    veto |= {"page_content": "image", "judge": False}
     veto = default_params(veto=veto).mine.veto
     probabilities = open_veto(veto, corpus, settings.pixels, compute, tmp_path)
     assert opened == [("some/judge", "1", "Right?")]
