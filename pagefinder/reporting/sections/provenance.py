@@ -162,7 +162,7 @@ def differences(params: Params) -> list[tuple[str, str, str]]:
     profiles, models, compared = (content.pop(k) for k in ("profiles", "compare_models", "compare"))
     content |= profiles.get(params.profile, profiles[content["profile"]])
     content["compare"] = {name: models[name] for name in compared}
-    committed, current = flat(content), flat(params.model_dump(mode="json", exclude_defaults=True))
+    committed, current = flat(content), flat(params.model_dump(mode="json", exclude_unset=True))
     return [
         (name, _json(committed.get(name)), _json(current.get(name)))
         for name in committed | current
