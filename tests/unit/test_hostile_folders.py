@@ -126,7 +126,7 @@ def test_a_full_disk_is_one_line(root, pages, monkeypatch, caplog) -> None:  # n
     assert index.main(["pages", "--index", PLACE]) == 1
     assert f"the disk of {PLACE} is full: free some space, then run again" in caplog.text
     monkeypatch.undo()
-    os.chdir(root)
+    monkeypatch.chdir(root)
     assert len(content()) == 3
 
 
