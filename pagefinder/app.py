@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pagefinder.commands import exit_status
 from pagefinder.errors import InputError
 from pagefinder.layout import RELEASE
-from pagefinder.runtime import interrupts, running
 
 if TYPE_CHECKING:
     from pagefinder.serving.desk import Options
@@ -35,23 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 1 after a user's mistake, which the log names.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parse(given)
-    running.configure_logging()
-    try:
-        check_port(options.host, options.port)
-        if importlib.util.find_spec("streamlit") is None:
-            raise InputError(
-                "streamlit is not installed: run `make app`, or install pagefinder[app]"
-            )
-        from pagefinder.serving.desk import open_desk
+    return exit_status(lambda: _serve(parse(given), given), log)
 
-        desk = open_desk(desk_options(options))
-    except InputError as error:
-        log.error("error: %s", error)
-        return 1
-    except KeyboardInterrupt:
-        log.error("interrupted: what is indexed stays, and the same command goes on from here")
-        return interrupts.EXIT_CODE
+
+def _serve(options: argparse.Namespace, given: list[str]) -> int:
+    """Serve as the options say, which are those of the arguments `given`; the exit status."""
+    check_port(options.host, options.port)
+    if importlib.util.find_spec("streamlit") is None:
+        raise InputError("streamlit is not installed: run `make app`, or install pagefinder[app]")
+    from pagefinder.serving.desk import open_desk
+
+    desk = open_desk(desk_options(options))
     from streamlit.web import bootstrap
 
     host = f"[{options.host}]" if ":" in options.host else options.host

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pagefinder.commands import exit_status
 from pagefinder.errors import InputError
 from pagefinder.indexing import store
 from pagefinder.indexing.addresses import is_address, list_address
 from pagefinder.indexing.files import list_files
 from pagefinder.indexing.planning import Summary
 from pagefinder.layout import RELEASE
-from pagefinder.runtime import interrupts, running
+from pagefinder.serving.search import check_models
 
 log = logging.getLogger("pagefinder.index")  # also where it runs as __main__
 
@@ -61,23 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="processes that encode on the Ray cluster; default: one for each GPU or two cores",
     )
     options = parser.parse_args(arguments)
-    running.configure_logging()
-    try:
-        return _index(options)
-    except InputError as error:
-        log.error("error: %s", error)
-        return 1
-    except KeyboardInterrupt:
-        log.error("interrupted: what is indexed stays, and the same command goes on from here")
-        return interrupts.EXIT_CODE
+    return exit_status(lambda: _index(options), log)
 
 
 def _index(options: argparse.Namespace) -> int:
     """Do what the options say; the exit status."""
-    if not (options.models / "embedder").is_dir():
-        raise InputError(
-            f"{options.models}/embedder is not there: run `make repro`, or name --models"
-        )
+    check_models(options.models, rerank=False)
     place = options.index or store.default_place(Path(options.folder), Path())
     summary = _on_cluster(options, place) if options.engine == "ray" else _here(options)
     store.log_problems(place)

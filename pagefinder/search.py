@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pagefinder.commands import exit_status
 from pagefinder.errors import InputError
 from pagefinder.layout import RELEASE
-from pagefinder.runtime import interrupts, running
 from pagefinder.serving.search import (
     NO_ANSWER,
     Found,
@@ -50,17 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--no-ocr", action="store_true", help="leave pages without text as they are"
     )
     options = parser.parse_args(arguments)
-    running.configure_logging()
-    try:
-        if options.top < 1 or not options.query.strip():
-            raise InputError("give a query that is not empty, and --top of at least 1")
-        found = _search(options)
-    except InputError as error:
-        log.error("error: %s", error)
-        return 1
-    except KeyboardInterrupt:
-        log.error("interrupted: what is indexed stays, and the next search goes on from here")
-        return interrupts.EXIT_CODE
+    return exit_status(lambda: _search(options), log, again="next search")
+
+
+def _search(options: argparse.Namespace) -> int:
+    """Search and print as the options say; the exit status."""
+    if options.top < 1 or not options.query.strip():
+        raise InputError("give a query that is not empty, and --top of at least 1")
+    found = _found(options)
     if not found.answered:
         log.warning(NO_ANSWER)
     for rank, hit in enumerate(found.hits, 1):
@@ -68,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _search(options: argparse.Namespace) -> Found:
-    """Search as the options say."""
+def _found(options: argparse.Namespace) -> Found:
+    """The pages that the options ask for."""
     # What is wrong is named before the models are opened.
     check_models(options.models, rerank=options.rerank)
     folder = pages_folder(options.pages, Path())
