@@ -20,7 +20,7 @@ from pagefinder.preparing.account import QUARANTINED, account
 from pagefinder.preparing.leaks import Split
 from pagefinder.preparing.queries import CheckedQueries, check_queries
 from pagefinder.preparing.splits import split_corpus
-from pagefinder.preparing.written import joined, keep_in_eval, with_ids, write_details
+from pagefinder.preparing.written import counting, joined, keep_in_eval, with_ids, write_details
 from pagefinder.runtime import pool
 from pagefinder.sources import storing
 from pagefinder.sources.traits import source_traits
@@ -84,7 +84,7 @@ def prepare(
         )
     eval_share = getattr(params.data, name).eval_share
     shares = (eval_share, params.prepare.dev_share)
-    split = split_corpus(usable, checked.queries, checked.qrels, *shares, params.seed)
+    split = split_corpus(usable, counting(checked.queries), checked.qrels, *shares, params.seed)
     split = keep_in_eval(split, params.queries.eval)
     _check_splits(split, name)
     _write_corpus(split, files, target)

@@ -55,7 +55,8 @@ def split_corpus(
     Args:
         pages: Usable pages, duplicates included: page_id, document_id, page_number, section,
             split (the source's, or None), digest, text_hash, row.
-        queries: query_id, split (the source's, or None).
+        queries: query_id, split (the source's, or None); counts, where only some of them count
+            towards the shares: the others follow their pages.
         qrels: query_id, page_id, relevance.
         eval_share: Share of the questions without a split of the source that go to eval.
         dev_share: Share of the train questions that go to dev, unless the source has a dev split.
@@ -66,6 +67,7 @@ def split_corpus(
     """
     pages = with_sections(pages.assign(source_split=pages["split"].map(_or_empty)))
     queries = queries.assign(source_split=queries["split"].map(_or_empty))
+    queries = queries if "counts" in queries else queries.assign(counts=True)
     drawn = bool((queries["source_split"] == "").all() and (pages["source_split"] == "").all())
     documented = drawn and bool(pages["document_id"].notna().any())
     shares = Shares(eval_share, dev_share, seed, fill_dev=documented)
@@ -85,8 +87,10 @@ def _cut_where_needed(
     split is empty all the same, all documents are, and where sections are too short for that, they
     are cut into tenths.
     """
-    wanted = _wanted_queries(len(queries), shares)
-    answered = qrels.loc[qrels["relevance"] > 0, ["query_id", "page_id"]].drop_duplicates()
+    wanted = _wanted_queries(int(queries["counts"].sum()), shares)
+    counted = qrels["query_id"].isin(queries.loc[queries["counts"], "query_id"])
+    answers = qrels[counted & (qrels["relevance"] > 0)]
+    answered = answers[["query_id", "page_id"]].drop_duplicates()
     asked = answered.merge(pages[["page_id", "document_id"]].drop_duplicates(), on="page_id")
     questions = asked.groupby("document_id")["query_id"].nunique()
     sections = pages.groupby("document_id")["section"].nunique()
@@ -120,7 +124,7 @@ def _fullness(split: Split, wanted: Mapping[str, float]) -> float:
     0: one of them has no questions. 1: each has ENOUGH of the questions that it should have, and
     dev DEV_QUERIES of them, if it should have as many.
     """
-    counts = split.queries["split"].value_counts()
+    counts = split.queries[split.queries["counts"]]["split"].value_counts()
     shares = [counts.get(name, 0) / (ENOUGH * wanted[name]) for name in SPLITS if wanted[name]]
     if wanted["dev"] >= DEV_QUERIES:
         shares.append(counts.get("dev", 0) / DEV_QUERIES)
@@ -131,13 +135,14 @@ def _split(
     pages: pd.DataFrame, queries: pd.DataFrame, qrels: pd.DataFrame, shares: Shares, cuts: Cuts
 ) -> Split:
     """Draw the splits of all pages and queries, and drop what leaks; pages have their sections."""
-    by_query = queries[["query_id", "source_split"]]
+    by_query = queries[["query_id", "source_split", "counts"]]
     answers = qrels[qrels["relevance"] > 0].merge(by_query, on="query_id")
-    part = parts(pages, cuts.documents, cuts.tenths, set(answers["page_id"]))
+    counted = answers[answers["counts"]]
+    part = parts(pages, cuts.documents, cuts.tenths, set(counted["page_id"]))
     # Where the source splits its queries, a page that answers none is a distractor, see below.
     unjudged = {""} if (by_query["source_split"] == "").any() else set[str]()
     unit_of = find_units(document_pages(pages, answers, part, unjudged), answers)
-    answering = Counter(unit_of[node] for node in set(nodes(answers, "query", "query_id")))
+    answering = Counter(unit_of[node] for node in set(nodes(counted, "query", "query_id")))
     unit_split = assign(set(unit_of.values()), answering, shares, cuts.spare)
     node_split = {node: unit_split[unit] for node, unit in unit_of.items()}
     query_splits = [node_split[node] for node in nodes(queries, "query", "query_id")]

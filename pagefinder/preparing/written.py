@@ -58,6 +58,16 @@ def joined(
     return pd.concat(both, ignore_index=True), pd.concat([qrels, answers], ignore_index=True)
 
 
+def counting(queries: pd.DataFrame) -> pd.DataFrame:
+    """The queries with the column counts: whether a query counts when splits are drawn.
+
+    Written ones count only where the source has no others. So the splits, and eval with them, are
+    the same with a writer as without one, and the two can be compared.
+    """
+    others = queries["origin"] != ORIGIN
+    return queries.assign(counts=others | (not others.any()))
+
+
 def _page_splits(pages: pd.DataFrame, queries: pd.DataFrame, qrels: pd.DataFrame) -> dict[str, str]:
     """The source's split of each page that has one: its own, else the highest of its queries'."""
     own = pages.loc[pages["split"].notna(), ["key", "split"]]

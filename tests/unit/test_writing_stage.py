@@ -18,11 +18,12 @@ from tiny import stage_environment
 from pagefinder import params_file
 from pagefinder.data import pixels
 from pagefinder.data.corpus import Corpus
+from pagefinder.data.files import write_table
 from pagefinder.errors import InputError
 from pagefinder.layout import CORPUS, METRICS, SOURCE, WRITTEN
 from pagefinder.writing import client, costs, filters, prompts, questions
 from pagefinder.writing.pictures import read_pages
-from pagefinder.writing.written import QUESTIONS
+from pagefinder.writing.written import QUESTIONS, WRITTEN_SCHEMA
 from stages import download, prepare, write_queries
 
 PAGES = 24
@@ -176,6 +177,27 @@ def test_a_written_question_is_of_its_page_s_split(tmp_path, server):
     assert (qrels["page_id"].map(page_splits) == qrels["query_id"].map(query_splits)).all()
     documents = corpus.pages.groupby("document_id")["split"].nunique()
     assert (documents == 1).all()
+
+
+def test_the_splits_are_the_same_with_a_writer_as_without_one(tmp_path):
+    """Else what was tuned with written questions would be measured on other pages."""
+    write_pages(tmp_path, asked=PAGES)
+    params = params_of(query="query", origins="outline")
+    before, _ = run(tmp_path, params)
+    eval_document = before.pages.query("split == 'eval'")["document_id"].iloc[0]
+    pages, _ = read_pages(tmp_path / SOURCE)
+    keys = pages.loc[pages["document_id"] == eval_document, "key"]
+    # A document with far more questions than all others together would be drawn for train.
+    rows = pd.DataFrame({"text": [f"written question {n}?" for n in range(90)]})
+    rows = rows.assign(page=keys.iloc[0], kind="factual", language="en", answer="!", evidence="")
+    empty = pd.Series([[] for _ in range(len(rows))], dtype=object)
+    rows = rows.assign(dropped_by=None, verdicts=empty, possible_pages=empty)
+    write_table(rows, WRITTEN_SCHEMA, tmp_path / WRITTEN / QUESTIONS)
+    prepare.main(params, tmp_path)
+    after = Corpus(tmp_path / CORPUS)
+    pd.testing.assert_series_equal(before.pages["split"], after.pages["split"])
+    in_eval = [one.queries.query("split == 'eval'")["query_id"] for one in (before, after)]
+    assert set(in_eval[0]) == set(in_eval[1])
 
 
 def test_a_split_of_the_source_holds_for_what_is_written(tmp_path, server):
