@@ -4,23 +4,17 @@ Names and ranges are checked before anything is loaded. What a knob is for stand
 in params.yaml. `params_file` reads the file.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+from pagefinder.params_base import Count, Positive, Section, Share
+from pagefinder.params_writing import Queries
+
 Rate = Annotated[float, Field(gt=0, le=1)]
 FileName = Annotated[str, Field(pattern=r"^[^/\\]*$")]
 PageContent = Literal["image", "text", "image_text"]
-
-
-class Section(pydantic.BaseModel):
-    """A block of params.yaml: unknown keys are errors, values never change."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
 class Prepare(Section):
@@ -90,62 +84,6 @@ class Evaluate(Section):
     text_baseline: bool
     text_embedder: bool
     pixel_budgets: tuple[Positive, ...]
-
-
-WrittenFilter = Literal[
-    "language", "stands_alone", "not_copied", "round_trip", "answerable", "distinct"
-]
-
-
-class Writer(Section):
-    """A server whose vision-language model writes questions from pages; empty `url`: none."""
-
-    url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
-    model: str
-    key_variable: Annotated[str, Field(pattern=r"^([A-Z_][A-Z0-9_]*)?$")]
-    per_page: Positive
-    pages: Count
-    languages: tuple[str, ...]
-    kinds: tuple[
-        Literal["factual", "comparison", "table", "figure", "multi_sentence", "keyword"], ...
-    ]
-    temperature: Annotated[float, Field(ge=0, le=2)]
-    max_pixels: Annotated[int, Field(ge=1024)]
-    max_tokens: Positive
-    max_requests: Positive
-    concurrency: Positive
-    timeout: Annotated[float, Field(gt=0)]
-    retries: Count
-    filters: tuple[WrittenFilter, ...] = get_args(WrittenFilter)
-
-    @pydantic.field_validator("languages", "kinds")
-    @classmethod
-    def _named_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not names or len(set(names)) < len(names):
-            raise ValueError("name one at least, and each once")
-        return names
-
-    @pydantic.model_validator(mode="after")
-    def _has_a_model(self) -> "Writer":
-        if self.url and not self.model:
-            raise ValueError(f"url is {self.url}, but model is empty: name the one it serves")
-        return self
-
-
-class Judge(Section):
-    """The model that judges written questions; without `url` it is on the writer's server."""
-
-    url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
-    model: str
-    key_variable: Annotated[str, Field(pattern=r"^([A-Z_][A-Z0-9_]*)?$")]
-
-
-class Queries(Section):
-    """Questions that a model writes from the pages, beside those that the source gives."""
-
-    writer: Writer
-    judge: Judge
-    eval: Literal["outline", "written", "both"]
 
 
 class Generated(Section):

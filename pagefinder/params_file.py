@@ -21,9 +21,9 @@ from pagefinder.params import (
     Params,
     ParamsFile,
     RerankerModel,
-    Section,
     Shared,
 )
+from pagefinder.params_base import Section
 from pagefinder.systems import RESERVED
 
 

@@ -21,6 +21,8 @@ PLUMBING = (
     "pagefinder/models/torchvision_free.py",
     "pagefinder/params_file.py",
     "pagefinder/params.py",  # holds fields and checks; the values are hashed by dvc.yaml's `params`
+    "pagefinder/params_base.py",
+    "pagefinder/params_writing.py",
     "pagefinder/runtime/",
     "stages/__init__.py",
 )

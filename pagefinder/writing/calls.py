@@ -15,7 +15,7 @@ from typing import Any
 import pydantic
 
 from pagefinder.errors import InputError
-from pagefinder.params import Queries, Writer
+from pagefinder.params_writing import Queries, Writer
 
 # How a form is asked for, the strictest way first.
 FORMATS = ("json_schema", "json_object", "text")

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from pagefinder.params import Writer
+from pagefinder.params_writing import Writer
 
 # Of Qwen3-VL: a token of a picture stands for 32 x 32 pixels. Other models take about as many.
 PIXELS_PER_TOKEN = 32 * 32

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from pagefinder.params import Writer
+from pagefinder.params_writing import Writer
 from pagefinder.retrieval.words import bm25_index, bm25_scores, has_words
 from pagefinder.writing import judging, language_rules
 from pagefinder.writing.client import Ask

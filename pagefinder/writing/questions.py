@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from pagefinder.params import Writer
+from pagefinder.params_writing import Writer
 from pagefinder.writing import prompts
 from pagefinder.writing.client import Answer, Request
 from pagefinder.writing.written import WRITTEN_COLUMNS

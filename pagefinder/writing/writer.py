@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from pagefinder.params import Params, Pixels, Queries
+from pagefinder.params import Params, Pixels
+from pagefinder.params_writing import Queries
 from pagefinder.runtime import outputs
 from pagefinder.sources.traits import source_traits
 from pagefinder.writing import audit, filters, questions

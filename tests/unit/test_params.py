@@ -32,6 +32,13 @@ def changed(path: str, value: object) -> dict:
         ("profiles.cpu.embedder.batch", 0, ["batch is 0", "greater than or equal to 1"]),
         ("profile", "tpu", ["'tpu'", "cpu, text, gpu"]),
         ("compare", ["clip"], ["'clip'", "compare_models"]),
+        (
+            "queries.writer.url",
+            "http://localhost:8000/v1/chat/completions",
+            ["queries.writer.url is", "leave out /chat/completions"],
+        ),
+        ("queries.judge.url", "localhost:8000", ["queries.judge.url is 'localhost:8000'"]),
+        ("queries.writer.filters", ["spelling"], ["queries.writer.filters.0 is 'spelling'"]),
         ("prepare.dev_share", "lots", ["prepare.dev_share is 'lots'"]),
         ("compare", [".."], ["compare.0 is '..'"]),
         (
@@ -157,3 +164,11 @@ def test_a_reranker_may_start_from_the_tuned_embedder(tmp_path):
     content = changed("profiles.cpu.reranker.model", "models/embedder")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     assert params_file.load(tmp_path / "params.yaml").reranker.model == "models/embedder"
+
+
+def test_the_filters_are_those_that_params_yaml_names():
+    """A default in the code would hide which ones apply."""
+    content = params_file.read(FILE)
+    del content["queries"]["writer"]["filters"]
+    with pytest.raises(InputError, match=r"queries\.writer\.filters is missing"):
+        params_file.parse(content)

@@ -6,7 +6,7 @@ import sys
 import pandas as pd
 import pytest
 
-from pagefinder.params import Writer, WrittenFilter
+from pagefinder.params_writing import Writer, WrittenFilter
 from pagefinder.writing import filters, language_rules
 from pagefinder.writing.client import Answer
 from pagefinder.writing.duplicates import repeated
