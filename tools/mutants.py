@@ -10,9 +10,11 @@ import argparse
 import compileall
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,6 +38,7 @@ TESTS = "tests/unit"
 KILLED, SURVIVED = "killed", "survived"
 FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)
 TOO_LONG = "no end within the time limit"
+WAITING = 10  # times the limit of processor time that tests may last, or they wait without end
 
 
 @dataclass(frozen=True)
@@ -142,10 +145,13 @@ def copy(root: Path, target: Path) -> None:
 def failing(root: Path, tests: Iterable[str], seconds: float, *, first: bool) -> list[str]:
     """The tests that fail in a copy of the project; with `first` no more than one.
 
+    `seconds` are of processor time: what other programs take of the machine ends no test.
+
     Raises:
         InputError: pytest itself could not run.
     """
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=no", "-rfE"]
+    limited = ["sh", "-c", f'ulimit -S -t {math.ceil(seconds)} && exec "$@"', "sh", sys.executable]
+    command = [*limited, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=no", "-rfE"]
     settings = {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
@@ -154,9 +160,11 @@ def failing(root: Path, tests: Iterable[str], seconds: float, *, first: bool) ->
             env=os.environ | settings,
             capture_output=True,
             text=True,
-            timeout=seconds,
+            timeout=WAITING * seconds,
         )
     except subprocess.TimeoutExpired:
+        return [TOO_LONG]
+    if done.returncode == -signal.SIGXCPU:
         return [TOO_LONG]
     if done.returncode == 0:
         return []
@@ -219,7 +227,7 @@ def run(
         chosen: Mutants of it.
         results: File that results are appended to.
         processes: How many mutants are tried at a time.
-        seconds: Limit for a mutant's named tests; four times that for further ones.
+        seconds: Of processor time for a mutant's named tests; four times that for further ones.
         further: Run further tests where the named ones pass.
 
     Returns:
@@ -271,7 +279,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("-j", "--processes", type=int, default=1)
     parser.add_argument("--only", default="", help="those whose file or fault holds this text")
-    parser.add_argument("--seconds", type=float, default=300, help="limit for a mutant's tests")
+    parser.add_argument("--seconds", type=float, default=300, help="of processor time for its tests")
     parser.add_argument("--named", action="store_true", help="run only the tests of the list")
     parser.add_argument("--results", type=Path, default=Path(RESULTS))
     options = parser.parse_args()

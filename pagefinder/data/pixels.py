@@ -20,10 +20,10 @@ MAX_ASPECT = 200
 
 
 # Bits of a grey page whose file may hold more: the least that hold its brightest value are meant.
-DEPTHS = (8, 12, 16, 24, 31, 32)
+DEPTHS = (8, 10, 12, 14, 16, 24, 31, 32)
 DARKEST = 15  # of 255: a page whose brightest grey is below has values of no known scale
 OVERSHOOT = 0.1  # of the full scale, by which the floats of a sharpened page may pass its ends
-PHOTOMETRIC, SAMPLE_FORMAT = 262, 339  # TIFF tags
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
 
 
 class BadImageError(ValueError):
@@ -98,7 +98,9 @@ def _eight_bits(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
     if image.mode == "I" and tags.get(SAMPLE_FORMAT, (2,)) in (1, (1,)):
         values = values.view(np.uint32)  # Pillow holds them with a sign that they do not have
     low, high = float(values.min()), float(values.max())
-    scales = [float(2**depth - 1) for depth in DEPTHS]
+    # Bits that fill their bytes say nothing: scanners write 10, 12 and 14 bits into 16.
+    packed = tags.get(BITS_PER_SAMPLE) in (12, (12,))
+    scales = [float(2**depth - 1) for depth in ((12,) if packed else DEPTHS)]
     spare = 0.0
     if image.mode == "F":
         scales, spare = [1.0, *scales], OVERSHOOT

@@ -127,15 +127,28 @@ def test_a_test_that_fails_without_any_fault_stops_the_run(project):
         mutants.run(project, mutants.mutants(project), project / "results.jsonl")
 
 
-def test_a_fault_without_end_is_seen(project, monkeypatch):
-    run = subprocess.run
+def test_a_fault_without_end_is_seen(project):
+    faults = [{"fault": "loop", "old": "return a - b", "new": "while True:\n        pass"}]
+    listed = {"nano/sums.py": [faults[0] | {"tests": ["test_one.py"]}]}
+    (project / mutants.LIST).write_text(yaml.safe_dump(listed))
+    results = project / "results.jsonl"
+    seen = mutants.run(project, mutants.mutants(project), results, seconds=5, further=False)
+    assert seen == {"nano/sums.py: loop": mutants.TOO_LONG}
 
-    def run_or_hang(command, **keywords):
+
+def test_a_fault_that_waits_is_seen_and_a_slow_machine_is_no_fault(project, monkeypatch):
+    run, limits = subprocess.run, list[float]()
+
+    def run_or_wait(command, **keywords):
+        if "timeout" in keywords:
+            limits.append(keywords["timeout"])
         if "a + b" in (Path(keywords["cwd"]) / "nano/sums.py").read_text():
             raise subprocess.TimeoutExpired(command, keywords["timeout"])
         return run(command, **keywords)
 
-    monkeypatch.setattr(subprocess, "run", run_or_hang)
+    monkeypatch.setattr(subprocess, "run", run_or_wait)
     chosen = mutants.mutants(project)[:1]
-    seen = mutants.run(project, chosen, project / "results.jsonl", further=False)
+    results = project / "results.jsonl"
+    seen = mutants.run(project, chosen, results, seconds=7, further=False)
     assert seen == {"nano/sums.py: sum": mutants.TOO_LONG}
+    assert limits[-1] == 7 * mutants.WAITING

@@ -74,6 +74,18 @@ def with_tag(data: bytes, tag: int, value: int) -> bytes:
     return data[:place] + struct.pack("<H", value) + data[place + 2 :]
 
 
+def twelve_bits(values: np.ndarray) -> bytes:
+    """A TIFF file of grey values of 12 bits, two in three bytes, as scanners pack them."""
+    pairs = values.astype(np.uint32).reshape(-1, 2) @ np.array([4096, 1], np.uint32)
+    packed = pairs.astype(">u4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
+    height, width = values.shape
+    entries = [(256, width), (257, height), (258, 12), (259, 1), (262, 1), (277, 1), (278, height)]
+    entries += [(273, 8), (279, len(packed))]
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(entries))
+    directory = struct.pack("<H", len(entries)) + tags + struct.pack("<I", 0)
+    return struct.pack("<2sHI", b"II", 42, 8 + len(packed)) + packed + directory
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -83,7 +95,12 @@ def with_tag(data: bytes, tag: int, value: int) -> bytes:
         deep(65535, np.dtype(">u2")),
         deep(65535, np.uint16, "JPEG2000"),
         deep(65535, np.uint16, "PPM"),
+        deep(1023, np.uint16, "PNG"),
+        deep(1023, np.uint16),
         deep(4095, np.uint16),
+        deep(16383, np.uint16, "PNG"),
+        deep(16383, np.uint16),
+        twelve_bits(RAMP * 4095),
         deep(255, np.uint16, "PNG"),
         deep(2**31 - 1, np.int32),
         deep(65535, np.int32),
@@ -114,6 +131,11 @@ def test_deep_grey_keeps_its_sense_its_transparency_and_its_direction():
     assert blank.getextrema() == ((0, 0),) * 3
     sharpened = encoded(Image.fromarray((RAMP * 1.1 - 0.05).astype(np.float32)), "TIFF")
     assert pixels.decode(sharpened).getextrema() == ((0, 255),) * 3
+
+
+def test_twelve_bits_that_the_file_states_are_the_scale_of_a_dark_page_too():
+    page = np.asarray(pixels.decode(twelve_bits(RAMP * 1000)), dtype=float)
+    assert np.abs(page[..., 0] - RAMP * 1000 / 4095 * 255).max() <= 1
 
 
 @pytest.mark.parametrize("values", [RAMP - 0.5, RAMP * 3, RAMP * 1e12, RAMP * np.nan, RAMP * 9 - 9])
