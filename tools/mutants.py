@@ -279,7 +279,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("-j", "--processes", type=int, default=1)
     parser.add_argument("--only", default="", help="those whose file or fault holds this text")
-    parser.add_argument("--seconds", type=float, default=300, help="of processor time for its tests")
+    parser.add_argument("--seconds", type=float, default=300, help="processor time for its tests")
     parser.add_argument("--named", action="store_true", help="run only the tests of the list")
     parser.add_argument("--results", type=Path, default=Path(RESULTS))
     options = parser.parse_args()
