@@ -9,11 +9,11 @@ import asyncio
 import hashlib
 import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import pydantic
 from tqdm import tqdm
@@ -27,6 +27,8 @@ ANSWERS = "answers"  # the folder of .work that keeps what models answered
 # So many requests without an answer in a row, after all their retries, and the server counts as
 # dead; of refused requests it takes more, as single pages may be too long for a model.
 DEAD_AFTER, USELESS_AFTER = 3, 10
+# So many answers, all of them bad ones, at the beginning, and the model counts as unfit.
+UNFIT_AFTER = 20
 # A larger share of requests without an answer is not passed over.
 UNANSWERED_SHARE = 0.05
 
@@ -117,7 +119,7 @@ def answer(requests: Sequence[Request], chat: Chat) -> list[Answer]:
 def missing(requests: Sequence[Request], chat: Chat) -> int:
     """How many of the requests have no answer yet."""
     files = {chat.folder / _name(request, chat) for request in requests}
-    return sum(not file.exists() for file in files)
+    return sum(_read(file) is None for file in files)
 
 
 def _name(request: Request, chat: Chat) -> str:
@@ -135,10 +137,10 @@ def _name(request: Request, chat: Chat) -> str:
 
 
 def _read(file: Path) -> Reply | None:
-    """A kept answer; None where there is none."""
+    """A kept answer; None where there is none, or a file that a power cut left torn."""
     try:
         return Reply(**json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, TypeError):
         return None
 
 
@@ -190,44 +192,66 @@ async def _ask(request: Request, file: Path, chat: Chat, watch: "_Watch") -> Ans
         chat.tally.fail(request.step, kind, retried=error.retried)
         watch.failed(error)
         return Answer(failure=kind)
+    except InputError as error:
+        raise watch.error(str(error)) from error
     _keep(file, reply)
     result = _answer(request, reply)
     chat.tally.count(request.step, reply, result.failure, cached=False)
-    watch.answered()
+    watch.answered(result.failure)
     return result
 
 
 class _Watch:
-    """Sees when a server is dead, or when what it was sent is of no use to it."""
+    """Sees when a server is dead, or of no use for what it is asked."""
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
-        self._kept = self._in_a_row = self._unanswered = 0
+        self._kept = self._unanswered = 0
+        self._in_a_row: Counter[bool] = Counter()  # by whether the server rejected the request
+        self._failures: Counter[str] = Counter()
         self._last = ""
 
-    def answered(self) -> None:
-        """A request was answered, and the answer is kept."""
+    def answered(self, failure: str) -> None:
+        """An answer is kept; raises InputError where all are bad, and there were many."""
         self._kept += 1
-        self._in_a_row = 0
+        self._in_a_row.clear()
+        self._failures[failure] += 1
+        if self._kept == UNFIT_AFTER == self._failures.total() - self._failures[""]:
+            server, what = self._chat.server, self._failures.most_common(1)[0][0]
+            mend = (
+                f"raise queries.writer.max_tokens ({server.max_tokens}), as a model that reasons "
+                "needs more, or name one that does not"
+                if what == "cut_off"
+                else "name another model"
+            )
+            raise self.error(
+                f"the first {UNFIT_AFTER} answers of {server.model!r} are of no use, most of them "
+                f"{what}: {mend}"
+            )
 
     def failed(self, error: Unanswered) -> None:
         """A request was not answered; raises InputError where that was one too many in a row."""
-        self._in_a_row += 1
+        self._in_a_row[error.rejected] += 1
         self._unanswered += not error.rejected
         self._last = str(error)
-        if self._in_a_row >= (USELESS_AFTER if error.rejected else DEAD_AFTER):
-            what = "refuses what it is asked" if error.rejected else "does not answer"
-            raise self._error(f"{what} ({self._last})")
+        if self._in_a_row[error.rejected] >= (USELESS_AFTER if error.rejected else DEAD_AFTER):
+            self._end("refuses what it is asked" if error.rejected else "does not answer")
 
     def check_share(self, total: int) -> None:
         """Raise InputError where too many single requests were left without an answer."""
         if self._unanswered > UNANSWERED_SHARE * total:
-            raise self._error(f"left {self._unanswered} of {total} unanswered ({self._last})")
+            self._end(f"left {self._unanswered} of {total} unanswered")
 
-    def _error(self, what: str) -> InputError:
-        folder = self._chat.folder
-        total = sum(1 for _ in folder.rglob("*.json"))
+    def error(self, what: str) -> InputError:
+        """The error that ends a run, with what is kept of it."""
+        total = sum(1 for _ in self._chat.folder.rglob("*.json"))
         return InputError(
-            f"the server {self._chat.server.url} {what}: {total} answers are kept in {folder}, "
-            f"{self._kept} of them new; mend the server and run again, which goes on from there"
+            f"{what}; {total} answers are kept in {self._chat.folder}, {self._kept} of them new: "
+            "the next run goes on from there"
         )
+
+    def _end(self, what: str) -> NoReturn:
+        """Raise InputError with the server's last words, and what can be done about them."""
+        server = self._chat.server
+        mend = server.hint(self._last) or "mend the server"
+        raise self.error(f"the server {server.url} {what} ({self._last}): {mend}")

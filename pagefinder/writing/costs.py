@@ -28,20 +28,21 @@ class Estimate(NamedTuple):
         )
 
 
-def estimate(pages: int, judged: int, settings: Writer) -> Estimate:
+def estimate(pages: int, judged: int, settings: Writer, kept: int = 0) -> Estimate:
     """The most requests and tokens for so many requests about a page each.
 
     Args:
         pages: Requests to write, each about one page in one language.
         judged: The most requests to the judge for one question, each with one page.
         settings: Of the writer.
+        kept: Requests to write whose answers are kept; their questions may still be judged.
     """
     picture = settings.max_pixels // PIXELS_PER_TOKEN
-    questions = pages * settings.per_page
-    judge_requests = questions * judged
+    left = pages - kept
+    judge_requests = pages * settings.per_page * judged
     return Estimate(
-        pages,
+        left,
         judge_requests,
-        pages * (picture + WRITER_PROMPT_TOKENS) + judge_requests * (picture + JUDGE_PROMPT_TOKENS),
-        questions * QUESTION_TOKENS + judge_requests * VERDICT_TOKENS,
+        left * (picture + WRITER_PROMPT_TOKENS) + judge_requests * (picture + JUDGE_PROMPT_TOKENS),
+        left * settings.per_page * QUESTION_TOKENS + judge_requests * VERDICT_TOKENS,
     )

@@ -57,11 +57,13 @@ def _scripts() -> dict[str, re.Pattern[str]]:
 
 
 def language_of(text: str) -> str:
-    """The language whose stop words are most frequent in a text; empty where that is unclear.
+    """The language of which a text has the most stop words; empty where that is unclear.
 
-    It must lead by a third, which a sentence or two give: "de la" alone is French and Spanish.
+    A word counts once: "bin" in the paths of a listing is no German, nor is a variable y Spanish.
+    The language must lead by a third, which a sentence or two give: "de la" alone is French and
+    Spanish.
     """
-    words = [word.casefold().replace("\u2019", "'") for word in WORD.findall(text)]
-    hits = sorted((sum(word in stop for word in words), code) for code, stop in STOP_WORDS.items())
+    words = {word.casefold().replace("\u2019", "'") for word in WORD.findall(text)}
+    hits = sorted((len(words & stop), code) for code, stop in STOP_WORDS.items())
     (second, _), (first, code) = hits[-2:]
     return code if first >= 2 and 3 * second <= 2 * first else ""

@@ -36,6 +36,7 @@ def _candidates(text: str) -> Iterator[str]:
     """The parts of a text that may be JSON, the likeliest first."""
     yield text
     yield from _FENCED.findall(text)
-    first, last = text.find("{"), text.rfind("}")
-    if 0 <= first < last:
-        yield text[first : last + 1]
+    for opening, closing in ("{}", "[]"):
+        first, last = text.find(opening), text.rfind(closing)
+        if 0 <= first < last:
+            yield text[first : last + 1]

@@ -1,6 +1,7 @@
 """From data/source to written questions: choose pages, ask the writer, filter by the judge."""
 
 import logging
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +61,10 @@ def write_questions(
     answers = answer(requests, chats[0])
     rows, none = questions.rows(asked, answers, settings)
     log.info("the writer wrote %d questions about %d pages", len(rows), len(chosen))
+    failures = Counter(one.failure for one in answers if one.failure)
+    if failures:
+        named = ", ".join(f"{number} {name}" for name, number in sorted(failures.items()))
+        log.warning("%d of its answers are of no use: %s", failures.total(), named)
     rows, counted = filters.filtered(rows, pages, partial(answer, chat=chats[1]), settings)
     sheet = audit.sheet(rows, pictures, params.seed)
     outputs.remove(folders.pictures)
@@ -82,17 +87,19 @@ def _writer_server(queries: Queries) -> Server:
 def _plan(requests: list[Request], chat: Chat, judged: int, params: Params) -> None:
     """Log what the run will take; raises InputError where that is more than `max_requests`."""
     settings = params.queries.writer
-    left = missing(requests, chat)
+    kept = len(requests) - missing(requests, chat)
+    needed = estimate(len(requests), judged, settings, kept)
     log.info(
-        "%d of %d answers of the writer are kept in %s; left are at most %s",
-        len(requests) - left,
+        "%d of %d answers of the writer are kept in %s; left are at most %s, less what the judge "
+        "has said before",
+        kept,
         len(requests),
         chat.folder,
-        estimate(left, judged, settings),
+        needed,
     )
-    # Kept answers may still have to be judged.
-    whole = estimate(len(requests), judged, settings)
-    chat.tally.check(left + whole.judge_requests if left else 0)
+    if kept < len(requests):
+        # What the judge has said is not known before the questions are.
+        chat.tally.check(needed.write_requests + needed.judge_requests)
 
 
 def _questions(rows: pd.DataFrame, none: dict[str, int]) -> dict[str, Any]:

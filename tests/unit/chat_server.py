@@ -9,12 +9,15 @@ import contextlib
 import hashlib
 import json
 import re
+import ssl
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+# As a model writes it that is shown no schema.
+LOOSE = {"answer": 45, "evidence": None, "kind": ["factual"]}
 SENTENCE = re.compile(r"[^.!?\n]{20,}")
 
 
@@ -25,10 +28,12 @@ class ChatServer:
         text_of: PNG of a page -> its text.
         faults: What it does to the next requests instead of answering, in order: malformed,
             refusal, empty, cut_off, quoting, unanswerable, other_language, fenced, thinking,
-            too_many, 429, 500, 400, 401, 404, html, cut, hang, or "" (it answers).
+            too_many, bare_list, loose, parts, html, cut, hang, a status such as 429 (with the
+            words behind it, if any are: "400 too long"), or "" (it answers).
         always: A fault of every request behind these.
         unknown: Arguments that it refuses, as `response_format`.
-        asked: The requests' bodies, in order.
+        words: What it says of an argument that it refuses, by its name.
+        asked: The requests' bodies, in order; `paths` and `keys` are theirs.
         answered: Number of answers of each request that was answered, by its digest.
         limit: After so many answers it says no more (None: it goes on).
         together: A request waits until so many are under way.
@@ -40,9 +45,11 @@ class ChatServer:
         self.faults: deque[str] = deque()
         self.always = ""
         self.unknown: set[str] = set()
+        self.words: dict[str, str] = {}
         self.formats = {"json_schema", "json_object"}
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str] = []
+        self.paths: list[str] = []
         self.answered: Counter[str] = Counter()
         self.limit: int | None = None
         self.together = 0
@@ -149,21 +156,24 @@ class Handler(BaseHTTPRequestHandler):
         with chat.lock:
             chat.asked.append(body)
             chat.keys.append(self.headers.get("Authorization", ""))
+            chat.paths.append(self.path)
         refused = [name for name in chat.unknown if name in body]
         kind = body.get("response_format", {}).get("type")
         if kind and kind not in chat.formats:
             refused.append("response_format")
         if refused:
-            self.send({"error": {"message": f"unknown argument {refused[0]}"}}, 400)
+            said = chat.words.get(refused[0], f"unknown argument {refused[0]}")
+            self.send({"error": {"message": said}}, 400)
         elif fault in ("cut", "hang"):
             if fault == "hang":
                 chat.stopped.wait()
             self.close_connection = True
         elif fault == "html":
             self.send("<html>a proxy says hello</html>", 200)
-        elif fault.isdigit():
-            headers = {"retry-after-ms": "1", "Retry-After": "1"} if fault == "429" else {}
-            self.send({"error": {"message": f"fault {fault}"}}, int(fault), headers)
+        elif fault[:3].isdigit():
+            headers = {"retry-after-ms": "1", "Retry-After": "1"} if fault[:3] == "429" else {}
+            said = fault[4:] or f"fault {fault}"
+            self.send({"error": {"message": said}}, int(fault[:3]), headers)
         else:
             with chat.lock:
                 chat.answered[hashlib.sha256(raw).hexdigest()] += 1
@@ -188,6 +198,11 @@ def reply(chat: ChatServer, body: dict[str, Any], fault: str) -> dict[str, Any]:
     if "Write " in asked and "questions" in asked and "Question:" not in asked:
         count = int(re.search(r"Write (\d+) questions", asked)[1])
         content = json.dumps(written(text, fault, count))
+        if fault == "bare_list":
+            content = json.dumps(json.loads(content)["questions"])
+        elif fault == "loose":
+            rows = json.loads(content)["questions"]
+            content = json.dumps({"questions": [row | LOOSE for row in rows]})
     else:
         form = "AnswerJudgement" if "Answer:" in asked else "PageJudgement"
         content = json.dumps(judged(text, asked, form))
@@ -198,19 +213,29 @@ def reply(chat: ChatServer, body: dict[str, Any], fault: str) -> dict[str, Any]:
         "fenced": f"Here they are:\n```json\n{content}\n```\nGood luck!",
         "thinking": f"<think>{{what}} shall I say</think>{content}",
     }.get(fault, content)
-    message = {"role": "assistant", "content": content}
+    thoughts = [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": content}]
+    message = {"role": "assistant", "content": thoughts if fault == "parts" else content}
     ended = "length" if fault == "cut_off" else "stop"
     usage = {"prompt_tokens": 1000, "completion_tokens": 50}
     return {"choices": [{"message": message, "finish_reason": ended}], "usage": usage}
 
 
 @contextlib.contextmanager
-def serving(text_of: Callable[[bytes], str]) -> Iterator[ChatServer]:
-    """A server on 127.0.0.1 within the block."""
+def serving(
+    text_of: Callable[[bytes], str], context: ssl.SSLContext | None = None
+) -> Iterator[ChatServer]:
+    """A server on 127.0.0.1 within the block; with a context it speaks https."""
     chat = ChatServer(text_of)
     server = Listener(("127.0.0.1", 0), Handler)
     server.chat = chat
-    chat.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    scheme = "https" if context else "http"
+    if context:
+        # The handshake is up to the thread of each request: a client that gives up in it holds
+        # up nobody else.
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+    chat.url = f"{scheme}://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -15,16 +15,16 @@ def test_the_writer_is_told_number_kinds_language_and_title() -> None:
     assert f"- table: {prompts.KINDS['table']}" in prompt
     assert "- factual" not in prompt
     assert "in German, whatever the page" in prompt
-    assert "The document is called: Bericht 2024" in prompt
+    assert "The document is filed as: Bericht 2024." in prompt
 
 
 def test_a_document_may_have_no_title() -> None:
-    assert "Its title is not known." in prompts.write(1, ["figure"], "French")
+    assert "The name of the document is not known." in prompts.write(1, ["figure"], "French")
 
 
 def test_page_stands_for_the_language_of_the_page() -> None:
     prompt = prompts.write(1, ["figure"], "page")
-    assert "in the language of the page. Copy" in prompt
+    assert "questions and answers in the language of the page." in prompt
     assert "whatever the page" not in prompt
 
 

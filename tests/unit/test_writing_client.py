@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import shutil
+import ssl
+import subprocess
 
 import openai
 import pytest
@@ -10,7 +13,7 @@ from tiny import tiny_content
 
 from pagefinder import params_file
 from pagefinder.errors import InputError
-from pagefinder.writing import client, prompts
+from pagefinder.writing import calls, client, prompts, replies
 from pagefinder.writing.calls import Server
 from pagefinder.writing.client import Chat, Request, answer
 from pagefinder.writing.tally import Tally
@@ -123,11 +126,56 @@ def test_a_bad_answer_is_counted_kept_and_not_asked_for_again(server, tmp_path, 
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("fault", ["fenced", "thinking"])
+@pytest.mark.parametrize("fault", ["fenced", "thinking", "bare_list", "parts"])
 def test_json_between_other_words_is_read(server, tmp_path, fault):
     server.always = fault
     (found,) = answer(requests(), chat_with(server, tmp_path))
     assert len(found.content.questions) == 2
+
+
+def test_an_answer_of_other_types_is_read_as_texts(server, tmp_path):
+    server.always = "loose"
+    (found,) = answer(requests(), chat_with(server, tmp_path))
+    question = found.content.questions[0]
+    assert (question.answer, question.evidence, question.kind) == ("45", "", "factual")
+
+
+def test_a_judgement_without_its_verdict_is_malformed():
+    for given, failure in (({"answers": True}, ""), ({"reason": "no"}, "malformed")):
+        found, said = replies.parse(json.dumps(given), prompts.PageJudgement)
+        assert said == failure
+        assert found is None or found.answers
+
+
+@pytest.mark.parametrize(
+    "form", [prompts.WrittenQuestions, prompts.AnswerJudgement, prompts.PageJudgement]
+)
+def test_openai_takes_the_schema_as_a_strict_one(form):
+    """It refuses one in which an object allows other keys, or may lack one of its own."""
+    schema = form.model_json_schema()
+    for one in (schema, *schema.get("$defs", {}).values()):
+        assert one["additionalProperties"] is False
+        assert set(one["required"]) == set(one["properties"])
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_the_url_may_end_in_a_slash(server, tmp_path, end):
+    server.url += end
+    answer(requests(), chat_with(server, tmp_path))
+    assert server.paths == ["/v1/chat/completions"]
+
+
+def test_no_proxy_stands_before_a_server_on_this_machine(server, tmp_path, monkeypatch):
+    """A proxy of the environment reaches other machines, and answers 502 for this one."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert not answer(requests(), chat_with(server, tmp_path, retries=0))[0].failure
+    # The proxy counts elsewhere.
+    assert calls._direct("http://localhost:8000/v1") == {"all://localhost": None}
+    assert calls._direct("http://[::1]:8000/v1") == {"all://[::1]": None}
+    assert calls._direct("http://10.0.0.5:8000/v1") == {}
 
 
 @pytest.mark.parametrize("fault", ["429", "500", "cut", "html"])
@@ -175,6 +223,123 @@ def test_an_argument_that_a_server_refuses_is_left_out(server, tmp_path, name):
     assert [name in body for body in server.asked] == [True, False, False]
 
 
+def test_the_bound_of_an_answer_has_another_name_at_openai(server, tmp_path):
+    server.unknown, name = {"max_tokens"}, "max_completion_tokens"
+    server.words["max_tokens"] = f"Unsupported parameter: 'max_tokens'. Use '{name}' instead."
+    answer(requests(2), chat_with(server, tmp_path, max_tokens=77))
+    assert [body.get(name) for body in server.asked] == [None, 77, 77]
+    assert "max_tokens" not in server.asked[-1]
+
+
+TOO_LONG = "400 'max_tokens' is too large: 2048. This model's maximum context length is 2048 tokens"
+
+
+def test_a_page_that_a_server_refuses_changes_nothing_for_the_next(server, tmp_path):
+    """Whether it is too long for the model, or refused in every format."""
+    server.faults.extend([TOO_LONG, "", *["400"] * 3, ""])
+    found = answer(requests(4), chat_with(server, tmp_path))
+    assert [one.failure for one in found] == ["rejected", "", "rejected", ""]
+    for body in (server.asked[1], server.asked[-1]):
+        assert body["response_format"]["type"] == "json_schema"
+        assert body["max_tokens"] == 2048
+    assert len(server.asked) == 6
+
+
+def test_a_format_that_an_older_server_calls_its_own_error_is_left_out(server, tmp_path):
+    server.faults.append("500 response_format type must be one of text or json_object")
+    chat = chat_with(server, tmp_path, retries=0)
+    assert not answer(requests(2), chat)[0].failure
+    kinds = [body["response_format"]["type"] for body in server.asked]
+    assert kinds == ["json_schema", "json_object", "json_object"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "mend"),
+    [
+        ("hang", r"raise queries\.writer\.timeout \(0\.2 seconds\), or lower concurrency \(1\)"),
+        ("429", r"lower queries\.writer\.concurrency \(1\), or raise retries \(0\)"),
+        ("500 image input is not supported - hint: provide the mmproj", "a model that sees pict"),
+        ("500", "mend the server; 0 answers"),
+    ],
+)
+def test_a_dead_server_is_named_with_what_can_be_done(server, tmp_path, fault, mend):
+    server.always = fault
+    with pytest.raises(InputError, match=mend):
+        answer(requests(9), chat_with(server, tmp_path, retries=0, timeout=0.2))
+
+
+def test_requests_that_are_too_long_for_all_are_named_with_what_can_be_done(server, tmp_path):
+    server.always = TOO_LONG
+    with pytest.raises(InputError, match="refuses what it is asked .*a longer context, or lower"):
+        answer(requests(30), chat_with(server, tmp_path))
+    assert len(server.asked) == client.USELESS_AFTER
+
+
+def test_refused_pages_do_not_make_a_server_dead(server, tmp_path):
+    server.faults.extend([*[TOO_LONG] * 3, "500", ""])
+    found = answer(requests(30), chat_with(server, tmp_path, retries=0))
+    assert [one.failure for one in found[:5]] == ["rejected"] * 3 + ["unanswered", ""]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("malformed", "malformed: name another model"), ("cut_off", r"max_tokens \(2048\), as a")],
+)
+def test_a_model_whose_answers_are_all_bad_is_not_asked_about_every_page(
+    server, tmp_path, fault, words
+):
+    server.always = fault
+    with pytest.raises(InputError, match=f"the first 20 answers of 'vlm' .*{words}.*20 of them"):
+        answer(requests(50), chat_with(server, tmp_path))
+    assert len(server.asked) == client.UNFIT_AFTER
+
+
+def test_one_good_answer_among_the_first_lets_a_run_go_on(server, tmp_path):
+    server.faults.extend(["", *["malformed"] * 40])
+    assert len(answer(requests(41), chat_with(server, tmp_path))) == 41
+
+
+def test_a_torn_answer_is_asked_for_again(server, tmp_path):
+    """The file of an answer may be empty after a power cut."""
+    chat = chat_with(server, tmp_path)
+    answer(requests(2), chat)
+    first, second = chat.folder.rglob("*.json")
+    first.write_text("")
+    second.write_text('{"text": "", "of another version": 1}')
+    assert client.missing(requests(2), chat) == 2
+    assert all(one.content for one in answer(requests(2), chat_with(server, tmp_path)))
+    assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize(("fault", "ends"), [("401", True), ("403", False), ("404", False)])
+def test_a_refusal_after_answers(server, tmp_path, fault, ends):
+    """A key that is no longer good ends the run; a single page that a provider bars does not."""
+    server.faults.extend(["", "", fault])
+    if ends:
+        with pytest.raises(InputError, match="refuses the key .* 2 answers are kept .* goes on"):
+            answer(requests(9), chat_with(server, tmp_path))
+        return
+    found = answer(requests(9), chat_with(server, tmp_path))
+    assert [one.failure for one in found] == ["", "", "rejected", *[""] * 6]
+
+
+def test_a_certificate_that_nobody_knows_is_named_and_can_be_made_known(tmp_path, monkeypatch):
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+    command += ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with serving(lambda png: TEXT, context) as server:
+        with pytest.raises(InputError, match="certificate.*set SSL_CERT_FILE"):
+            answer(requests(9), chat_with(server, tmp_path, retries=0))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert not answer(requests(), chat_with(server, tmp_path, retries=0))[0].failure
+
+
 def test_a_dead_server_is_one_line_and_the_next_run_goes_on(server, tmp_path):
     server.faults.extend([""] * 4)
     server.always = "500"
@@ -184,7 +349,7 @@ def test_a_dead_server_is_one_line_and_the_next_run_goes_on(server, tmp_path):
     assert "\n" not in line
     assert "does not answer" in line
     assert "4 answers are kept in" in line
-    assert "goes on from there" in line
+    assert "the next run goes on from there" in line
     # Three requests, each tried three times, and not all fifty.
     assert len(server.asked) == 4 + 3 * 3
     server.always, before = "", len(server.asked)
@@ -244,7 +409,7 @@ def test_more_requests_than_allowed_are_not_begun(server, tmp_path):
 
 
 def test_the_key_comes_from_the_environment(server, tmp_path, monkeypatch):
-    monkeypatch.setenv("MY_KEY", "secret")
+    monkeypatch.setenv("MY_KEY", "secret\n")  # as read from a file
     chat = chat_with(server, tmp_path, key_variable="MY_KEY")
     answer(requests(), chat)
     assert server.keys == ["Bearer secret"]

@@ -271,7 +271,7 @@ def test_the_model_is_told_the_document_and_each_language(tmp_path, server):
     asked = [prompt(body) for body in server.asked]
     assert len(asked) == 4
     assert sum("in German" in text for text in asked) == 2
-    assert all("The document is called: d" in text for text in asked)
+    assert all("The document is filed as: d" in text for text in asked)
     assert set(written(tmp_path)["language"]) == {"en", "de"}
 
 
@@ -288,6 +288,12 @@ def test_costs_are_told_before_the_first_call_and_bounded(tmp_path, server, capl
     assert server.asked == []
     write_queries.main(params_of(server.url, max_requests=168), tmp_path)
     assert len(server.asked) == PAGES
+    # All questions are there; what they cost at the judge is still to come.
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        write_queries.main(params_of(server.url, max_requests=168), tmp_path)
+    assert "24 of 24 answers" in caplog.text
+    assert "at most 0 requests to write and up to 144 to judge" in caplog.text
 
 
 def test_experiments_of_a_project_share_the_answers(tmp_path, server, monkeypatch):

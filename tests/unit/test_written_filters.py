@@ -124,10 +124,10 @@ def test_the_few_words_of_a_search_box_are_of_any_language() -> None:
 
 
 def test_a_param_names_a_language_by_code_or_name() -> None:
-    assert [filters.code_of(name) for name in ("de", "German", "Hungarian")] == [
+    assert [filters.code_of(name) for name in ("de", "German", "Basque")] == [
         "de",
         "de",
-        "hungarian",
+        "basque",
     ]
 
 
@@ -140,6 +140,13 @@ def test_page_is_the_language_of_the_page() -> None:
     )
     found = filters.text_faults(rows, {"a": page, "b": "2, 3"}, ("language",))
     assert found["language"].to_list() == ["", "it is in en, not in de", None]
+
+
+@pytest.mark.parametrize("often", ["/usr/bin/tool ", "x[i] = y; ", "non "])
+def test_what_a_listing_repeats_is_no_language(often) -> None:
+    page = "Install the tool and then look for it in the folder of the user. " + 20 * often
+    assert language_rules.language_of(page) == "en"
+    assert language_rules.language_of(20 * often) == ""
 
 
 PAGE = "The torque of the cylinder head bolts is 45 Nm.\nThe filter has to be replaced every 500 h."

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import pydantic
 
@@ -15,25 +16,63 @@ PAGE_LANGUAGE = "page"  # stands for the language that the page is written in
 # What a code is called in a prompt; another name stands there as it is.
 LANGUAGES = {
     "ar": "Arabic",
+    "bg": "Bulgarian",
+    "cs": "Czech",
+    "da": "Danish",
     "de": "German",
+    "el": "Greek",
     "en": "English",
     "es": "Spanish",
+    "fa": "Persian",
+    "fi": "Finnish",
     "fr": "French",
+    "he": "Hebrew",
     "hi": "Hindi",
+    "hu": "Hungarian",
+    "id": "Indonesian",
     "it": "Italian",
     "ja": "Japanese",
     "ko": "Korean",
     "nl": "Dutch",
+    "no": "Norwegian",
     "pl": "Polish",
     "pt": "Portuguese",
+    "ro": "Romanian",
     "ru": "Russian",
+    "sr": "Serbian",
+    "sv": "Swedish",
+    "th": "Thai",
+    "tr": "Turkish",
+    "uk": "Ukrainian",
+    "ur": "Urdu",
+    "vi": "Vietnamese",
     "zh": "Chinese",
 }
 # Kind of question -> what the writer is told of it.
 KINDS: dict[str, str] = json.loads((FOLDER / "kinds.json").read_text(encoding="utf-8"))
 
 
-class WrittenQuestion(pydantic.BaseModel):
+class Form(pydantic.BaseModel):
+    """What a model fills in: strict in the schema that it is shown, lenient in what it gives.
+
+    OpenAI takes a strict schema only where every object forbids other keys.
+    """
+
+    model_config = pydantic.ConfigDict(
+        coerce_numbers_to_str=True, json_schema_extra={"additionalProperties": False}
+    )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _filled(cls, data: Any) -> Any:  # noqa: ANN401  # of a model
+        """Texts that the model left out, or gave as null or a list, are texts."""
+        if not isinstance(data, dict):
+            return data
+        texts = {name for name, field in cls.model_fields.items() if field.annotation is str}
+        return data | {name: _as_text(data.get(name)) for name in texts}
+
+
+class WrittenQuestion(Form):
     """A question as the model gives it; `evidence` are the words of the page that prove it."""
 
     question: str
@@ -42,28 +81,41 @@ class WrittenQuestion(pydantic.BaseModel):
     evidence: str
 
 
-class WrittenQuestions(pydantic.BaseModel):
-    """The answer to `write`."""
+class WrittenQuestions(Form):
+    """The answer to `write`; the list alone, or a single question, is one too."""
 
     questions: list[WrittenQuestion]
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _wrapped(cls, data: Any) -> Any:  # noqa: ANN401  # of a model
+        if isinstance(data, dict) and "question" in data:
+            data = [data]
+        return {"questions": data} if isinstance(data, list) else data
 
-class AnswerJudgement(pydantic.BaseModel):
-    """The answer to `judge_answer`: evidence first, so that the verdict follows from it."""
+
+class AnswerJudgement(Form):
+    """The answer to `judge_answer`: evidence and reason first, so that the verdict follows."""
 
     evidence: str
+    reason: str
     answered: bool
     correct: bool
     understood: bool
-    reason: str
 
 
-class PageJudgement(pydantic.BaseModel):
+class PageJudgement(Form):
     """The answer to `judge_page`."""
 
     evidence: str
-    answers: bool
     reason: str
+    answers: bool
+
+
+def _as_text(value: Any) -> Any:  # noqa: ANN401  # of a model
+    if value is None:
+        return ""
+    return "; ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def write(count: int, kinds: Sequence[str], language: str, document: str = "") -> str:
@@ -74,7 +126,7 @@ def write(count: int, kinds: Sequence[str], language: str, document: str = "") -
         kinds: Names from KINDS.
         language: Of the questions, as `queries.writer.languages` names it: a code such as "en", a
             name such as "English", or PAGE_LANGUAGE.
-        document: What the document is called; empty: not known.
+        document: What the document is filed as; empty: not known.
     """
     name = LANGUAGES.get(language, language)
     named = f"{name}, whatever the page is written in"
@@ -83,7 +135,17 @@ def write(count: int, kinds: Sequence[str], language: str, document: str = "") -
         count=str(count),
         kinds="\n".join(f"- {kind}: {KINDS[kind]}" for kind in kinds),
         language="the language of the page" if language == PAGE_LANGUAGE else named,
-        document=f"The document is called: {document}" if document else "Its title is not known.",
+        document=_named(document),
+    )
+
+
+def _named(document: str) -> str:
+    """What the writer is told of a document's name, mostly that of a file: no asker writes it."""
+    if not document:
+        return "The name of the document is not known."
+    return (
+        f"The document is filed as: {document}. Take from that name what helps to say what a "
+        "question is about, but never write the file name itself."
     )
 
 
