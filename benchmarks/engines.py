@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -86,7 +87,7 @@ def index(engine: str, folder: Path, place: str, models: str) -> dict[str, float
         with ray_engine.connected(None):
             cluster = ray_engine.engine(work)
             opening = time.perf_counter() - started
-            update(list_files(folder), cluster, place, Path())
+            update(partial(list_files, folder), cluster, place, Path())
     return {"opening": opening, "seconds": time.perf_counter() - started - opening}
 
 

@@ -7,6 +7,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from pagefinder.commands import exit_status
@@ -80,7 +81,7 @@ def _here(options: argparse.Namespace) -> Summary | None:
     if is_address(options.folder) or options.address or options.actors:
         raise InputError("an address, --address and --actors are for --engine ray: add that")
     folder = Path(options.folder)
-    list_files(folder)  # a wrong folder is named before the models are opened
+    list_files(folder, silent=True)  # a wrong folder is named before the models are opened
     from pagefinder.indexing.encoder import Encoder
     from pagefinder.indexing.updating import bring_up_to_date
 
@@ -92,9 +93,10 @@ def _on_cluster(options: argparse.Namespace, place: str) -> Summary | None:
     """Index on a Ray cluster, whose machines see the folders by the same paths."""
     folder = options.folder
     if is_address(folder):
-        files = list_address(folder)
+        listing = partial(list_address, folder)
     else:
-        files, folder = list_files(Path(folder)), str(Path(folder).resolve())
+        list_files(Path(folder), silent=True)  # a wrong one is named before the cluster starts
+        listing, folder = partial(list_files, Path(folder)), str(Path(folder).resolve())
     from pagefinder.indexing import ray_engine
     from pagefinder.indexing.updating import update
 
@@ -105,7 +107,7 @@ def _on_cluster(options: argparse.Namespace, place: str) -> Summary | None:
     if not store.is_address(place):
         place = str(Path(place).resolve())
     with ray_engine.connected(options.address):
-        return update(files, ray_engine.engine(work), place, Path(), rebuild=rebuild)
+        return update(listing, ray_engine.engine(work), place, Path(), rebuild=rebuild)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pagefinder.commands import exit_status
 from pagefinder.errors import InputError
+from pagefinder.indexing.files import printable
 from pagefinder.layout import RELEASE
 from pagefinder.serving.search import (
     NO_ANSWER,
@@ -57,11 +58,14 @@ def _search(options: argparse.Namespace) -> int:
     """Search and print as the options say; the exit status."""
     if options.top < 1 or not options.query.strip():
         raise InputError("give a query that is not empty, and --top of at least 1")
+    if any("\ud800" <= c <= "\udfff" for c in options.query):
+        raise InputError("the query is no text in the terminal's encoding: type it as UTF-8")
     found = _found(options)
     if not found.answered:
         log.warning(NO_ANSWER)
     for rank, hit in enumerate(found.hits, 1):
-        sys.stdout.write(f"{rank:3d}  {hit.score:7.4f}  {_printable(hit.label)}\n")
+        sys.stdout.write(f"{rank:3d}  {hit.score:7.4f}  {printable(hit.label)}\n")
+    sys.stdout.flush()
     return 0
 
 
@@ -80,11 +84,6 @@ def _found(options: argparse.Namespace) -> Found:
         rerank=options.rerank,
         fusion=not options.no_fusion,
     )
-
-
-def _printable(label: str) -> str:
-    """A label on one line, whatever characters its file's name has."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in label)
 
 
 if __name__ == "__main__":

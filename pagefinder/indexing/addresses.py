@@ -13,7 +13,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pagefinder.errors import InputError
-from pagefinder.indexing.files import IMAGES, PDF, File
+from pagefinder.indexing.files import IMAGES, PDF, File, Listing
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +23,8 @@ def is_address(folder: str) -> bool:
     return "://" in folder
 
 
-def list_address(address: str) -> list[File]:
-    """The PDFs and images below an address, sorted by path.
+def list_address(address: str) -> Listing:
+    """The PDFs and images below an address.
 
     A line in the log names a file whose path leaves the address.
 
@@ -49,7 +49,7 @@ def list_address(address: str) -> list[File]:
         files.append(File(name, size, round(system.modified(path).timestamp() * 1e9)))
     if not files:
         raise InputError(f"{address!r} holds no image and no PDF: name another one")
-    return files
+    return Listing(files)
 
 
 def local_folder(folder: str, file: File) -> Path:

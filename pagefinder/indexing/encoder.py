@@ -1,15 +1,16 @@
 """Turn pages into rows of an index with the embedder of a release, opened once."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
 from pagefinder.data.corpus import PageInput, page_input
+from pagefinder.errors import InputError
 from pagefinder.indexing.reading import Page, Reading
 from pagefinder.indexing.schema import page_schema
 from pagefinder.params import Pixels
@@ -19,6 +20,8 @@ from pagefinder.sources import storing
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+Model = TypeVar("Model")
 
 BATCH = 8
 # For models whose processor names no budget and resizes by itself: it only bounds memory.
@@ -70,6 +73,8 @@ class Encoder:
             vector = None
             if problem is None:
                 vector = next(vectors) if page.vector is None else page.vector
+                if not np.isfinite(vector).all():  # it would make every search fail
+                    vector, problem = None, "the model gives it a vector that is not finite"
             rows.append(self._row(page, problem, vector))
         return pa.Table.from_pylist(rows, schema=self.schema)
 
@@ -114,16 +119,32 @@ def open_embedder(folder: Path) -> "SentenceTransformer":
     # Imported only here: it takes seconds, and a wrong argument should be named at once.
     from sentence_transformers import SentenceTransformer
 
-    return SentenceTransformer(str(folder), **open_keywords())
+    return open_model(SentenceTransformer, folder)
 
 
-def open_keywords() -> dict[str, Any]:
-    """How the models of a release are opened: in float32 where there is no GPU."""
+def open_model(kind: Callable[..., Model], folder: Path) -> Model:
+    """A model of a release; in float32 where there is no GPU.
+
+    Args:
+        kind: SentenceTransformer or CrossEncoder.
+        folder: Of the model.
+
+    Raises:
+        InputError: it does not open.
+    """
     import torch
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    return {} if torch.cuda.is_available() else {"model_kwargs": {"dtype": torch.float32}}
+    keywords = {} if torch.cuda.is_available() else {"model_kwargs": {"dtype": torch.float32}}
+    try:
+        return kind(str(folder), **keywords)
+    except Exception as error:  # OSError, ValueError, KeyError, SafetensorError and others
+        words = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"the model in {folder} does not open ({words}): run `dvc repro -f -s export`, or name "
+            "another release by --models"
+        ) from error
 
 
 def model_hash(folder: Path) -> str:

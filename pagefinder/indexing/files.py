@@ -1,8 +1,10 @@
 """The files of a folder that have pages, and the chunks in which their pages are read."""
 
+import contextlib
 import hashlib
 import logging
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import pypdfium2
 from pagefinder.data.corpus import PAGES
 from pagefinder.errors import InputError
 from pagefinder.sources import images, storing
-from pagefinder.sources.pictures import SUFFIXES, page_count
+from pagefinder.sources.pdf import PASSWORD_ERROR
+from pagefinder.sources.pictures import SUFFIXES, TIFF, page_count
 from pagefinder.sources.rendering import present_pages
 
 log = logging.getLogger(__name__)
@@ -22,6 +25,7 @@ IMAGES = (*SUFFIXES, ".bmp", ".gif")
 # Pages of one file that are read and encoded together. Vectors never depend on another file, nor on
 # what was there before: the bits of a vector depend on the batch that it is computed in.
 CHUNK_PAGES = 16
+CHANGED = "the file changed while it was read"
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,33 @@ class Chunk:
     problem: str = ""
 
 
-def list_files(folder: Path) -> list[File]:
-    """The PDFs and images below a folder, or the table of a corpus, sorted by path.
+@dataclass(frozen=True)
+class Listing:
+    """The files of a folder at a moment.
+
+    Attributes:
+        files: The PDFs and images, or the table of a corpus, sorted by path.
+        unlisted: Paths of folders and files that could not be looked at: what was there may still
+            be.
+    """
+
+    files: list[File]
+    unlisted: tuple[str, ...] = ()
+
+    def may_hold(self, path: str) -> bool:
+        """Whether a file that is not listed may still be there."""
+        return any(path == one or path.startswith(f"{one}/") for one in self.unlisted)
+
+
+def list_files(folder: Path, *, silent: bool = False) -> Listing:
+    """The PDFs and images below a folder, or the table of a corpus.
 
     A line in the log names what looks like one of them and may not be opened: a pipe, a link that
-    leaves the folder, a name that is no Unicode.
+    leaves the folder, a name that is no Unicode, a folder that may not be listed.
+
+    Args:
+        folder: Of the files.
+        silent: Log nothing.
 
     Raises:
         InputError: there is no such folder, or no such file in it.
@@ -66,22 +92,37 @@ def list_files(folder: Path) -> list[File]:
     if not folder.is_dir():
         raise InputError(f"{str(folder)!r} is no folder: name one with images or PDFs")
     if (folder / PAGES).is_file():
-        return [_file(folder, folder / PAGES)]
+        return Listing([_file(folder, folder / PAGES)])
     base = folder.resolve()
-    found = []
-    for path in sorted(folder.rglob("*")):
+    errors: list[OSError] = []
+    found, problems = [], []
+    for path in sorted(_paths(folder, errors)):
         problem = _problem(path, base)
-        if problem is None:
-            continue
-        try:
-            if problem:
-                raise InputError(problem)
-            found.append(_file(folder, path))
-        except (OSError, InputError) as error:
-            log.warning("%s is passed over: %s", _printable(path), error)
+        if problem:
+            problems.append((path, problem))
+        elif problem is not None:
+            try:
+                found.append(_file(folder, path))
+            except OSError as error:
+                errors.append(error)
+    unlisted = [(Path(error.filename), error.strerror or str(error)) for error in errors]
+    problems += [(path, f"{reason}; what the index has of it stays") for path, reason in unlisted]
+    for path, problem in () if silent else problems:
+        log.warning("%s is passed over: %s", printable(str(path)), problem)
     if not found:
         raise InputError(f"{str(folder)!r} holds no image and no PDF: name another folder")
-    return found
+    return Listing(found, tuple(path.relative_to(folder).as_posix() for path, _ in unlisted))
+
+
+def _paths(folder: Path, errors: list[OSError]) -> Iterator[Path]:
+    """All files and folders below a folder; links are not followed.
+
+    Args:
+        folder: That is walked.
+        errors: Gets an error for each folder that cannot be listed.
+    """
+    for parent, folders, names in os.walk(folder, onerror=errors.append):
+        yield from (Path(parent, name) for name in (*folders, *names))
 
 
 def _file(folder: Path, path: Path) -> File:
@@ -112,9 +153,10 @@ def _problem(path: Path, base: Path) -> str | None:
     return ""
 
 
-def _printable(path: Path) -> str:
-    """A path as it may stand in a log, with marks for what is no character."""
-    return str(path).encode(errors="backslashreplace").decode()
+def printable(path: str) -> str:
+    """A path on one line of a log, with marks for what is no character or moves the cursor."""
+    text = path.encode(errors="backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def file_chunks(folder: Path, file: File) -> list[Chunk]:
@@ -125,6 +167,8 @@ def file_chunks(folder: Path, file: File) -> list[Chunk]:
     path = folder / file.path
     try:
         file_hash = storing.file_digest(path)
+    except FileNotFoundError:
+        return [Chunk(folder, file, "", (0,), 1, CHANGED)]
     except OSError as error:
         return [Chunk(folder, file, "", (0,), 1, f"unreadable file: {error.strerror}")]
     rows, problem = _rows(folder, file)
@@ -149,16 +193,25 @@ def _rows(folder: Path, file: File) -> tuple[list[int], str]:
     """The places of the pages in a file, or why there is none."""
     path = folder / file.path
     if file.path == PAGES:
-        with pa.memory_map(str(path)) as source:
-            return list(range(pa.ipc.open_stream(source).read_all().num_rows)), "an empty corpus"
+        try:
+            with pa.memory_map(str(path)) as source:
+                count = pa.ipc.open_stream(source).read_all().num_rows
+        except (pa.ArrowInvalid, OSError) as error:
+            return [], f"no table of a corpus: {error}"
+        return list(range(count)), "an empty corpus"
     if not is_pdf(file.path):
         if file.size > images.MAX_BYTES:
             return [], f"file too large: over {images.MAX_BYTES} bytes"
         return list(range(page_count(folder, file.path))), ""
+    with contextlib.suppress(pypdfium2.PdfiumError):
+        # A file without a page sets no error: the last one, such as a password's, would count.
+        pypdfium2.PdfDocument(b"none").close()
     try:
         with pypdfium2.PdfDocument(path) as pdf:
             present, claimed = sorted(present_pages(pdf)), len(pdf)
-    except (pypdfium2.PdfiumError, OSError) as error:
+    except (pypdfium2.PdfiumError, OSError, UnicodeEncodeError) as error:
+        if getattr(error, "err_code", None) == PASSWORD_ERROR:
+            return [], "encrypted PDF: it needs a password"
         return [], f"unreadable PDF: {error}"
     missing = f"{claimed - len(present)} of {claimed} pages are missing"
     if len(present) < claimed:
@@ -170,6 +223,12 @@ def page_id(chunk: Chunk, row: int) -> str:
     """The name of a page, as the corpus names it: of its file's content and its place in it."""
     suffix = PDF if is_pdf(chunk.file.path) else ".tiff"
     return hashlib.sha256(f"{chunk.file_hash[:20]}{suffix}/{row}".encode()).hexdigest()[:20]
+
+
+def kind(path: str) -> str:
+    """How a file is read, by its name: one content under names of two kinds has other pages."""
+    suffix = Path(path).suffix.lower()
+    return suffix if suffix == PDF else "tiff" if suffix in TIFF else "image"
 
 
 def is_pdf(path: str) -> bool:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from pagefinder.indexing import schema, store
-from pagefinder.indexing.files import Chunk, File, crashed_file, file_chunks, is_pdf
+from pagefinder.indexing.files import (
+    Chunk,
+    File,
+    Listing,
+    crashed_file,
+    file_chunks,
+    is_pdf,
+    kind,
+)
 from pagefinder.runtime import pool
 
 if TYPE_CHECKING:
@@ -26,7 +34,7 @@ class Indexed:
         modified: Time of change, ns.
         total: Rows of the whole file.
         rows: Those that are there, by their place in the file.
-        unread: A page waits for OCR to be installed.
+        unread: A page waits for OCR.
     """
 
     file_hash: str
@@ -40,6 +48,10 @@ class Indexed:
     def complete(self) -> bool:
         """Whether all pages of the file are there."""
         return len(self.rows) == self.total
+
+    def is_of(self, file: File) -> bool:
+        """Whether a file has the size and the time that it had then."""
+        return (self.size, self.modified) == (file.size, file.modified)
 
 
 def indexed_files(table: "Table") -> dict[str, list[Indexed]]:
@@ -78,21 +90,44 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Copy:
+    """A file whose content the index has under another path.
+
+    Attributes:
+        path: That path.
+        state: What the index has there.
+        file: The file.
+    """
+
+    path: str
+    state: Indexed
+    file: File
+
+
+@dataclass(frozen=True)
+class Touch:
+    """A file whose time changed and whose content did not: what the index has of it, the file."""
+
+    state: Indexed
+    file: File
+
+
+@dataclass(frozen=True)
 class Plan:
     """What an update has to do.
 
     Attributes:
         chunks: To read and encode, in order.
-        copies: Files whose rows are those of another path: that path, its state, the file.
-        touched: Files whose size or time changed, and whose content, by its hash, did not.
+        copies: Files whose rows are those of another path.
+        touched: Files whose time changed, and whose content, by its hash, did not.
         first: Filters of rows that go before anything is read.
         last: Filters of rows that go when their file is read, by path.
         summary: Counts so far.
     """
 
     chunks: list[Chunk] = field(default_factory=list)
-    copies: list[tuple[str, Indexed, File]] = field(default_factory=list)
-    touched: list[tuple[File, str]] = field(default_factory=list)
+    copies: list[Copy] = field(default_factory=list)
+    touched: list[Touch] = field(default_factory=list)
     first: list[str] = field(default_factory=list)
     last: dict[str, list[str]] = field(default_factory=dict)
     summary: Summary = field(default_factory=Summary)
@@ -100,7 +135,7 @@ class Plan:
 
 def make_plan(
     count: Callable[[Sequence[File]], Iterable[list[Chunk]]],
-    files: Sequence[File],
+    listing: Listing,
     indexed: Mapping[str, Sequence[Indexed]],
     *,
     again: bool,
@@ -109,40 +144,40 @@ def make_plan(
 
     Args:
         count: Hashes files and counts their pages, see `count_pages`.
-        files: All that are there.
+        listing: Of the folder.
         indexed: What the index has of each file, by path.
-        again: Read files again that have a page for which OCR was not installed.
+        again: Read files again that have a page which waits for OCR.
     """
     plan, suspects = Plan(), []
-    for file in files:
+    for file in listing.files:
         states = indexed.get(file.path, [])
-        current = [
-            state for state in states if (state.size, state.modified) == (file.size, file.modified)
-        ]
-        if current and current[0].complete and not (again and current[0].unread):
+        current = [state for state in states if state.is_of(file) and state.complete]
+        # A file that could not be read has no hash: that may be mended without a change of it.
+        if current and current[0].file_hash and not (again and current[0].unread):
             plan.summary.unchanged += 1
             _outdate(plan, file, states, current[0].file_hash)
         else:
             suspects.append(file)
     whole = {
-        state.file_hash: (path, state)
+        (state.file_hash, kind(path)): (path, state)
         for path, states in indexed.items()
         for state in states
         if state.complete and state.file_hash and not (again and state.unread)
     }
-    gone = indexed.keys() - {file.path for file in files}
+    listed = {file.path for file in listing.files}
+    gone = {path for path in indexed.keys() - listed if not listing.may_hold(path)}
     moved = set()
     for file, chunks in zip(suspects, count(suspects), strict=True):
         states, file_hash = indexed.get(file.path, []), chunks[0].file_hash
         same = [state for state in states if state.file_hash == file_hash]
-        if not same and file_hash in whole:
-            path, state = whole[file_hash]
-            plan.copies.append((path, state, file))
+        if not same and (file_hash, kind(file.path)) in whole:
+            path, state = whole[file_hash, kind(file.path)]
+            plan.copies.append(Copy(path, state, file))
             moved.add(path)
             plan.summary.moved += 1
         elif same and not (again and same[0].unread):
             present = frozenset[int]().union(*(state.rows for state in same))
-            plan.touched.append((file, file_hash))
+            plan.touched.extend(Touch(state, file) for state in same if not state.is_of(file))
             plan.chunks.extend(chunk for chunk in chunks if not present.issuperset(chunk.rows))
             plan.summary.unchanged += 1
         else:

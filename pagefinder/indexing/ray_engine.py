@@ -25,9 +25,9 @@ from pagefinder.errors import InputError
 from pagefinder.indexing import fragments
 from pagefinder.indexing.addresses import local_folder
 from pagefinder.indexing.encoder import Encoder
-from pagefinder.indexing.files import Chunk, File, crashed_file, file_chunks
+from pagefinder.indexing.files import CHANGED, Chunk, File, crashed_file, file_chunks
 from pagefinder.indexing.planning import Plan
-from pagefinder.indexing.reading import CHANGED, Page, Reading, crashed_chunk, read_chunk
+from pagefinder.indexing.reading import Page, Reading, crashed_chunk, read_chunk, read_each
 from pagefinder.indexing.updating import Engine
 from pagefinder.runtime import pool
 
@@ -222,7 +222,7 @@ def _read(row: Row, folder: str, reading: Reading) -> Row:
     chunk: Chunk = pickle.loads(row["item"])
     try:
         chunk = replace(chunk, folder=local_folder(folder, chunk.file))
-        pages = _isolated(partial(read_chunk, reading), chunk, crashed_chunk)
+        pages = _isolated(partial(read_chunk, reading), chunk, partial(read_each, reading))
     except OSError:
         pages = crashed_chunk(chunk, CHANGED)
     return {"item": pickle.dumps(pages)}

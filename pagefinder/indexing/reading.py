@@ -7,7 +7,7 @@ import io
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,10 @@ from PIL import Image
 from pagefinder.data import pixels
 from pagefinder.data.corpus import PAGES, Corpus
 from pagefinder.indexing import schema
-from pagefinder.indexing.files import Chunk, is_pdf, page_id
+from pagefinder.indexing.files import CHANGED, Chunk, is_pdf, page_id
 from pagefinder.params import PageContent, Pixels
 from pagefinder.preparing import ocr
+from pagefinder.runtime import pool
 from pagefinder.sources import images
 from pagefinder.sources.pdf import page_texts
 from pagefinder.sources.pictures import page_count
@@ -31,7 +32,6 @@ DPI = 144  # of a PDF's page, which the model's pixel budget then bounds
 # A4 at 36 dots per inch: enough to know a page by, some 12 KB.
 THUMBNAIL, QUALITY = Pixels(min=1, max=125_000, multiple=1), 75
 Fitted = Callable[[Pixels, int], Image.Image]  # by pixel budget, and dots per inch of a PDF
-CHANGED = "the file changed while it was read"
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,20 @@ def read_chunk(reading: Reading, chunk: Chunk) -> list[Page]:
     If the file is no longer what was hashed, all of them have the problem CHANGED.
     """
     if chunk.problem:
-        return crashed_chunk(chunk, chunk.problem)
+        return crashed_chunk(chunk, CHANGED if is_changed(chunk) else chunk.problem)
     if chunk.file.path == PAGES:
         return _corpus_pages(reading, chunk)
     pages = [_read_page(reading, chunk, row) for row in chunk.rows]
     if is_changed(chunk):
         return [replace(page, problem=CHANGED, image=None) for page in pages]
     return pages
+
+
+def read_each(reading: Reading, chunk: Chunk) -> list[Page]:
+    """The pages of a chunk that crashed the process that read it, each in a process of its own."""
+    alone = [replace(chunk, rows=(row,)) for row in chunk.rows]
+    pages = pool.run(partial(read_chunk, reading), alone, crashed_chunk, isolate=True)
+    return [replace(page, chunk=chunk) for one in pages for page in one]
 
 
 def crashed_chunk(chunk: Chunk, problem: str = "unreadable page: the reader crashed") -> list[Page]:
@@ -171,7 +178,7 @@ def _text(chunk: Chunk, row: int) -> str:
         return ""
     try:
         return _pdf_texts(chunk.folder / chunk.file.path, chunk.file_hash)[row]
-    except (pypdfium2.PdfiumError, IndexError):  # it may still render
+    except (pypdfium2.PdfiumError, IndexError, OSError):  # it may still render
         return ""
 
 
@@ -183,9 +190,7 @@ def _pdf_texts(path: Path, file_hash: str) -> list[str]:
 
 def _scanned(reading: Reading, fitted: Fitted) -> tuple[str, str]:
     """The text of a page without one, by OCR, and where it is from."""
-    if not reading.ocr:
-        return "", schema.NONE
-    if not can_read_scans():
+    if not reading.ocr or not can_read_scans():
         return "", schema.UNREAD
     text = ocr.recognise(fitted(ocr.BUDGET, ocr.DPI))
     return text, schema.OCR if text.strip() else schema.NONE

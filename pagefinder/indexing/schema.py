@@ -9,8 +9,8 @@ TABLE = "pages"
 FORMAT = "1"  # of what is below; an index of another format is built anew
 FORMAT_KEY, MODEL_KEY = b"pagefinder.format", b"pagefinder.model"
 
-# text_origin: where a page's text comes from. One that OCR would read, but for the missing package,
-# is read as soon as that is installed.
+# text_origin: where a page's text comes from. A page without text is `unread` until OCR, which may
+# be switched off or not installed, has read it.
 SOURCE, OCR, UNREAD, NONE = "source", "ocr", "unread", "none"
 
 

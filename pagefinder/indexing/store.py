@@ -5,10 +5,9 @@ process, and who reads the index keeps the version that he opened.
 """
 
 import contextlib
-import fcntl
+import errno
 import hashlib
 import logging
-import os
 import re
 import signal
 import threading
@@ -20,14 +19,20 @@ import pyarrow as pa
 
 from pagefinder.errors import InputError
 from pagefinder.indexing import schema
-from pagefinder.runtime import outputs
+from pagefinder.indexing.files import printable
+from pagefinder.runtime import locks, outputs
 
 if TYPE_CHECKING:
     from lancedb.table import Table
 
 log = logging.getLogger(__name__)
 
-FILTERS = 200  # files that one commit removes
+FILTERS = 200  # files that one commit removes, or moves
+WORDS = "words"  # folder of the words of an index, beside its table
+# What the engine says of the system's errors. Where a file is missing the index is damaged; where
+# it may not be opened, or too many are open, it is not.
+_SYSTEM_ERROR = re.compile(r"os error (\d+)")
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
 
 
 class OtherModelError(InputError):
@@ -36,6 +41,10 @@ class OtherModelError(InputError):
 
 class DamagedError(InputError):
     """A part of the index is missing or broken."""
+
+
+class UnwritableError(InputError):
+    """The index may be read, and not written."""
 
 
 def default_place(folder: Path, root: Path) -> str:
@@ -76,6 +85,8 @@ def create_table(place: str, wanted: pa.Schema) -> "Table":
 
     if not is_address(place):
         Path(place).mkdir(parents=True, exist_ok=True)
+        # They are those of a version, and versions may begin anew.
+        outputs.remove(Path(place) / WORDS)
     with damage(place):
         database = lancedb.connect(place)
         mode = "overwrite" if schema.TABLE in database.list_tables().tables else "create"
@@ -96,9 +107,9 @@ def check(table: "Table", wanted: pa.Schema, place: str) -> None:
     if model != new:
         raise OtherModelError(f"the index {place} holds vectors of the model {model}, not of {new}")
     if found != expected or not table.schema.equals(wanted):
-        dimension = table.schema.field("vector").type.list_size
+        written = found.get(schema.FORMAT_KEY, b"?").decode()
         raise OtherModelError(
-            f"the index {place} is of another format, with vectors of {dimension} dimensions"
+            f"the index {place} is of another format, {written} and not {schema.FORMAT}"
         )
 
 
@@ -111,14 +122,34 @@ def damage(place: str) -> Iterator[None]:
         raise
     except Exception as error:  # the engine raises RuntimeError, OSError, ValueError and others
         if outputs.is_disk_full(error):
-            raise InputError(
-                f"the disk of {place} is full: free some space, then run again; the pages that are "
-                "in the index stay there"
-            ) from error
+            raise InputError(_full(place)) from error
         if isinstance(error, (OSError, RuntimeError, ValueError)):
             words = " ".join(str(error).split())[:200]
+            if _is_access(error):
+                raise InputError(
+                    f"the index {place} cannot be read or written now: {words}: mend that, then "
+                    "run again"
+                ) from error
             raise DamagedError(f"the index {place} is damaged: {words}") from error
         raise
+
+
+def _full(place: str) -> str:
+    return (
+        f"the disk of {place} is full: free some space, then run again; the pages that are in the "
+        "index stay there"
+    )
+
+
+def _is_access(error: Exception) -> bool:
+    """Whether an error says that files could not be opened or that another writer was quicker."""
+    number = getattr(error, "errno", None)
+    match = _SYSTEM_ERROR.search(str(error))
+    if number is None and match:
+        number = int(match[1])
+    if number is not None:
+        return number not in _MISSING
+    return "conflict" in str(error).lower()
 
 
 def quoted(value: str) -> str:
@@ -181,6 +212,9 @@ def writing(place: str, root: Path, *, wait: bool = True) -> Iterator[bool]:
 
     Yields:
         Whether the lock is held: False where another writer has it and `wait` is false.
+
+    Raises:
+        UnwritableError: this user may not write there.
     """
     name = hashlib.sha256(place.encode()).hexdigest()[:10]
     file = (
@@ -188,23 +222,18 @@ def writing(place: str, root: Path, *, wait: bool = True) -> Iterator[bool]:
         if is_address(place)
         else Path(place) / "lock"
     )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a+") as stream:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            log.warning("the index %s is written by process %s", place, stream.read().strip())
-            if not wait:
-                yield False
-                return
-            log.warning("waiting for it")
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        stream.seek(0)
-        stream.truncate()
-        stream.write(str(os.getpid()))
-        stream.flush()
-        yield True
+            lock = locks.held(file, f"the index {place}", wait=wait)
+            held = stack.enter_context(lock)
+        except OSError as error:
+            if outputs.is_disk_full(error):
+                raise InputError(_full(place)) from error
+            raise UnwritableError(
+                f"the index {place} cannot be written: {error.strerror}: let this user write "
+                "there, or name another one with --index"
+            ) from error
+        yield held
 
 
 def log_problems(place: str) -> None:
@@ -218,6 +247,6 @@ def log_problems(place: str) -> None:
         columns = ["page_id", "document", "page_number", "path", "rows", "problem"]
         shown = table.search().where(condition).select(columns).limit(10).to_list()
     for page in shown:
-        log.warning("%s is passed over: %s", schema.label(page), page["problem"])
+        log.warning("%s is passed over: %s", printable(schema.label(page)), page["problem"])
     if count > len(shown):
-        log.warning("and %d pages more could not be read", count - len(shown))
+        log.warning("and %d more pages could not be read", count - len(shown))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pagefinder.indexing.store import damage, interrupted_after
 
 if TYPE_CHECKING:
+    from lancedb.index import FTS
     from lancedb.table import Table
 
 log = logging.getLogger(__name__)
@@ -53,9 +54,14 @@ def _unindexed(table: "Table") -> int:
 
 def build_indexes(table: "Table") -> None:
     """Build the engine's indexes of the vectors and of the words of a table."""
-    from lancedb.index import FTS, IvfSq
+    from lancedb.index import IvfSq
 
     table.create_index("vector", config=IvfSq(distance_type="dot"))
-    # Words as BM25 takes them elsewhere: lower-cased, otherwise as they stand.
-    words = FTS(stem=False, remove_stop_words=False, ascii_folding=False, max_token_length=None)
-    table.create_index("text", config=words)
+    table.create_index("text", config=words_config())
+
+
+def words_config() -> "FTS":
+    """How the engine indexes words: as BM25 takes them elsewhere, lower-cased, else as they are."""
+    from lancedb.index import FTS
+
+    return FTS(stem=False, remove_stop_words=False, ascii_folding=False, max_token_length=None)

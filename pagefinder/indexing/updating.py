@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from pagefinder.data.corpus import PAGES, Corpus
 from pagefinder.errors import InputError
-from pagefinder.indexing import store
+from pagefinder.indexing import copying, schema, store
 from pagefinder.indexing.encoder import Encoder, encode
-from pagefinder.indexing.files import Chunk, File, is_pdf, list_files
+from pagefinder.indexing.files import CHANGED, Chunk, File, Listing, is_pdf, list_files
 from pagefinder.indexing.planning import (
     Indexed,
     Plan,
@@ -26,14 +26,7 @@ from pagefinder.indexing.planning import (
     indexed_files,
     make_plan,
 )
-from pagefinder.indexing.reading import (
-    CHANGED,
-    Page,
-    Reading,
-    can_read_scans,
-    crashed_chunk,
-    read_chunk,
-)
+from pagefinder.indexing.reading import Page, Reading, can_read_scans, read_chunk, read_each
 from pagefinder.indexing.tidying import tidy
 from pagefinder.layout import TUNED_VECTORS
 from pagefinder.retrieval.vectors import cut
@@ -100,7 +93,8 @@ def bring_up_to_date(
     engine = local_engine(folder, encoder, root)
     rebuild = rebuild or place is None
     place = place or store.default_place(folder, root)
-    return update(list_files(folder), engine, place, root, rebuild=rebuild, wait=wait)
+    listing = partial(list_files, folder)
+    return update(listing, engine, place, root, rebuild=rebuild, wait=wait)
 
 
 def local_engine(folder: Path, encoder: Encoder, root: Path) -> Engine:
@@ -115,7 +109,7 @@ def local_engine(folder: Path, encoder: Encoder, root: Path) -> Engine:
 
 
 def update(
-    files: Sequence[File],
+    listing: Callable[[], Listing],
     engine: Engine,
     place: str,
     root: Path,
@@ -123,35 +117,60 @@ def update(
     rebuild: bool = False,
     wait: bool = True,
 ) -> Summary | None:
-    """Bring an index up to date with files, by any engine; see `bring_up_to_date`."""
+    """Bring an index up to date with files, by any engine; see `bring_up_to_date`.
+
+    Args:
+        listing: Lists the files. It is called once nobody else writes: a list from before would
+            lack what another writer has indexed since, and remove that.
+        engine: Does the work.
+        place: Of the index.
+        root: The project's folder.
+        rebuild: Build an index of another model, or a damaged one, anew.
+        wait: For another writer.
+    """
     with store.writing(place, root, wait=wait) as held:
         if not held:
             return None
+        files = listing()
+        table, indexed = _opened(engine, place, rebuild=rebuild)
         try:
-            table = store.open_table(place)
-            if table is not None:
-                store.check(table, engine.schema, place)
-                return _update(files, engine, table, place)
-        except (store.OtherModelError, store.DamagedError) as error:
-            if not rebuild:
-                mend = "add --rebuild to build it anew, or name another one with --index"
-                raise InputError(f"{error}: {mend}") from error
-            log.warning("%s: it is built anew", error)
-        table = store.create_table(place, engine.schema)
-        return _update(files, engine, table, place)
+            return _update(files, engine, table, indexed, place)
+        except store.DamagedError as error:
+            mend = "run the same command again, and if that does not help, remove the index"
+            raise InputError(f"{error}: {mend}") from error
 
 
-def _update(files: Sequence[File], engine: Engine, table: "Table", place: str) -> Summary:
+def _opened(
+    engine: Engine, place: str, *, rebuild: bool
+) -> tuple["Table", dict[str, list[Indexed]]]:
+    """The table of an index, and what it has of each file; an empty one where it is built anew."""
+    try:
+        table = store.open_table(place)
+        if table is not None:
+            store.check(table, engine.schema, place)
+            with store.damage(place):
+                return table, indexed_files(table)
+    except (store.OtherModelError, store.DamagedError) as error:
+        if not rebuild:
+            mend = "add --rebuild to build it anew, or name another one with --index"
+            raise InputError(f"{error}: {mend}") from error
+        log.warning("%s: it is built anew", error)
+    return store.create_table(place, engine.schema), {}
+
+
+def _update(
+    listing: Listing,
+    engine: Engine,
+    table: "Table",
+    indexed: Mapping[str, Sequence[Indexed]],
+    place: str,
+) -> Summary:
     """Bring an open table up to date with files."""
-    with store.damage(place):
-        indexed = indexed_files(table)
     again = engine.reading.ocr and can_read_scans()
-    plan = make_plan(engine.count, files, indexed, again=again)
+    plan = make_plan(engine.count, listing, indexed, again=again)
     store.remove(table, plan.first, place)
-    for file, file_hash in plan.touched:
-        _touch(table, file, file_hash, place)
-    for path, state, file in plan.copies:
-        _copy(table, path, state, file, place)
+    copying.touch(table, plan.touched, place)
+    copying.copy(table, plan.copies, place)
     engine.encode(table, plan, place)
     last = [
         part
@@ -161,30 +180,12 @@ def _update(files: Sequence[File], engine: Engine, table: "Table", place: str) -
     ]
     store.remove(table, last, place)
     engine.tidy(table, place)
+    if plan.summary.encoded and engine.reading.ocr and not can_read_scans():
+        unread = table.count_rows(f"text_origin = '{schema.UNREAD}'")
+        if unread:
+            mend = "pip install 'pagefinder[ocr]', and the next run reads them"
+            log.warning("%d pages have no text and OCR is not installed: %s", unread, mend)
     return plan.summary
-
-
-def _touch(table: "Table", file: File, file_hash: str, place: str) -> None:
-    """Note size and time of a file whose content did not change."""
-    state = {"size": file.size, "modified": file.modified}
-    with store.damage(place), store.interrupted_after():
-        table.update(where=store.of_file(file.path, file_hash), values=state)
-
-
-def _copy(table: "Table", path: str, state: Indexed, file: File, place: str) -> None:
-    """Add the rows of a file once more, under another path."""
-    with store.damage(place):
-        rows = table.search().where(store.of_file(path, state.file_hash)).limit(None).to_arrow()
-    for name, value in (
-        ("path", file.path),
-        ("document", file.path),
-        ("size", file.size),
-        ("modified", file.modified),
-    ):
-        number = rows.schema.get_field_index(name)
-        values = pa.repeat(pa.scalar(value, rows.schema.field(name).type), len(rows))
-        rows = rows.set_column(number, rows.schema.field(name), values)
-    store.commit(table, [rows.select(table.schema.names).cast(table.schema)], place)
 
 
 def _encode(table: "Table", plan: Plan, place: str, *, encoder: Encoder, root: Path) -> None:
@@ -194,7 +195,7 @@ def _encode(table: "Table", plan: Plan, place: str, *, encoder: Encoder, root: P
     chunks = pool.run(
         partial(read_chunk, encoder.reading),
         plan.chunks,
-        crashed_chunk,
+        partial(read_each, encoder.reading),
         isolate=any(is_pdf(chunk.file.path) for chunk in plan.chunks),
     )
     vectors = None

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from pagefinder.systems import (
 )
 
 FUSION = "fusion.json"
+# By way of searching, the scores that a rule may weigh.
+SCORES = {EMBEDDER: (EMBEDDER,), FIRST_STAGE: (EMBEDDER, BM25), RERANKED: (RERANKER,)}
 # What fusion.json says of the scores, for those who search by other means.
 STANDARDISED = (
     "Of each list a question's first pages count. Their scores get mean 0 and deviation 1, a page "
@@ -65,19 +68,35 @@ class Fusion:
             return NO_FUSION
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            bm25 = float(content["first_stage"][BM25])
-            answers = {
-                way: AnswerRule(rule["weights"], float(rule["threshold"]))
-                for way, rule in content.get("answers", {}).get("rules", {}).items()
-            }
+            bm25 = _weight(content["first_stage"][BM25])
+            rules = content.get("answers", {}).get("rules", {})
+            answers = {way: _rule(rules[way], SCORES[way]) for way in SCORES if way in rules}
             if RERANKED not in content:
                 return replace(NO_FUSION, bm25=bm25, answers=answers)
             reranked = content[RERANKED]
-            return cls(bm25, float(reranked[RERANKER]), int(reranked["pages"]), answers)
-        except (ValueError, KeyError, TypeError) as error:
+            if not 1 <= int(reranked["pages"]):
+                raise ValueError(f"{reranked['pages']} pages to rerank")
+            return cls(bm25, _weight(reranked[RERANKER]), int(reranked["pages"]), answers)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise InputError(
                 f"{path} is damaged ({error}): run `dvc repro -f -s export`"
             ) from error
+
+
+def _weight(value: Any) -> float:  # noqa: ANN401  # JSON
+    """A weight; a ValueError unless it is from 0 to 1."""
+    if not 0 <= float(value) <= 1:
+        raise ValueError(f"a weight of {value}, which is not from 0 to 1")
+    return float(value)
+
+
+def _rule(rule: Any, names: tuple[str, ...]) -> AnswerRule:  # noqa: ANN401  # JSON
+    """A rule; a ValueError unless its weights are of the scores with these names."""
+    weights = {str(name): float(weight) for name, weight in rule["weights"].items()}
+    threshold = float(rule["threshold"])
+    if not set(weights) <= set(names) or not all(map(isfinite, (*weights.values(), threshold))):
+        raise ValueError(f"the rule {rule} is not of numbers for {' and '.join(names)}")
+    return AnswerRule(weights, threshold)
 
 
 NO_FUSION = Fusion(bm25=0.0, reranker=1.0, pages=20)

@@ -1,16 +1,15 @@
 """Around a stage's work: its log, its lock, its seconds and peak memory."""
 
 import contextlib
-import fcntl
 import json
 import logging
-import os
 import resource
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from pagefinder.runtime import locks
 from pagefinder.runtime.outputs import WORK
 
 log = logging.getLogger(__name__)
@@ -44,11 +43,8 @@ def stage(name: str, root: Path) -> Iterator[None]:
 
     A second run of the same stage waits for the first, and logs the id of the process that it waits
     for. A failed stage writes no timing.
-
-    The lock goes with its process, even a killed one. Child processes do not inherit it, so a
-    loader process that lives on for seconds does not block the next run.
     """
-    with _locked(root / WORK / "locks" / name, name):
+    with locks.held(root / WORK / "locks" / name, name):
         started = time.time()
         log.info("%s: started", name)
         yield
@@ -70,23 +66,3 @@ def stage(name: str, root: Path) -> Iterator[None]:
         with (timings / f"{name}.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         log.info("%s: done in %.1f s, peak memory %.0f MiB", name, seconds, peak_mib)
-
-
-@contextlib.contextmanager
-def _locked(path: Path, name: str) -> Iterator[None]:
-    """Hold the lock file `path` of the stage `name` within the block; it holds the process id."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            log.warning(
-                "%s: waiting for process %s, which runs this stage", name, file.read().strip()
-            )
-            fcntl.lockf(file, fcntl.LOCK_EX)
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        yield

@@ -3,8 +3,9 @@
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pyarrow as pa
 from pagefinder.errors import InputError
 from pagefinder.indexing import store
 from pagefinder.indexing.encoder import Encoder
-from pagefinder.indexing.files import Chunk, File, list_files
+from pagefinder.indexing.files import Chunk, File, Listing, list_files
 from pagefinder.indexing.planning import count_pages
 from pagefinder.indexing.reading import Page
 from pagefinder.indexing.updating import local_engine, update
@@ -141,10 +142,10 @@ class Adding:
         with self._storing:
             # Those that wait get their own turn, in which they are checked.
             waiting = {other.path for other in self._waiting.queue} - {upload.path} - self._found
-        files = [file for file in list_files(self.folder) if file.path not in waiting]
+        listing = partial(self._listed, waiting)
         place = store.default_place(self.folder, self.root)
         engine = local_engine(self.folder, self._encoder, self.root)
-        update(files, replace(engine, count=self._chunks), place, self.root, rebuild=True)
+        update(listing, replace(engine, count=self._chunks), place, self.root, rebuild=True)
         table = store.open_table(place)
         assert table is not None
         rows = table.search().where(store.of_file(upload.path)).select(["problem"]).limit(None)
@@ -157,6 +158,12 @@ class Adding:
         self._found.add(upload.path)
         upload.state = FOUND
         log.info("%s is %s: %d pages added", upload.path, upload.name, upload.pages)
+
+    def _listed(self, waiting: Collection[str]) -> Listing:
+        """The uploads but those that wait."""
+        listing = list_files(self.folder)
+        files = [file for file in listing.files if file.path not in waiting]
+        return replace(listing, files=files)
 
     def _chunks(self, files: Sequence[File]) -> Iterator[list[Chunk]]:
         """The chunks of files; an InputError if the file at hand is broken or too long."""

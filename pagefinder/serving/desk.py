@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,6 +21,7 @@ from pagefinder.serving import uploads
 from pagefinder.serving.adding import Adding
 from pagefinder.serving.joined import ADDED, JoinedView, Searched
 from pagefinder.serving.search import (
+    Found,
     check_models,
     current_view,
     find,
@@ -121,12 +122,14 @@ class Desk:
             self._first = refreshed(self._first)
         except InputError as error:  # removed, or another model's since: what is open goes on
             log.warning("%s is searched as it was opened: %s", self.folder, error)
-        second = open_view(place, folder, self._models.encoder.schema)
-        if second.count():
-            view = JoinedView(self._first, second)
-            view.prepare()
-            self._view = view
-            self.version += 1
+        view: Searched = self._first
+        if store.open_table(place) is not None:
+            second = open_view(place, folder, self._models.encoder.schema)
+            if second.count():
+                view = JoinedView(self._first, second)
+                view.prepare()
+        self._view = view
+        self.version += 1
 
     def count(self) -> int:
         """The number of pages that can be found."""
@@ -140,23 +143,32 @@ class Desk:
             rerank: Let the reranker, if the release has one, order the first pages once more.
             fusion: See `search.find`.
         """
-        started, view = perf_counter(), self._view
-        with self._turn:
-            found = find(
-                question[:MAX_QUESTION],
-                self._models,
-                view,
-                TOP,
-                rerank=rerank and self.has_reranker,
-                fusion=fusion,
-            )
-            pages = view.pages([hit.key for hit in found.hits], ["thumbnail"])
+        started = perf_counter()
+        find_pages = partial(
+            self._find, question[:MAX_QUESTION], rerank and self.has_reranker, fusion
+        )
+        try:
+            found, pages = find_pages()
+        except store.DamagedError as error:
+            # An index that is updated elsewhere deletes the version at hand some time later.
+            log.warning("%s: its newest version is opened", error)
+            self._refresh()
+            found, pages = find_pages()
         names = uploads.read_names(self._root / uploads.FOLDER)
         results = [
             self._result(rank, hit.score, page, names)
             for rank, (hit, page) in enumerate(zip(found.hits, pages, strict=True), 1)
         ]
         return Answer(results, found.answered, perf_counter() - started)
+
+    def _find(
+        self, question: str, rerank: bool, fusion: bool
+    ) -> tuple[Found, list[dict[str, Any]]]:
+        """What a search finds, and the pages with their thumbnails."""
+        view = self._view
+        with self._turn:
+            found = find(question, self._models, view, TOP, rerank=rerank, fusion=fusion)
+            return found, view.pages([hit.key for hit in found.hits], ["thumbnail"])
 
     def _result(
         self, rank: int, score: float, page: Mapping[str, Any], names: Mapping[str, str]

@@ -1,9 +1,11 @@
 """Put the scores of embedder, BM25 and reranker together as a release says."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from pagefinder.release.fusion import Fusion
 from pagefinder.retrieval.fusion import fuse, run_of
+from pagefinder.retrieval.runs import DEPTH
 from pagefinder.systems import BM25, EMBEDDER, FIRST_STAGE, RERANKED, RERANKER
 
 LAST = 10**20 - 1  # above the key of any page, with twenty digits
@@ -24,7 +26,7 @@ def is_answered(
         settings: Of the release.
         best: The key of the first page, before any reranking.
         cosines: Of the embedder's nearest pages, by key.
-        bm25: The scores of BM25, by key; {} where only the embedder searched.
+        bm25: The scores of BM25, by key, also where all are 0; {} where only the embedder searched.
         logits: The reranker's, where it reranked.
     """
     rules = settings.answers
@@ -39,6 +41,20 @@ def is_answered(
     if EMBEDDER in rules:
         return rules[EMBEDDER].is_answered({EMBEDDER: max(cosines.values())})
     return True
+
+
+def with_zeros(bm25: Mapping[int, float], cosines: Mapping[int, float]) -> dict[int, float]:
+    """The BM25 scores of DEPTH pages, as the evaluation has them, best first.
+
+    A search engine lists only pages with a word of the question. The others have score 0: weights
+    and rules were chosen on lists that hold such pages too.
+
+    Args:
+        bm25: Scores by key, best first.
+        cosines: Of the embedder's nearest pages, of which those come first that `bm25` lacks.
+    """
+    others = islice((key for key in cosines if key not in bm25), max(0, DEPTH - len(bm25)))
+    return dict(bm25) | dict.fromkeys(others, 0.0)
 
 
 def fuse_two(

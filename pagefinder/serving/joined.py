@@ -62,6 +62,12 @@ class JoinedView:
         """The cosines of the nearest pages, by key, best first; see `View.nearest`."""
         return _merged([view.nearest(vector, count) for view in self._views], count)
 
+    def has_words(self) -> bool:
+        """Whether any page has a text to search; see `View.has_words`."""
+        if self.first.exact and self.second.exact:
+            return self._words is not None
+        return any(view.has_words() for view in self._views)
+
     def with_words(self, query: str, count: int) -> dict[int, float]:
         """The BM25 scores of the pages with the words of a query; see `View.with_words`."""
         if not (self.first.exact and self.second.exact):

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from pagefinder.data import pixels
 from pagefinder.data.corpus import PAGES, PageInput, page_input
 from pagefinder.errors import InputError
 from pagefinder.indexing import schema, store
-from pagefinder.indexing.encoder import Encoder, open_keywords
+from pagefinder.indexing.encoder import Encoder, open_model
 from pagefinder.indexing.files import list_files
 from pagefinder.indexing.updating import bring_up_to_date
 from pagefinder.layout import CORPUS
@@ -21,7 +22,7 @@ from pagefinder.params import PageContent
 from pagefinder.release.folders import page_content
 from pagefinder.release.fusion import FUSION, NO_FUSION, Fusion
 from pagefinder.retrieval.runs import DEPTH
-from pagefinder.serving.fusion import fuse_two, is_answered
+from pagefinder.serving.fusion import fuse_two, is_answered, with_zeros
 from pagefinder.serving.joined import Searched
 from pagefinder.serving.view import View, open_view
 
@@ -95,7 +96,7 @@ def open_models(models: Path, *, rerank: bool, ocr: bool = True) -> Models:
         # Imported only here: it takes seconds, and a wrong argument should be named at once.
         from sentence_transformers import CrossEncoder
 
-        reranker = CrossEncoder(str(models / "reranker"), **open_keywords())
+        reranker = open_model(CrossEncoder, models / "reranker")
     return Models(encoder, reranker, page_content(models / "reranker"), fusion)
 
 
@@ -122,7 +123,7 @@ def pages_folder(folder: Path | None, root: Path) -> Path:
             raise InputError(
                 f"{folder} holds no corpus: run `make repro`, or name a folder by --pages"
             )
-    list_files(folder)
+    list_files(folder, silent=True)
     return folder
 
 
@@ -136,7 +137,8 @@ def current_view(
 ) -> View:
     """The index of a folder, brought up to date, for search.
 
-    Where another process is writing to it, what that has committed is searched.
+    Where another process is writing to it, what that has committed is searched. So is an index that
+    this user may not write.
 
     Args:
         encoder: Of the model that will ask.
@@ -148,8 +150,17 @@ def current_view(
     Raises:
         InputError: no page can be read; or the index is another model's, or damaged.
     """
-    summary = bring_up_to_date(folder, encoder, root, place, rebuild=rebuild, wait=False)
+    bring = partial(bring_up_to_date, folder, encoder, root, place, rebuild=rebuild)
     place = place or store.default_place(folder, root)
+    try:
+        summary = bring(wait=False)
+        if summary is None and not _has_pages(place):
+            summary = bring(wait=True)
+    except store.UnwritableError as error:
+        if not _has_pages(place):
+            raise
+        log.warning("%s; it is searched as it is", error)
+        summary = None
     if summary and summary.encoded:
         log.info("%s: %s", place, summary)
         store.log_problems(place)
@@ -159,6 +170,13 @@ def current_view(
             store.log_problems(place)
         raise InputError("no page could be read: each is named above with its reason")
     return view
+
+
+def _has_pages(place: str) -> bool:
+    """Whether there is an index with rows."""
+    table = store.open_table(place)
+    with store.damage(place):
+        return table is not None and table.count_rows() > 0
 
 
 def find(
@@ -190,7 +208,9 @@ def find(
     )
     deepest = max(top, settings.pages) if rerank else top
     cosines = view.nearest(np.asarray(vector, np.float32), max(deepest, DEPTH))
-    words = view.with_words(query, DEPTH) if settings.bm25 else {}
+    words: dict[int, float] = {}
+    if settings.bm25 and view.has_words():
+        words = with_zeros(view.with_words(query, DEPTH), cosines)
     best = fuse_two(cosines, words, settings.bm25) if words else cosines
     first, best = next(iter(best)), dict(islice(best.items(), deepest))
     logits: list[float] = []

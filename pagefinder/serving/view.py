@@ -8,6 +8,7 @@ import json
 import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,7 +34,9 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ["page_id", "document", "page_number", "path", "row", "rows"]
 READABLE = "problem IS NULL"
-WORDS = "words"  # folder of the words of an index, beside its table
+UNFINISHED = 3600  # seconds after which words that a killed search was writing are removed
+# In this order pages have their numbers: a file that changed midway may have two contents.
+ORDER = [("path", "ascending"), ("row", "ascending"), ("file_hash", "ascending")]
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,9 @@ class View:
     def _rows(self) -> pa.Table:
         """Row id, path and vector of each readable page, in the order of paths and pages."""
         with store.damage(self.place):
-            query = self.table.search().where(READABLE).select(["path", "row", "vector"])
+            query = self.table.search().where(READABLE).select([*_names(ORDER), "vector"])
             rows = query.with_row_id(True).limit(None).to_arrow()
-        return rows.sort_by([("path", "ascending"), ("row", "ascending")])
+        return rows.sort_by(ORDER)
 
     @cached_property
     def _vectors(self) -> np.ndarray:
@@ -70,10 +73,12 @@ class View:
     @cached_property
     def _words(self) -> bm25s.BM25 | None:
         """The words of the pages; None where no page has one. Kept beside the index."""
-        with store.damage(self.place):
-            kept = Path(self.place) / WORDS
-            if not store.is_address(self.place) and _version(kept) == self.table.version:
+        kept = Path(self.place) / store.WORDS
+        if not store.is_address(self.place) and _version(kept) == self.table.version:
+            try:
                 return _load(kept)
+            except (OSError, ValueError, KeyError, EOFError) as error:
+                log.warning("%s is damaged (%s): the words are counted anew", kept, error)
         texts = self.texts()
         index = bm25_index(texts) if has_words(texts) else None
         if not store.is_address(self.place):
@@ -83,10 +88,9 @@ class View:
     def texts(self) -> list[str]:
         """The texts of the readable pages, in the order of paths and pages."""
         with store.damage(self.place):
-            found = self.table.search().where(READABLE).select(["path", "row", "text"])
+            found = self.table.search().where(READABLE).select([*_names(ORDER), "text"])
             rows = found.limit(None).to_arrow()
-        rows = rows.sort_by([("path", "ascending"), ("row", "ascending")])
-        texts: list[str] = rows["text"].to_pylist()
+        texts: list[str] = rows.sort_by(ORDER)["text"].to_pylist()
         return texts
 
     def count(self) -> int:
@@ -112,10 +116,21 @@ class View:
         scores = 1 - np.asarray(found["_distance"])
         return dict(zip(found["_rowid"].to_pylist(), scores.tolist(), strict=True))
 
+    def has_words(self) -> bool:
+        """Whether any page has a text to search."""
+        return self._words is not None if self.exact else self._has_text
+
+    @cached_property
+    def _has_text(self) -> bool:
+        """Whether any page that can be found has text."""
+        with store.damage(self.place):
+            return bool(self.table.count_rows(f"{READABLE} AND text != ''"))
+
     def with_words(self, query: str, count: int) -> dict[int, float]:
         """The BM25 scores of the pages with the words of a query, by key, best first.
 
-        Where no page has a word at all it is empty.
+        The exact search lists pages with score 0, too, the engine does not. Where no page has a
+        word at all it is empty.
         """
         if not self.exact:
             return self._engine_words(query, count)
@@ -187,6 +202,10 @@ def refreshed(view: View) -> View:
     return open_view(view.place, view.folder, view.table.schema)
 
 
+def _names(order: Sequence[tuple[str, str]]) -> list[str]:
+    return [name for name, _ in order]
+
+
 def _version(kept: Path) -> int | None:
     """The version of the index whose words are kept."""
     try:
@@ -204,15 +223,20 @@ def _load(kept: Path) -> bm25s.BM25 | None:
 
 def _keep(kept: Path, index: bm25s.BM25 | None, version: int) -> None:
     """Keep the words of a version of an index, in the place of an older one's."""
-    scratch = Path(tempfile.mkdtemp(prefix=f".{WORDS}-", dir=kept.parent))
     try:
-        if index is not None:
-            index.save(scratch, show_progress=False)
-        content: Mapping[str, int] = {"version": version}
-        (scratch / "version.json").write_text(json.dumps(content), encoding="utf-8")
-        shutil.rmtree(kept, ignore_errors=True)
-        scratch.rename(kept)
-    except OSError as error:  # two searches at a time, or a full disk: the words are in memory
+        for old in kept.parent.glob(f".{store.WORDS}-*"):
+            if time.time() - old.stat().st_mtime > UNFINISHED:
+                shutil.rmtree(old, ignore_errors=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{store.WORDS}-", dir=kept.parent, ignore_cleanup_errors=True
+        ) as folder:
+            scratch = Path(folder) / store.WORDS
+            scratch.mkdir()
+            if index is not None:
+                index.save(scratch, show_progress=False)
+            content: Mapping[str, int] = {"version": version}
+            (scratch / "version.json").write_text(json.dumps(content), encoding="utf-8")
+            shutil.rmtree(kept, ignore_errors=True)
+            scratch.rename(kept)
+    except OSError as error:  # a full disk, or one to read: the words are in memory
         log.warning("the words of %s are not kept: %s", kept.parent, error)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

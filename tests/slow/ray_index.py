@@ -7,6 +7,7 @@ itself behind its third commit. Fragments are put together as soon as there are 
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from pagefinder.indexing import fragments, ray_engine
@@ -46,7 +47,7 @@ def main() -> None:
     fragments.commit, fragments.COMMITS = deadly, 4
     work = ray_engine.Work(FOLDER, Path(MODELS), ocr=False, actors=2, encoder=NotingEncoder)
     with ray_engine.connected(None):
-        update(list_files(Path(FOLDER)), ray_engine.engine(work), PLACE, Path())
+        update(partial(list_files, Path(FOLDER)), ray_engine.engine(work), PLACE, Path())
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from sources import write_pdf
 from pagefinder.errors import InputError
 from pagefinder.indexing import addresses
 from pagefinder.indexing.addresses import list_address, local_folder
-from pagefinder.indexing.files import file_chunks, list_files
-from pagefinder.indexing.reading import CHANGED, Reading, read_chunk
+from pagefinder.indexing.files import CHANGED, file_chunks, list_files
+from pagefinder.indexing.reading import Reading, read_chunk
 from pagefinder.params import Pixels
 
 ADDRESS = "memory://scans/2026"
@@ -36,15 +36,15 @@ def bucket(tmp_path):
 
 
 def test_files_below_an_address(bucket, caplog):
-    files = list_address(ADDRESS)
+    files = list_address(ADDRESS).files
     assert [file.path for file in files] == ["more/red.PNG", "report.pdf"]
-    assert [file.size for file in files] == [file.size for file in list_files(bucket)]
+    assert [file.size for file in files] == [file.size for file in list_files(bucket).files]
     assert "secret.pdf is passed over: its path leaves" in caplog.text
-    assert list_address(ADDRESS + "/") == files
+    assert list_address(ADDRESS + "/").files == files
 
 
 def test_pages_are_read_as_those_of_a_folder(bucket):
-    for remote, local in zip(list_address(ADDRESS), list_files(bucket), strict=True):
+    for remote, local in zip(list_address(ADDRESS).files, list_files(bucket).files, strict=True):
         chunks = file_chunks(local_folder(ADDRESS, remote), remote)
         expected = file_chunks(bucket, local)
         assert [chunk.rows for chunk in chunks] == [chunk.rows for chunk in expected]
@@ -58,7 +58,7 @@ def test_pages_are_read_as_those_of_a_folder(bucket):
 
 
 def test_a_file_is_copied_once_and_one_at_a_time(bucket):
-    picture, report = list_address(ADDRESS)
+    picture, report = list_address(ADDRESS).files
     folder = local_folder(ADDRESS, report)
     assert local_folder(ADDRESS, report) == folder
     local_folder(ADDRESS, picture)
@@ -66,7 +66,7 @@ def test_a_file_is_copied_once_and_one_at_a_time(bucket):
 
 
 def test_a_file_that_changed_since_it_was_listed_is_noticed(bucket):
-    _, report = list_address(ADDRESS)
+    _, report = list_address(ADDRESS).files
     chunk = file_chunks(local_folder(ADDRESS, report), report)[0]
     system = fsspec.filesystem("memory")
     write_pdf(bucket / "report.pdf", [["another"]])

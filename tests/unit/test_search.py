@@ -140,7 +140,7 @@ def test_unreadable_files_are_passed_over_by_name(root, pages, caplog, capsys) -
 def read(folder: Path) -> list[Page]:
     """All pages of a folder, without their text by OCR."""
     reading = Reading(pixels.Pixels(min=1, max=10**6, multiple=1), "image", ocr=False)
-    chunks = [chunk for file in list_files(folder) for chunk in file_chunks(folder, file)]
+    chunks = [chunk for file in list_files(folder).files for chunk in file_chunks(folder, file)]
     return [page for chunk in chunks for page in read_chunk(reading, chunk)]
 
 
@@ -153,7 +153,7 @@ def test_odd_files_are_said_and_cost_no_other_page(root, pages, caplog) -> None:
         b"2 0 obj<</Type/Pages/Kids[9 0 R]/Count 100000>>endobj\n"
         b"trailer<</Root 1 0 R/Size 3>>\n%%EOF"
     )
-    listed = [file.path for file in list_files(pages)]
+    listed = [file.path for file in list_files(pages).files]
     assert listed == ["bomb.pdf", "green.pdf", "more/blue.JPG", "red.png"]
     for name in ("pipe.png", "folder.pdf", "nothing.pdf"):
         assert f"{name} is passed over" in caplog.text

@@ -1,6 +1,7 @@
 """Search as the release's fusion.json says: with BM25 where pages have text, and the reranker."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ from test_search import COLOURS, Embedder, Reranker, lines, read, root  # noqa: 
 from pagefinder.data import pixels
 from pagefinder.data.corpus import write_corpus
 from pagefinder.errors import InputError
+from pagefinder.indexing.tidying import words_config
 from pagefinder.release.fusion import NO_FUSION, Fusion, fusion_settings
+from pagefinder.retrieval.answers import AnswerRule
+from pagefinder.retrieval.runs import DEPTH
 from pagefinder.search import main
 from pagefinder.serving import search
-from pagefinder.serving.fusion import fuse_two, is_answered
+from pagefinder.serving.fusion import fuse_two, is_answered, with_zeros
 
 WEIGHTS = {"tuned+bm25": {"weights": {"tuned": 0.6, "bm25": 0.4}}}
 
@@ -148,7 +152,22 @@ def test_settings_of_a_release(tmp_path) -> None:
 
 def test_a_damaged_file_is_named(tmp_path) -> None:
     assert Fusion.read(tmp_path / "fusion.json") == NO_FUSION
-    for content in ("{", "{}", '{"first_stage": {"bm25": "x"}}'):
+    fine = '{"first_stage": {"bm25": 0.5}, '
+    rule = fine + '"answers": {"rules": {"first_stage": {"weights": %s, "threshold": %s}}}}'
+    for content in (
+        "{",
+        "{}",
+        "[]",
+        '{"first_stage": {"bm25": "x"}}',
+        '{"first_stage": {"bm25": 1.5}}',  # the fusion would take a negative weight
+        '{"first_stage": {"bm25": NaN}}',
+        fine + '"reranked": {"reranker": 0.5, "pages": 0}}',
+        fine + '"reranked": {"reranker": -1, "pages": 20}}',
+        fine + '"answers": [1]}',
+        rule % ('{"reranker": 1}', 0.5),  # no score of this way of searching
+        rule % ('{"embedder": "much"}', 0.5),
+        rule % ('{"embedder": 1}', "NaN"),
+    ):
         (tmp_path / "fusion.json").write_text(content)
         with pytest.raises(
             InputError, match="fusion.json is damaged .*run `dvc repro -f -s export`"
@@ -189,6 +208,50 @@ def test_the_release_holds_a_rule_for_each_way_of_searching(tmp_path) -> None:
     assert is_answered(read, 3, cosines, bm25, [-3.0, -1.4])
     assert not is_answered(read, 7, cosines, bm25, [-3.0, -1.6])
     assert is_answered(NO_FUSION, 3, cosines, bm25, [-30.0])
+
+
+def test_a_question_without_a_word_of_the_pages_takes_the_rule_of_fused_scores() -> None:
+    rules = {
+        "embedder": AnswerRule({"embedder": 1.0}, 0.1),
+        "first_stage": AnswerRule({"embedder": 1.0, "bm25": 0.1}, 0.7),
+    }
+    settings = replace(NO_FUSION, bm25=0.5, answers=rules)
+    cosines = {3: 0.6, 7: 0.5, 9: 0.4}
+    # An engine lists no page, the evaluation lists pages with score 0: dev measured the latter.
+    bm25 = with_zeros({}, cosines)
+    assert bm25 == {3: 0.0, 7: 0.0, 9: 0.0}
+    assert not is_answered(settings, 3, cosines, bm25)
+    # A page that the engine does not list has score 0, not the lowest of those that it lists.
+    bm25 = with_zeros({7: 4.0}, cosines)
+    assert bm25 == {7: 4.0, 3: 0.0, 9: 0.0}
+    assert not is_answered(settings, 3, cosines, bm25)
+    assert is_answered(settings, 7, cosines, bm25)
+    assert fuse_two(cosines, bm25, 1.0) == fuse_two(cosines, {7: 4.0, 9: 0.0, 3: 0.0}, 1.0)
+    # Where no page has a word, nothing is fused: the embedder alone searched.
+    assert is_answered(settings, 3, cosines, {})
+    many = dict.fromkeys(range(DEPTH), 1.0)
+    assert with_zeros(many, {DEPTH: 0.9}) == many
+
+
+def test_the_engine_searches_as_the_evaluation_does(corpus, monkeypatch) -> None:
+    """Beyond EXACT_PAGES, with the engine's own indexes of vectors and words."""
+    write_fusion(corpus, bm25=0.8, reranker=0.5)
+    models = search.open_models(Path("models/release"), rerank=False)
+    rules = {
+        "embedder": AnswerRule({"embedder": 1.0}, 0.1),
+        "first_stage": AnswerRule({"bm25": 1.0}, 0.1),
+    }
+    models = replace(models, fusion=replace(models.fusion, answers=rules))
+    exact = search.current_view(models.encoder, Path("data/corpus"), Path())
+    engine = replace(exact, exact=False)
+    exact.table.create_index("text", config=words_config())
+    for query, answered in (("green", False), ("blue", True)):  # no page says green
+        first = search.find(query, models, exact, 3)
+        second = search.find(query, models, engine, 3)
+        assert [hit.label for hit in first.hits] == [hit.label for hit in second.hits]
+        assert (first.answered, second.answered) == (answered, answered)
+        scores = [[hit.score for hit in found.hits] for found in (first, second)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-4)
 
 
 def test_the_search_says_when_no_page_answers(corpus, capsys, caplog) -> None:
