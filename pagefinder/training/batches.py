@@ -124,10 +124,11 @@ def with_content(rows: pd.DataFrame, corpus: Corpus) -> Dataset:
 
 
 def fitting_batch(corpus: Corpus, rows: pd.DataFrame, batch: int) -> int:
-    """The batch size, halved where rows without a page in common are too few for one batch.
+    """The batch size, halved where rows without a page in common are too few for two batches.
 
-    A handful of documents has fewer pages with questions than a batch has rows. Then it is halved
-    until they are enough for two batches, but not below 2.
+    A handful of documents has few pages with questions. The batch is halved until they are enough
+    for two batches, but not below 2: drawn in random order, rows without a page in common are fewer
+    than in the best order.
 
     Args:
         corpus: Qrels and near-duplicates.
@@ -141,7 +142,7 @@ def fitting_batch(corpus: Corpus, rows: pd.DataFrame, batch: int) -> int:
             used |= names
             apart += 1
     size = batch
-    while apart < batch and size > 2 and 2 * size > apart:
+    while size > 2 and 2 * size > apart:
         size = max(2, size // 2)
     if size < batch:
         log.warning(

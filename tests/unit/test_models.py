@@ -258,12 +258,15 @@ def test_a_dimension_larger_than_the_models_is_named(root, corpus, tmp_path):
         fit_embedder(embedder(root), corpus, tmp_path, knobs)
 
 
-def test_a_batch_that_too_few_pages_can_fill_is_made_smaller(root, corpus, tmp_path, caplog):
-    """A handful of documents has fewer pages than a batch of the profile has rows."""
-    knobs = tiny_params(embedder={"batch": 12, "epochs": 1, "evaluations": 1}).embedder
+@pytest.mark.parametrize(("batch", "fitting"), [(12, 3), (8, 4)])
+def test_a_batch_that_too_few_pages_can_fill_is_made_smaller(
+    root, corpus, tmp_path, caplog, batch, fitting
+):
+    """Eight rows of the corpus have no page in common, if they are taken in the best order."""
+    knobs = tiny_params(embedder={"batch": batch, "epochs": 1, "evaluations": 1}).embedder
     curves = fit_embedder(embedder(root), corpus, tmp_path, knobs)
     assert set(curves["metric"]) == {"loss", "dev_ndcg@10"}
-    assert "batch 3 instead of embedder.batch 12" in caplog.text
+    assert f"batch {fitting} instead of embedder.batch {batch}" in caplog.text
 
 
 def test_a_batch_that_no_pages_can_fill_is_named(root, corpus, tmp_path):
