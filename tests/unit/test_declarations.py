@@ -14,6 +14,8 @@ CODE = ("pagefinder", "stages", "tools", "nano", "benchmarks")
 PROGRAMS = re.compile(r"mypy|ruff|types-.*|.*-stubs")
 
 
+# Used by DVC alone, which does not ask for it.
+UNIMPORTED = {"ruamel-yaml-clib"}
 # Distributions of another name than their package, which need not be installed here.
 OTHER_NAMES = {"lance": "pylance"}
 
@@ -59,7 +61,7 @@ def test_every_import_is_declared() -> None:
 
 
 def test_everything_declared_is_imported() -> None:
-    assert not RUNTIME - set().union(*imported(*CODE).values())
+    assert RUNTIME - set().union(*imported(*CODE).values()) <= UNIMPORTED
     unused = TEST - set().union(*imported("tests").values())
     assert not [name for name in unused if not PROGRAMS.fullmatch(name)]
     assert not RUNTIME & TEST
