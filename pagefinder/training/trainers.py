@@ -125,7 +125,8 @@ class _Checkpoints:
         For a model with adapters, Sentence Transformers' own method would open the base once more
         in its stored precision, round the adapters to it, and overwrite the base's weights.
         """
-        if not getattr(self.model[0].model, "peft_config", None):
+        backbone = getattr(self.model[0], "model", None)  # static embeddings have none
+        if not getattr(backbone, "peft_config", None):
             super()._load_from_checkpoint(checkpoint_path)  # type: ignore[misc]
             return
         keywords = {"model_kwargs": {"dtype": torch.float32}}

@@ -7,10 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from corpora import write_corpus
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 from tiny import (
     FILE,
+    WORDS,
     blank,
     mined_negatives,
     text_content,
@@ -19,6 +23,7 @@ from tiny import (
     write_tiny_corpus,
     write_vlm,
 )
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from pagefinder import params_file
 from pagefinder.data import pixels
@@ -163,6 +168,25 @@ def test_a_page_is_cut_at_the_window_that_the_param_names(text_root):
     assert abs(longer - model.encode_document([page])).max() > 1e-3
     with pytest.raises(InputError, match="base.max_tokens is 65, .* has 64 positions"):
         opened(text_root, max_tokens=65)
+
+
+def test_a_bag_of_words_is_trained_and_ends_as_its_best_weights(tmp_path):
+    """Static embeddings have no backbone of transformers, as LoRA would need."""
+    words = {word: number for number, word in enumerate([*WORDS, "[UNK]"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    torch.manual_seed(0)
+    modules = [StaticEmbedding(tokenizer, embedding_dim=32), Normalize()]
+    SentenceTransformer(modules=modules).save_pretrained(str(tmp_path / "models/vlm"))
+    model = opened(tmp_path)
+    before = model.encode_document(["revenue solar energy"])
+    knobs = text_content(embedder={"evaluations": 1, "learning_rate": 0.05})
+    knobs = params_file.parse(knobs)
+    corpus = Corpus(write_tiny_corpus(tmp_path / "corpus").folder, "text")
+    run = TrainingRun(corpus, knobs.compute, DEVICE_SETTINGS, 1, tmp_path / "checkpoints")
+    curves = embedder.train_embedder(model, mined_negatives(), knobs.embedder, knobs.loss, run)
+    assert set(curves["metric"]) == {"loss", "dev_ndcg@10"}
+    assert abs(model.encode_document(["revenue solar energy"]) - before).max() > 1e-3
 
 
 def test_opening_names_what_a_model_does_not_take(text_root, tmp_path):
