@@ -1,9 +1,30 @@
-"""Seconds and memory of one call, for the benchmarks of search and of mining."""
+"""Seconds and memory of one call, for other benchmarks."""
 
+import resource
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Cost(NamedTuple):
+    """What a call took."""
+
+    seconds: float
+    processor: float  # seconds of all threads, and of child processes that have ended
+
+
+def cost(work: Callable[[], object]) -> Cost:
+    """What one call takes."""
+    started, used = time.perf_counter(), _processor_seconds()
+    work()
+    return Cost(time.perf_counter() - started, _processor_seconds() - used)
+
+
+def _processor_seconds() -> float:
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def seconds(work: Callable[[], object]) -> float:

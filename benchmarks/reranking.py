@@ -13,8 +13,8 @@ and their medians compared, so that other work on the machine hits all alike:
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +22,7 @@ import torch
 from sentence_transformers import CrossEncoder
 from sentence_transformers.util import batch_to_device
 
+from benchmarks.costs import Cost, cost
 from pagefinder import params_file
 from pagefinder.data.corpus import Corpus
 from pagefinder.layout import CANDIDATES, CORPUS, RERANKER
@@ -31,34 +32,47 @@ from pagefinder.models.opening import open_reranker
 from pagefinder.params import Params
 
 ROOT = Path(__file__).parents[1]
+WAYS = ("forward", "a query", "together")
 
 
-def timed(work: Callable[[], object], device: str) -> float:
-    """Seconds of wall time until the device has done it."""
-    started = time.perf_counter()
-    work()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+def costs(
+    root: Path, knobs: Params, parts: list[pd.DataFrame], rounds: int, names: Sequence[str] = WAYS
+) -> dict[str, list[Cost]]:
+    """What each of the named ways costs in every round, for all of `parts`."""
+    device_settings = choose_device(knobs.compute, scoring=True)
+    corpus = Corpus(root / CORPUS)
+    model = open_reranker(knobs.reranker, knobs.pixels, device_settings, root, root / RERANKER)
+    ways = _ways(model, corpus, parts, device_settings, knobs.compute.encode_batch)
+    for name in names:  # the first call pays for warming up
+        ways[name]()
+
+    def until_done(way: Callable[[], object]) -> None:
+        way()
+        if device_settings.device.startswith("cuda"):
+            torch.cuda.synchronize()
+
+    found: dict[str, list[Cost]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            found[name].append(cost(partial(until_done, ways[name])))
+    return found
+
+
+def eval_parts(root: Path, knobs: Params, queries: int | None = None) -> list[pd.DataFrame]:
+    """The candidates of each of the first eval queries, down to the deepest depth."""
+    candidates = pd.read_parquet(root / CANDIDATES).query("split == 'eval'")
+    candidates = candidates[candidates["rank"] <= max(knobs.reranker.depths)]
+    query_ids = candidates["query_id"].unique()[:queries]
+    return [candidates[candidates["query_id"] == query_id] for query_id in query_ids]
 
 
 def measure(root: Path, knobs: Params, queries: int, rounds: int) -> pd.DataFrame:
     """Median seconds per query of the three ways, pages per second, ratio to the forward pass."""
-    device_settings = choose_device(knobs.compute, scoring=True)
-    corpus = Corpus(root / CORPUS)
-    model = open_reranker(knobs.reranker, knobs.pixels, device_settings, root, root / RERANKER)
-    candidates = pd.read_parquet(root / CANDIDATES).query("split == 'eval'")
-    candidates = candidates[candidates["rank"] <= max(knobs.reranker.depths)]
-    query_ids = candidates["query_id"].unique()[:queries]
-    parts = [candidates[candidates["query_id"] == query_id] for query_id in query_ids]
-    ways = _ways(model, corpus, parts, device_settings, knobs.compute.encode_batch)
-    for way in ways.values():  # the first call pays for warming up
-        way()
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            seconds[name].append(timed(way, device_settings.device) / len(parts))
-    median = {name: statistics.median(times) for name, times in seconds.items()}
+    parts = eval_parts(root, knobs, queries)
+    median = {
+        name: statistics.median(each.seconds for each in found) / len(parts)
+        for name, found in costs(root, knobs, parts, rounds).items()
+    }
     pages = sum(map(len, parts)) / len(parts)
     rows = [
         [name, round(value, 4), round(pages / value, 1), round(value / median["forward"], 2)]

@@ -30,6 +30,16 @@ def write_params(content: dict, folder: Path) -> None:
 
 def run_stage(name: str, folder: Path) -> None:
     """Run a stage of this code in `folder`, in a process of its own."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", *stages.command(name)]
-    subprocess.run(command, check=True, cwd=folder, env=environment)
+    subprocess.run(command, check=True, cwd=folder, env=environment())
+
+
+def environment(code: Path = ROOT) -> dict[str, str]:
+    """This process's, with its Python first on the path, and the project's code that `code` holds.
+
+    What the Makefile sets is set too.
+    """
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    folders = [str(code), *filter(None, [os.environ.get("PYTHONPATH")])]
+    made = {"GOMP_SPINCOUNT": "10000", "PYTHONHASHSEED": "0", "TOKENIZERS_PARALLELISM": "false"}
+    return os.environ | made | {"PATH": path, "PYTHONPATH": os.pathsep.join(folders)}

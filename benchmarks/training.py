@@ -3,7 +3,7 @@
     python -m benchmarks.training [--epochs 3] [--rounds 1] [--references bf16 fp32]
 
 Needs a prepared corpus and mined negatives (`dvc repro mine`). Both sides start from the same
-model and see the same rows in as many epochs and in batches as large. The reference does what the
+model and see the same rows in as many steps and in batches as large. The reference does what the
 public example script for visual document retrieval does: no prompts in training, cached loss with a
 mini-batch of one, images decoded row by row, duplicates told by their pixels, an evaluator at batch
 size one before, during and after training and one more for each Matryoshka dimension. It runs with
@@ -51,7 +51,7 @@ from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder
 from pagefinder.models.saving import save_model
 from pagefinder.params import Params
-from pagefinder.training.arguments import TrainingRun
+from pagefinder.training.arguments import TrainingRun, schedule
 from pagefinder.training.batches import embedder_rows
 from stages import encode, evaluate_embedder, train_embedder
 from tools.measuring import Speed, measure_training
@@ -91,11 +91,7 @@ def reference(settings: Params, root: Path, weights: str) -> SentenceTransformer
     model = open_embedder(settings.base, settings.pixels, device_settings, root)
     if weights == "bf16":
         model.to(torch.bfloat16)
-    rules = resolve_rules(settings.mine, settings.data.source)
-    qrels = qrel_rows(corpus, "train")
-    excluded = exclusions(corpus, rules, qrels[qrels["relevance"] > 0])
-    negatives = pd.read_parquet(root / NEGATIVES)
-    rows = embedder_rows(corpus, negatives, settings.seed, excluded)
+    rows = training_rows(settings, corpus, root)
     loss = MatryoshkaLoss(
         model,
         CachedMultipleNegativesRankingLoss(
@@ -105,7 +101,7 @@ def reference(settings: Params, root: Path, weights: str) -> SentenceTransformer
     )
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(root / "reference"),
-        num_train_epochs=knobs.epochs,
+        max_steps=schedule(knobs, len(rows)).steps,
         per_device_train_batch_size=knobs.batch,
         per_device_eval_batch_size=knobs.batch,
         learning_rate=knobs.learning_rate,
@@ -136,6 +132,14 @@ def reference(settings: Params, root: Path, weights: str) -> SentenceTransformer
     for dimension in (None, *knobs.dims):
         evaluator(task, dimension)(model)
     return model
+
+
+def training_rows(settings: Params, corpus: Corpus, root: Path) -> pd.DataFrame:
+    """The rows of ids that train_embedder trains on."""
+    rules = resolve_rules(settings.mine, settings.data.source)
+    qrels = qrel_rows(corpus, "train")
+    excluded = exclusions(corpus, rules, qrels[qrels["relevance"] > 0])
+    return embedder_rows(corpus, pd.read_parquet(root / NEGATIVES), settings.seed, excluded)
 
 
 def with_pixels(rows: pd.DataFrame, corpus: Corpus) -> Dataset:

@@ -30,6 +30,29 @@ def test_the_training_benchmark_runs(tmp_path):
     assert 0 <= figures["share of a step that waits, bf16"] < 1
 
 
+@pytest.mark.parametrize("side", ["train_embedder", "expert"])
+def test_a_training_of_the_yardsticks_runs(tmp_path, side):
+    from benchmarks import yardsticks
+
+    root = write_root(tmp_path)
+    found = yardsticks.child(side, root)
+    assert found[side][0].seconds > 0
+    assert found[side][0].processor > 0
+    assert not (root / "models/embedder").exists()  # it works in a folder of its own
+
+
+def test_the_report_of_a_yardstick_has_medians_and_the_ratios_of_rounds():
+    from benchmarks.costs import Cost
+    from benchmarks.yardsticks import report
+
+    ours = [Cost(2.0, 3.0), Cost(9.0, 3.0), Cost(4.0, 6.0)]
+    other = [Cost(4.0, 6.0), Cost(9.0, 2.0), Cost(5.0, 8.0)]
+    rows = report("expert", {"train_embedder": ours, "expert": other}).splitlines()
+    assert rows[0].split()[1:5] == ["train_embedder", "4.0", "s", "3.0"]
+    assert rows[1].split()[1:5] == ["expert", "5.0", "s", "6.0"]
+    assert "0.800 (0.500 to 1.000), of processors 0.750 (0.500 to 1.500), aim 1.05" in rows[2]
+
+
 def test_the_reranking_benchmark_runs(tmp_path):
     from benchmarks import reranking
 
