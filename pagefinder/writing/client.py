@@ -8,6 +8,7 @@ a killed run loses only what the server was still writing, and runs side by side
 import asyncio
 import hashlib
 import json
+import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -23,12 +24,15 @@ from pagefinder.writing import replies
 from pagefinder.writing.calls import Reply, Server, Unanswered
 from pagefinder.writing.tally import Tally
 
+log = logging.getLogger(__name__)
+
 ANSWERS = "answers"  # the folder of .work that keeps what models answered
 # So many requests without an answer in a row, after all their retries, and the server counts as
 # dead; of refused requests it takes more, as single pages may be too long for a model.
 DEAD_AFTER, USELESS_AFTER = 3, 10
 # So many answers, all of them bad ones, at the beginning, and the model counts as unfit.
 UNFIT_AFTER = 20
+SILENCE = 60.0  # seconds without an answer that are told of
 # A larger share of requests without an answer is not passed over.
 UNANSWERED_SHARE = 0.05
 
@@ -173,9 +177,25 @@ async def _asked(requests: dict[Path, Request], chat: Chat) -> dict[Path, Answer
                 bar.update()
 
         async with chat.server:
-            await asyncio.gather(*(work() for _ in range(chat.server.concurrency)))
+            silence = asyncio.create_task(_tell_of_silence(answers, chat.server.url))
+            try:
+                await asyncio.gather(*(work() for _ in range(chat.server.concurrency)))
+            finally:
+                silence.cancel()
     watch.check_share(len(requests))
     return answers
+
+
+async def _tell_of_silence(answers: dict[Path, Answer], url: str) -> None:
+    """Log that no answer came, each time that none did for SILENCE seconds.
+
+    With the tries that follow a time-out, a request may take many minutes before it fails.
+    """
+    while True:
+        before = len(answers)
+        await asyncio.sleep(SILENCE)
+        if len(answers) == before:
+            log.warning("no answer of %s for %g seconds: waiting on", url, SILENCE)
 
 
 async def _ask(request: Request, file: Path, chat: Chat, watch: "_Watch") -> Answer:

@@ -29,7 +29,7 @@ def root(tmp_path_factory):
     content["mine"]["relative_margin"] = 0.0  # to the small model all of these pages look alike
     cpu["data"]["source"] = "table"
     cpu["base"] |= {"page_content": "text", "model": text, "query_prompt": "", "page_prompt": ""}
-    cpu["embedder"] |= {"dims": [32, 16], "freeze": [], "batch": 8}
+    cpu["embedder"] |= {"dims": [32, 16], "freeze": [], "batch": 8, "mined_negatives": 0}
     cpu["reranker"] |= {"model": ""}
     with serving(lambda png: writing.text_of(number_of(png))) as server:
         content["queries"]["writer"] |= {"url": server.url, "model": "rules", "per_page": 2}

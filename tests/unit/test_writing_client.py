@@ -200,6 +200,13 @@ def test_a_server_that_hangs_is_left_after_the_timeout(server, tmp_path):
     assert counts(chat)["retried"] == 1
 
 
+def test_a_silent_server_is_told_of_while_it_is_asked_again(server, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(client, "SILENCE", 0.1)
+    server.faults.append("hang")
+    answer(requests(), chat_with(server, tmp_path, timeout=2))
+    assert f"no answer of {server.url} for 0.1 seconds" in caplog.text
+
+
 def test_a_server_without_response_format_is_asked_without_it(server, tmp_path):
     server.formats = set()
     chat = chat_with(server, tmp_path)
