@@ -144,6 +144,17 @@ def test_bytecode_beside_the_code_changes_no_stage(clone):
     assert "up to date" in run(clone, "dvc", "status")
 
 
+def test_another_clone_gets_the_same_lock(clone, tmp_path):
+    """Python has written bytecode beside the code of the one and not yet of the other."""
+    run(clone, sys.executable, "-m", "compileall", "-q", "pagefinder", "stages")
+    other = tmp_path / "other"
+    run(tmp_path, "git", "clone", "-q", str(clone), str(other))
+    (other / "dvc.lock").unlink()
+    assert ran(run(other, "dvc", "repro", "prepare")) == {"download", "write_queries", "prepare"}
+    here, there = (YAML().load(folder / "dvc.lock")["stages"] for folder in (clone, other))
+    assert there == {name: here[name] for name in there}
+
+
 def test_another_word_in_the_audit_or_the_report_trains_nothing(clone):
     for name in ("mining/audit.py", "reporting/format.py"):
         with (clone / "pagefinder" / name).open("a") as file:

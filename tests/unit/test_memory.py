@@ -114,6 +114,7 @@ def test_the_probe_takes_real_steps_and_leaves_everything_as_it_was(training):
     states = torch.get_rng_state(), random.getstate()
     knobs = params.embedder.model_copy(update={"gradient_checkpointing": True})
     mini_batch.set_checkpointing(trainer.model, on=True)
+    trainer.model.eval()
     assert embedder.fitting_mini_batch(trainer, rows, knobs, small_card, run) == 1
     # The whole batch of four and halves of it, each without checkpointing and with it; then ones.
     assert tried == [0, 0, 2, 2, 1]
@@ -123,6 +124,23 @@ def test_the_probe_takes_real_steps_and_leaves_everything_as_it_was(training):
     assert all(parameter.grad is None for parameter in trainer.model.parameters())
     assert torch.equal(states[0], torch.get_rng_state())
     assert states[1] == random.getstate()
+    assert not trainer.model.training
+
+
+def test_the_probe_takes_the_rows_with_the_largest_pages(training, monkeypatch):
+    trainer, rows, params, run = training
+    largest = rows.loc[7, "negative_0_id"]
+    run.corpus.pages.loc[run.corpus.page_row[largest], "width"] *= 10
+    probed = []
+
+    def probe(_, examples, *args, **keywords):
+        probed.extend(example["query"] for example in examples)
+        return mini_batch.Way(1, False)
+
+    monkeypatch.setattr(embedder, "probe", probe)
+    embedder.fitting_mini_batch(trainer, rows, params.embedder, lambda _: None, run)
+    holding = rows[(rows["image_id"] == largest) | (rows["negative_0_id"] == largest)]
+    assert set(probed[: len(holding)]) == {run.corpus.query_text[q] for q in holding["query_id"]}
 
 
 def test_auto_on_a_cpu_is_said_with_the_mend(training):

@@ -23,7 +23,7 @@ from pagefinder.layout import (
 from pagefinder.mining import audit, candidates, negatives
 from pagefinder.mining.negatives import KEPT, SPARE, Mining, choose, mine, required_negatives
 from pagefinder.mining.pairs import qrel_rows, with_ids
-from pagefinder.mining.rules import resolve_rules
+from pagefinder.mining.rules import exclusions, resolve_rules
 from pagefinder.retrieval.vectors import Vectors
 from stages.candidates import main as make_candidates
 from stages.mine import main as make_negatives
@@ -112,6 +112,24 @@ def test_each_rule_drops_what_it_names_and_the_first_one_counts(tmp_path) -> Non
         "p7": KEPT,
         "p9": KEPT,
     }  # and p8, a dev page, is never looked at
+
+
+def test_neighbours_on_both_sides_are_left_out_as_far_as_the_param_says(tmp_path) -> None:
+    pages = [
+        {"page_id": f"p{row}", "split": "train", "document_id": "d", "page_number": 1 + row}
+        for row in range(7)
+    ]
+    corpus = write_corpus(
+        tmp_path / "corpus", pages, [{"query_id": "q"}], [("q", "p3", 1)], [("p3", "p2")]
+    )
+    pairs = exclusions(corpus, rules(same_document_pages=2), qrel_rows(corpus, "train"))
+    assert dict(zip(pairs["page"], pairs["rule"], strict=True)) == {
+        1: "same_document",
+        2: "near_duplicate",  # and beside the answer too, but the first rule counts
+        3: "positive",
+        4: "same_document",
+        5: "same_document",
+    }
 
 
 def test_the_window_counts_the_pages_that_are_left(tmp_path) -> None:

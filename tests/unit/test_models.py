@@ -30,7 +30,7 @@ from pagefinder.training import callbacks, checkpoints
 from pagefinder.training.arguments import TrainingRun
 from pagefinder.training.batches import embedder_rows, fitting_batch
 from pagefinder.training.embedder import train_embedder
-from pagefinder.training.reranker import train_reranker
+from pagefinder.training.reranker import reranker_trainer, train_reranker
 
 PARAMS = tiny_params()
 DEVICE_SETTINGS = choose_device(PARAMS.compute)
@@ -419,6 +419,24 @@ def test_the_reranker_learns_reranks_and_reopens_with_the_same_scores(
     scores = {row["corpus_id"]: row["score"] for row in ranked}
     sigmoid = 1 / (1 + np.exp(-expected[first.index]))
     np.testing.assert_allclose([scores[i] for i in range(len(images))], sigmoid, atol=1e-4)
+
+
+def test_the_reranker_is_trained_on_train_pairs_by_their_labels(root, corpus, tmp_path):
+    pairs = ranked_candidates()
+    run = training_run(corpus, tmp_path)
+    trainer = reranker_trainer(reranker(root), pairs, PARAMS.reranker, run)
+    train = pairs.loc[pairs["split"] == "train", ["query_id", "page_id", "label"]]
+    rows = trainer.train_dataset.to_pandas()
+    assert rows.to_numpy().tolist() == train.to_numpy().tolist()
+    batch = trainer.data_collator(trainer.train_dataset.to_list()[:7])
+    with torch.no_grad():
+        loss = trainer.loss([batch["features"]], batch["label"])
+    probabilities = torch.tensor(
+        scoring.score_pairs(trainer.model, corpus, rows[:7], DEVICE_SETTINGS, 7)
+    ).sigmoid()
+    right = torch.where(batch["label"] == 1, probabilities, 1 - probabilities)
+    assert rows["label"][:7].tolist() == batch["label"].tolist() == [0, 1, 0, 0, 0, 0, 1]
+    assert loss.item() == pytest.approx(-right.log().mean().item(), abs=1e-3)
 
 
 def test_the_instruction_is_the_same_in_training_evaluation_and_serving(root, corpus, tmp_path):

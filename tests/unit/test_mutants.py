@@ -24,6 +24,11 @@ def test_each_planted_fault_is_code_and_another_one():
     assert len(ALL) >= 100
 
 
+def test_each_package_has_a_fault():
+    packages = {path.parent.name for path in ROOT.glob("pagefinder/*/__init__.py")}
+    assert packages <= {mutant.file.split("/")[1] for mutant in ALL}
+
+
 def test_the_tests_that_should_see_a_fault_are_there():
     for mutant in ALL:
         assert mutant.tests, mutant.name

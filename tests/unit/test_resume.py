@@ -34,6 +34,15 @@ def test_a_kill_while_a_checkpoint_is_written_changes_no_bit(tmp_path, caplog):
     assert (root / curves).read_bytes() == (whole / curves).read_bytes()
 
 
+def test_the_newest_checkpoint_that_is_whole_is_resumed(tmp_path):
+    for step in (9, 10, 11):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "rng_state.pth").touch()
+        (folder / "trainer_state.json").write_text("{}" if step < 11 else '{"torn')
+    assert checkpoints.newest_checkpoint(tmp_path).name == "checkpoint-10"
+
+
 @pytest.mark.parametrize(
     ("error", "full"),
     [
