@@ -33,6 +33,13 @@ def test_every_query_with_every_page_is_counted_once(tmp_path, range_max) -> Non
     assert total == counts["queries"]["mined"] * counts["pages"]["searched"] == 30 * 80
 
 
+@pytest.mark.parametrize(("negatives", "short"), [(8, 0), (9, 1)])
+def test_a_query_with_too_few_negatives_is_short(tmp_path, negatives, short) -> None:
+    corpus, vectors = hand_made(tmp_path, near_duplicates=[])  # nine train pages, one the answer
+    _, counts = mined_and_summed(corpus, vectors, rules(negatives=negatives))
+    assert counts["queries"] == {"mined": 1, "short": short, "without": 0}
+
+
 def test_the_sources_own_negatives_are_counted_by_rule(tmp_path) -> None:
     # p8 is a dev page, p1 hardly differs from the answer p0; p6 is fine.
     qrels = [("q", "p0", 1), ("q", "p8", 0), ("q", "p1", 0), ("q", "p6", 0)]

@@ -238,6 +238,9 @@ def test_dimensions(root) -> None:
     )
     assert front["ndcg@10"].is_monotonic_increasing
     assert table.loc[table["model"] == "tuned", "ndcg@10"].max() == front["ndcg@10"].max()
+    for _, of_model in table.groupby("model"):  # each model has its own front
+        cheapest = of_model[of_model["bytes_per_page"] == of_model["bytes_per_page"].min()]
+        assert cheapest.loc[cheapest["ndcg@10"].idxmax(), "pareto"] == 1
 
 
 def test_a_new_precision_is_measured_with_the_others(tmp_path, monkeypatch) -> None:

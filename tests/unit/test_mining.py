@@ -555,6 +555,13 @@ def test_what_only_the_base_finds_is_used_and_what_the_tuned_embedder_drops_is_n
     assert rows.set_index("page").loc[5, "score"] == 0
 
 
+def test_candidates_are_as_many_behind_the_skipped_pages(tmp_path) -> None:
+    corpus, base = hand_made(tmp_path)
+    rows = candidates.training_candidates(mining(corpus, rules(range_min=2)), base, base, 3, 9)
+    # p1 is excluded, p2 and p3 are the two that are skipped.
+    assert set(rows.loc[rows["label"] == 0, "page"]) == {4, 5, 6}
+
+
 def test_a_query_without_candidates_is_no_error(tmp_path) -> None:
     corpus, base = hand_made(tmp_path)
     settings = rules(max_score=-0.9)

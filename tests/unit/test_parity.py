@@ -1,5 +1,6 @@
 """Golden cases, and a server that makes each mistake on purpose: the tool names every one."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -287,6 +288,13 @@ def test_mistakes_leave_the_model_as_it_was(embedder) -> None:
         if mistake.aspect != "length":
             mistake.run(model, inputs, prompts)
             np.testing.assert_array_equal(running.vectors(model, inputs, prompts), before)
+    limit = model.max_seq_length
+    cuts = [m for m in mistakes(golden, pages, [None] * len(pages)) if m.aspect == "length"]
+    for cut in cuts:
+        with contextlib.suppress(ValueError, RuntimeError, IndexError):  # a cut in a page
+            cut.run(model, inputs, prompts)
+        assert model.max_seq_length == limit
+    assert cuts
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,16 @@ def test_fused_scores_by_hand():
     np.testing.assert_allclose(found, [0.25 - 0.75, 0.75 - 0.25, np.nan])
 
 
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_the_weight_is_that_of_the_reranker(weight):
+    """Where one of the two is right and the other wrong, all weight is on the right one."""
+    right, wrong = np.array([2.0, 1.0, 0.0]), np.array([0.0, 1.0, 2.0])
+    first, logits = (wrong, right) if weight else (right, wrong)
+    table = pd.DataFrame({"query_id": "q", "page_id": ["a", "b", "c"], "rank": [1, 2, 3]})
+    table["score"] = first
+    assert reranker.choose_weight(table, logits, {"q": {"a": 1}}, 3) == weight
+
+
 def test_the_fusion_weight_comes_from_queries_drawn_with_the_seed(corpus, monkeypatch):
     table = pd.DataFrame({"query_id": [f"q{i}" for i in range(24, 32)], "page_id": "p24"})
     table = table.loc[table.index.repeat(3)].assign(split="dev", rank=[1, 2, 3] * 8, score=0.5)

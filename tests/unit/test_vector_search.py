@@ -9,8 +9,9 @@ from sentence_transformers.util import quantize_embeddings
 
 from pagefinder.data import corpus as corpora
 from pagefinder.errors import InputError
+from pagefinder.evaluation.dimensions import score_grid
 from pagefinder.retrieval.hamming import hamming_nearest, pack, unpack
-from pagefinder.retrieval.metrics import metrics_per_query
+from pagefinder.retrieval.metrics import mean_metrics, metrics_per_query
 from pagefinder.retrieval.precisions import (
     PRECISIONS,
     Precision,
@@ -183,6 +184,14 @@ def test_swapped_rows_lower_the_score(corpus, test, vectors) -> None:
     swapped_score = metrics_per_query(search(test, swapped, 100), test.qrels)["ndcg@10"].mean()
     assert in_order > 0.6
     assert swapped_score < 0.3
+
+
+def test_a_grid_looks_at_ten_pages(test, vectors) -> None:
+    poor = Vectors(np.roll(vectors.queries, 1, axis=1), vectors.pages)
+    ten, five = (mean_metrics(search(test, poor, k), test.qrels) for k in (10, 5))
+    grid = score_grid(test, {"tuned": poor}, {}, 20, "cpu").set_index("precision")
+    for metric in ("ndcg@10", "recall@10"):
+        assert grid.loc["float32", metric] == ten[metric] > five[metric]
 
 
 def test_cut_brings_to_unit_length() -> None:
