@@ -1,13 +1,16 @@
 """The stages of dvc.yaml, one module each, run as `python -m stages.NAME`."""
 
 import sys
+import time
 
-from pagefinder.runtime import interrupts
+from pagefinder.runtime import imports, interrupts
 
+BEGAN = time.time()
 # Python sets argv[0] to this while it looks for the module of `python -m stages.NAME`. All other
 # imports follow: they take seconds, in which Ctrl-C should not print where it came.
 if sys.argv[0] == "-m":
     interrupts.end_imports_at_once()
+    imports.begin()
 
 import configparser
 import contextlib
@@ -140,6 +143,8 @@ def run(
     A `distributed` stage runs in `compute.processes` processes. The first holds the stage's lock
     and writes its outputs; the others wait until it has the lock.
     """
+    imports.end()
+    importing = time.time() - BEGAN
     running.configure_logging()
     module = Path(main.__code__.co_filename).stem
     name = stage or module
@@ -149,7 +154,11 @@ def run(
         if distributed:
             processes.relaunch(f"stages.{module}", checked.compute.processes)
         with processes.joined():
-            alone = running.stage(name, root) if processes.is_first() else contextlib.nullcontext()
+            alone = (
+                running.stage(name, root, importing)
+                if processes.is_first()
+                else contextlib.nullcontext()
+            )
             with alone:
                 processes.wait()
                 if processes.is_first():

@@ -10,6 +10,7 @@ from pagefinder.params import Base, Compute, Pixels
 from pagefinder.retrieval.metrics import mean_metrics
 from pagefinder.retrieval.nearest import nearest
 from pagefinder.retrieval.tasks import Task
+from pagefinder.runtime import imports
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +28,11 @@ def encode(
     are a little softer than pages that were resized once.
     """
     # Imported here: it takes seconds, and without extra budgets nothing is encoded.
-    from pagefinder.models import encoding
-    from pagefinder.models.device import choose_device
-    from pagefinder.models.opening import open_embedder
-    from pagefinder.models.visual_tokens import check_budget
+    with imports.fast():
+        from pagefinder.models import encoding
+        from pagefinder.models.device import choose_device
+        from pagefinder.models.opening import open_embedder
+        from pagefinder.models.visual_tokens import check_budget
 
     device_settings = choose_device(compute, scoring=True)
     model = open_embedder(base, pixels, device_settings, root, embedder_folder)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pagefinder.errors import InputError
 from pagefinder.params import Params
+from pagefinder.runtime import imports
 
 if TYPE_CHECKING:
     from pagefinder.parity.running import Model
@@ -23,9 +24,10 @@ def write_cases(model: Path, params: Params, root: Path) -> None:
         root: The folder that local models' paths are relative to.
     """
     # Imported only here: it takes seconds, and export's other work needs no model.
-    from pagefinder.models.device import choose_device
-    from pagefinder.models.opening import open_embedder, open_reranker
-    from pagefinder.parity.making import make_golden
+    with imports.fast():
+        from pagefinder.models.device import choose_device
+        from pagefinder.models.opening import open_embedder, open_reranker
+        from pagefinder.parity.making import make_golden
 
     device_settings = choose_device(params.compute, scoring=True)
 

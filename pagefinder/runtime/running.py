@@ -38,8 +38,10 @@ def configure_logging() -> None:
 
 
 @contextlib.contextmanager
-def stage(name: str, root: Path) -> Iterator[None]:
+def stage(name: str, root: Path, imports: float = 0.0) -> Iterator[None]:
     """Hold the stage's lock and append its seconds and peak memory to .work/timings/NAME.jsonl.
+
+    `imports` are the seconds that the process took to import its modules; they are written beside.
 
     A second run of the same stage waits for the first, and logs the id of the process that it waits
     for. A failed stage writes no timing.
@@ -58,6 +60,7 @@ def stage(name: str, root: Path) -> Iterator[None]:
         row = {
             "stage": name,
             "started": round(started, 1),
+            "imports": round(imports, 1),
             "seconds": round(seconds, 1),
             "peak_mib": round(peak_mib),
         }

@@ -1,4 +1,5 @@
 import errno
+import gc
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from tiny import stage_environment
 
-from pagefinder.runtime import outputs, running, scratch
+from pagefinder.runtime import imports, outputs, running, scratch
 
 ROOT = Path(__file__).parents[2]
 
@@ -150,11 +151,40 @@ def test_an_error_of_the_code_keeps_its_traceback(tmp_path):
 
 
 def test_stage_records_time_and_memory(tmp_path):
-    with running.stage("mine", tmp_path):
+    with running.stage("mine", tmp_path, imports=2.04):
         pass
     row = json.loads((tmp_path / ".work/timings/mine.jsonl").read_text())
     assert row["stage"] == "mine"
     assert row["peak_mib"] > 1
+    assert row["imports"] == 2.0
+
+
+def test_imports_look_for_no_garbage_and_leave_what_they_made_alone():
+    held = gc.get_freeze_count()
+    with imports.fast():
+        assert not gc.isenabled()
+        made = [[number] for number in range(1000)]
+    assert gc.isenabled()
+    assert gc.get_freeze_count() >= held + len(made)
+    frozen = gc.get_freeze_count()
+    imports.end()  # nothing began
+    assert gc.get_freeze_count() == frozen
+    gc.unfreeze()
+
+
+def test_a_stage_imports_without_looking_for_garbage(tmp_path):
+    (tmp_path / "yaml.py").write_text(
+        "import gc\nprint(gc.isenabled(), flush=True)\nraise SystemExit"
+    )
+    path = os.pathsep.join(map(str, (tmp_path, ROOT)))
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.mine"],
+        cwd=tmp_path,
+        env=stage_environment() | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_a_failed_stage_records_nothing(tmp_path):
