@@ -11,6 +11,7 @@ from pagefinder.mining.rules import exclusions, resolve_rules
 from pagefinder.models.commits import opened_commit
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder
+from pagefinder.models.precision import faster_precision
 from pagefinder.params import Params
 from pagefinder.training.arguments import TrainingRun
 from pagefinder.training.embedder import train_embedder
@@ -23,11 +24,12 @@ def main(params: Params, root: Path = Path()) -> None:
     device_settings = choose_device(params.compute)
     model = open_embedder(params.base, params.pixels, device_settings, root)
     corpus = Corpus(root / CORPUS, params.base.page_content)
+    device_settings = faster_precision(model, corpus, device_settings, params.compute)
     negatives = pd.read_parquet(root / NEGATIVES)
     rules = resolve_rules(params.mine, params.data.source)
     qrels = qrel_rows(corpus, "train")
     excluded = exclusions(corpus, rules, qrels[qrels["relevance"] > 0])
-    drawing = (rules.near_duplicates, rules.same_document_pages)
+    drawing = (rules.near_duplicates, rules.same_document_pages, device_settings.autocast)
     knobs = (params.seed, params.loss, params.pixels, params.compute, params.base, params.embedder)
     inputs = [CORPUS, NEGATIVES, Path(params.checkpoints)]
     checkpoints = resume_folder("train_embedder", (*knobs, *drawing), inputs, root)

@@ -9,6 +9,7 @@ from pagefinder.layout import CANDIDATES, CORPUS, EMBEDDER, RERANKER
 from pagefinder.models.commits import opened_commit
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_reranker
+from pagefinder.models.precision import faster_precision
 from pagefinder.params import Params
 from pagefinder.training.arguments import TrainingRun
 from pagefinder.training.reranker import train_reranker
@@ -25,7 +26,14 @@ def main(params: Params, root: Path = Path()) -> None:
     corpus.check_text("reranker")
     device_settings = choose_device(params.compute)
     model = open_reranker(params.reranker, params.pixels, device_settings, root)
-    knobs = (params.seed, params.pixels, params.compute, params.reranker)
+    device_settings = faster_precision(model, corpus, device_settings, params.compute)
+    knobs = (
+        params.seed,
+        params.pixels,
+        params.compute,
+        params.reranker,
+        device_settings.autocast,
+    )
     inputs = [CORPUS, CANDIDATES, EMBEDDER, Path(params.checkpoints)]
     checkpoints = resume_folder("train_reranker", knobs, inputs, root)
     training = TrainingRun(corpus, params.compute, device_settings, params.seed, checkpoints)
