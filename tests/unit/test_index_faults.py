@@ -403,3 +403,49 @@ def test_an_earlier_format_is_named(root) -> None:  # noqa: F811
     table = store.create_table(PLACE, older)
     with pytest.raises(InputError, match="is of another format, 0 and not 1"):
         store.check(table, wanted, PLACE)
+
+
+def test_a_scanned_page_of_a_pdf_is_read_among_pages_with_text(tmp_path, monkeypatch) -> None:
+    read = []
+
+    def recognise(image: Image.Image) -> str:
+        read.append(image.size)
+        return "words on a scan"
+
+    monkeypatch.setattr(reading, "can_read_scans", lambda: True)
+    monkeypatch.setattr(reading.ocr, "recognise", recognise)
+    write_pdf(tmp_path / "mixed.pdf", [["typed words"], []])
+    (file,) = list_files(tmp_path).files
+    (chunk,) = file_chunks(tmp_path, file)
+    pages = read_chunk(Reading(ANY_SIZE, "text", True), chunk)
+    assert [(page.text, page.text_origin) for page in pages] == [
+        ("typed words", "source"),
+        ("words on a scan", "ocr"),
+    ]
+    assert len(read) == 1
+    pages = read_chunk(Reading(ANY_SIZE, "text", False), chunk)
+    assert [(page.text, page.text_origin) for page in pages] == [
+        ("typed words", "source"),
+        ("", "unread"),
+    ]
+
+
+def test_a_search_reads_neither_thumbnails_nor_texts_of_all_pages(root, monkeypatch) -> None:  # noqa: F811
+    from lancedb.query import LanceQueryBuilder
+
+    write_texts(["apple", "pear", "plum"] * 50)
+    wanted = page_rows([]).schema
+    open_view(PLACE, Path(), wanted).with_words("plum", 3)  # counts the words, and keeps them
+    columns = []
+    select = LanceQueryBuilder.select
+
+    def spied(self, names: list[str]) -> object:
+        columns.extend(names)
+        return select(self, names)
+
+    monkeypatch.setattr(LanceQueryBuilder, "select", spied)
+    view = open_view(PLACE, Path(), wanted)
+    found = view.nearest(np.array([1, 0, 0], np.float32), 3) | view.with_words("plum", 3)
+    assert len(view.pages(list(found), ["thumbnail"])) == len(found)  # of these alone
+    assert "vector" in columns
+    assert not {"text", "thumbnail"} & set(columns)
