@@ -245,6 +245,10 @@ def test_the_engine_searches_as_the_evaluation_does(corpus, monkeypatch) -> None
     exact = search.current_view(models.encoder, Path("data/corpus"), Path())
     engine = replace(exact, exact=False)
     exact.table.create_index("text", config=words_config())
+    (score,) = engine.with_words("blue", 3).values()
+    # By hand: one of two texts has the word (the engine counts no page without text), of three
+    # words where two and a half are the mean.
+    assert score == pytest.approx(np.log(1 + 1.5 / 1.5) / (1 + 1.2 * (0.25 + 0.75 * 3 / 2.5)))
     for query, answered in (("green", False), ("blue", True)):  # no page says green
         first = search.find(query, models, exact, 3)
         second = search.find(query, models, engine, 3)
