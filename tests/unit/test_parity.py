@@ -276,6 +276,39 @@ def test_the_cases_are_small_whole_and_the_same_when_made_again(embedder, tmp_pa
     )  # larger than the budget: a server has to shrink it
 
 
+def golden_of(kind: str, *vectors: list[float]) -> cases.Golden:
+    """Golden cases without a model: a question, and a page for each vector."""
+    made = [
+        cases.Case(f"page {n}", "page", "q", str(n), None, "", 1, vector, [])
+        for n, vector in enumerate(vectors)
+    ]
+    return cases.Golden({"kind": kind, "prompts": {"page": ""}}, 0.01, made, Path())
+
+
+@pytest.mark.parametrize(
+    ("right", "given", "same"),
+    [([1, 2], [3, 4], True), ([1, 2], [2, 1], False), ([1, 1.01], [2, 1], True)],
+)
+def test_pages_in_another_order_are_told(right, given, same) -> None:
+    """Near ties aside."""
+    expected, other = (np.array(scores, float)[:, np.newaxis] for scores in (right, given))
+    golden = golden_of("reranker", *expected.tolist())
+    assert diagnosis._same_ranks(golden, expected, other) == same
+
+
+def test_of_two_mistakes_the_nearer_one_explains(monkeypatch) -> None:
+    from pagefinder.parity.mistakes import Mistake
+
+    def mistake(what, vector):
+        return Mistake("prompt", what, "mend", lambda *_: np.array([vector]))
+
+    near = [mistake("near", [0.1, 0.995]), mistake("exact", [0.0, 1.0])]
+    monkeypatch.setattr(diagnosis, "mistakes", lambda *_: near)
+    golden = golden_of("embedder", [1.0, 0.0])
+    finding = diagnosis._explain(golden, [0], np.array([[0.0, 1.0]]), [None], None)
+    assert finding.what == "exact"
+
+
 def test_mistakes_leave_the_model_as_it_was(embedder) -> None:
     from pagefinder.parity.mistakes import mistakes
 

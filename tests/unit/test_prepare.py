@@ -376,6 +376,15 @@ def test_near_duplicates_are_those_that_comparing_all_pairs_finds(seed):
     assert cut == 0
 
 
+@pytest.mark.parametrize(("other", "found"), [("3", True), ("7", False)])
+def test_pages_are_near_duplicates_up_to_the_distance_and_no_further(other, found):
+    blank = np.full((16, 16), 255, np.uint8)
+    frame, thumbs = grey_pages([blank] * 2, ["", ""])
+    frame["pixel_hash"] = ["0" * 16, "0" * 15 + other]  # two bits differ, or three
+    pairs, _ = near_duplicates.find(frame, thumbs, lambda row: blank, 2, 2.0)
+    assert pairs.tolist() == [[0, 1]] * found
+
+
 def test_many_blank_pages_cost_a_window_each():
     count = near_duplicates.WINDOW * 4
     blank = np.full((16, 16), 255, np.uint8)

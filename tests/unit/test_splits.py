@@ -121,8 +121,9 @@ def test_a_single_manual_is_cut_at_its_sections():
         assert split.cut_documents == {"d0"}
 
 
-def test_a_long_manual_among_leaflets_is_cut_alone():
-    split = splits.split_corpus(*manuals([400, 6, 6, 6]), 0.2, 0.1, 3)
+@pytest.mark.parametrize("leaflets", [[6] * 3, [20] * 4])
+def test_a_long_manual_among_leaflets_is_cut_alone(leaflets):
+    split = splits.split_corpus(*manuals([400, *leaflets]), 0.2, 0.1, 3)
     assert split.cut_documents == {"d0"}
     assert min(questions(split).values()) >= 50
     of = split.pages.groupby("document_id")["split"].nunique()
@@ -175,6 +176,7 @@ def test_dev_takes_along_negatives_that_answer_nothing():
     qrels = pd.concat([qrels[asked.to_numpy()], negatives], ignore_index=True)
     split = splits.split_corpus(pages, queries.reset_index(drop=True), qrels, 0.2, 0.1, 1)
     of_dev = split.qrels.merge(split.queries, on="query_id").query("split == 'dev'")
+    assert not of_dev.empty  # shared negatives join no questions
     given_negatives = qrels[qrels["relevance"] == 0].drop_duplicates()
     eval_pages = set(split.pages.query("split == 'eval'")["page_id"])
     for query_id in of_dev["query_id"].unique():
@@ -184,6 +186,38 @@ def test_dev_takes_along_negatives_that_answer_nothing():
         assert set(part["page_id"]) == free
     lost = split.fates["judgements"] == "negative_in_other_split"
     assert lost.sum() == len(qrels) - len(split.qrels)
+
+
+def test_drawn_questions_leave_train_its_answers():
+    """Each question has the next one's answer as a negative."""
+    pages, queries, qrels = manuals([1] * 40)
+    negatives = qrels.assign(page_id=qrels["page_id"].shift(-1, fill_value="0-1"), relevance=0)
+    both = pd.concat([qrels, negatives], ignore_index=True)
+    split = splits.split_corpus(pages.assign(document_id=None), queries, both, 0.2, 0.1, 1)
+    assert (split.fates["queries"] == "kept").all()
+    assert set(split.queries["split"]) == set(SPLITS)
+
+
+def test_splits_want_their_shares_of_the_questions():
+    wanted = splits._wanted_queries(1000, draws.Shares(0.2, 0.1, 1))
+    assert wanted == pytest.approx({"train": 720, "dev": 80, "eval": 200})
+
+
+def test_of_equal_pages_the_one_that_says_more_stays():
+    rows = {"page_id": "p", "document_id": [None, "d"], "text_hash": ["", "t"], "digest": "x"}
+    pages = pd.DataFrame(rows).assign(row=range(2), split="train")
+    queries = pd.DataFrame({"query_id": ["q"], "split": "train"})
+    qrels = pd.DataFrame({"query_id": ["q"], "page_id": "p", "relevance": 1})
+    split = leaks.without_leaks(pages, queries, qrels, set(), frozenset())
+    assert split.pages["document_id"].tolist() == ["d"]
+    assert split.fates["pages"].tolist() == ["merged", "kept"]
+
+
+def test_a_section_without_an_answer_goes_with_the_one_before_it():
+    named = manuals([15], section=lambda _, number: "abc"[(number - 1) // 5])[0]
+    pages = cuts.with_sections(named)
+    found = cuts.parts(pages, {"d0"}, tenths=False, answers={"0-1", "0-12"})
+    assert found.tolist() == ["d0#0"] * 10 + ["d0#1"] * 5
 
 
 def test_sections_of_a_document_without_names_are_of_equal_length():
@@ -221,6 +255,8 @@ def test_cuts_name_their_neighbours():
     pages = cuts.with_sections(manuals([6, 3])[0])
     pages["split"] = list("ttteee") + list("eet")
     assert cuts.beside_cuts(pages, {"d0"}) == {"0-3", "0-4"}
+    pages["split"] = list("ttteee") + list("ttt")  # where a document ends nothing is cut
+    assert cuts.beside_cuts(pages, {"d0", "d1"}) == {"0-3", "0-4"}
 
 
 def test_sections_are_resampled_where_documents_are_few(tmp_path):
