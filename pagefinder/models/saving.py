@@ -11,14 +11,15 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 def save_model(model: SentenceTransformer | CrossEncoder, folder: Path) -> None:
     """Write a folder that plain Sentence Transformers opens: adapters merged, no model card."""
     transformer = model[0]
-    if getattr(transformer.model, "peft_config", None):
-        _merge_adapters(transformer.model)
+    backbone = getattr(transformer, "model", None)  # static embeddings have none, nor a processor
+    if getattr(backbone, "peft_config", None):
+        _merge_adapters(backbone)
     if getattr(transformer.tokenizer, "is_fast", False):
         # The last call's padding would be saved: another file after an interruption.
         transformer.tokenizer.backend_tokenizer.no_padding()
         transformer.tokenizer.backend_tokenizer.no_truncation()
     model.save_pretrained(str(folder), create_model_card=False)
-    _write_video_settings(transformer.processor, folder)
+    _write_video_settings(getattr(transformer, "processor", None), folder)
 
 
 def _merge_adapters(network: Any) -> None:  # noqa: ANN401  # a PreTrainedModel with adapters

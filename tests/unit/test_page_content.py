@@ -32,6 +32,7 @@ from pagefinder.errors import InputError
 from pagefinder.models import packaged
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_embedder
+from pagefinder.models.saving import save_model
 from pagefinder.training import embedder
 from pagefinder.training.arguments import TrainingRun
 from pagefinder.training.batches import embedder_rows, with_content
@@ -170,7 +171,7 @@ def test_a_page_is_cut_at_the_window_that_the_param_names(text_root):
         opened(text_root, max_tokens=65)
 
 
-def test_a_bag_of_words_is_trained_and_ends_as_its_best_weights(tmp_path):
+def test_a_bag_of_words_is_trained_and_saved(tmp_path):
     """Static embeddings have no backbone of transformers, as LoRA would need."""
     words = {word: number for number, word in enumerate([*WORDS, "[UNK]"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
@@ -186,7 +187,11 @@ def test_a_bag_of_words_is_trained_and_ends_as_its_best_weights(tmp_path):
     run = TrainingRun(corpus, knobs.compute, DEVICE_SETTINGS, 1, tmp_path / "checkpoints")
     curves = embedder.train_embedder(model, mined_negatives(), knobs.embedder, knobs.loss, run)
     assert set(curves["metric"]) == {"loss", "dev_ndcg@10"}
-    assert abs(model.encode_document(["revenue solar energy"]) - before).max() > 1e-3
+    after = model.encode_document(["revenue solar energy"])
+    assert abs(after - before).max() > 1e-3
+    save_model(model, tmp_path / "saved")
+    again = SentenceTransformer(str(tmp_path / "saved")).encode_document(["revenue solar energy"])
+    np.testing.assert_allclose(again, after, atol=1e-6)
 
 
 def test_opening_names_what_a_model_does_not_take(text_root, tmp_path):
