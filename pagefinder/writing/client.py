@@ -13,6 +13,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -133,11 +134,17 @@ def _name(request: Request, chat: Chat) -> str:
         "temperature": chat.server.temperature,
         "max_tokens": chat.server.max_tokens,
         "prompt": request.prompt,
-        "schema": request.form.model_json_schema(),
+        "schema": _schema(request.form),
         "pages": [chat.pictures.identity(page) for page in request.pages],
     }
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     return f"{digest[:2]}/{digest[2:]}.json"
+
+
+@cache
+def _schema(form: type[pydantic.BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a form, which takes longer to make than a request's hash."""
+    return form.model_json_schema()
 
 
 def _read(file: Path) -> Reply | None:
