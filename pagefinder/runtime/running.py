@@ -27,6 +27,7 @@ def configure_logging() -> None:
         "httpx",
         "httpx2",
         "openai",
+        "bm25s",
         "urllib3",
         "filelock",
         "matplotlib",

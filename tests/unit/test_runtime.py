@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from tiny import stage_environment
 
-from pagefinder.runtime import imports, outputs, running, scratch
+from pagefinder.runtime import imports, locks, outputs, running, scratch
 
 ROOT = Path(__file__).parents[2]
 
@@ -214,13 +215,39 @@ def test_a_second_run_waits_for_the_first_and_a_dead_one_holds_no_lock(tmp_path)
     first = start(60)
     assert first.stdout.readline() == "in\n"
     second = start(0)
-    time.sleep(0.5)
-    assert second.poll() is None
+    assert f"waiting for process {first.pid}" in second.stderr.readline()
     first.kill()
     first.communicate()
-    out, err = second.communicate(timeout=30)
+    out, _ = second.communicate(timeout=300)
     assert out == "in\n"
-    assert f"waiting for process {first.pid}" in err
+
+
+def test_threads_take_turns_and_one_that_gives_up_takes_no_lock_away(tmp_path, caplog) -> None:
+    lock = tmp_path / "lock"
+    code = (
+        "import sys; from pathlib import Path; from pagefinder.runtime import locks\n"
+        "with locks.held(Path(sys.argv[1]), 'it', wait=False) as held: print(held)\n"
+    )
+
+    def held_elsewhere() -> str:
+        command = [sys.executable, "-c", code, str(lock)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+    def give_up() -> None:
+        with locks.held(lock, "it", wait=False) as held:
+            assert not held
+            gave_up.append(True)
+
+    gave_up: list[bool] = []
+    with locks.held(lock, "it") as held:
+        assert held
+        thread = threading.Thread(target=give_up)
+        thread.start()
+        thread.join()
+        assert gave_up
+        assert f"it: process {os.getpid()} works on it" in caplog.text
+        assert held_elsewhere() == "False"
+    assert held_elsewhere() == "True"
 
 
 def test_a_child_that_outlives_its_stage_does_not_hold_the_lock(tmp_path):
