@@ -23,6 +23,7 @@ from pagefinder.models.opening import open_embedder, open_reranker
 from pagefinder.models.saving import save_model
 from pagefinder.models.visual_tokens import check_budget, visual_tokens
 from pagefinder.params import Pixels
+from pagefinder.release import folders
 from pagefinder.release.folders import copy_model, serve_unit_vectors, store_as
 from pagefinder.retrieval.vectors import cut
 from pagefinder.runtime import processes
@@ -534,6 +535,14 @@ def test_released_weights_are_of_the_dtype_that_was_asked_for(root, tmp_path):
         np.testing.assert_allclose(served, cut(full, 48), atol=near)
         assert np.linalg.norm(served) == pytest.approx(1, abs=near / 5)
     assert sizes["bfloat16"] < 0.52 * sizes["float32"]
+
+
+def test_weights_are_rounded_as_torch_rounds_them():
+    values = np.random.default_rng(1).normal(size=1000).astype(np.float32)
+    values[:4] = [1 + 2**-8, 1 + 3 * 2**-8, np.inf, np.nan]  # two ties
+    expected = torch.from_numpy(values).to(torch.bfloat16).float().numpy()
+    rounded = (folders._rounded(values).astype(np.uint32) << 16).view(np.float32)
+    np.testing.assert_array_equal(rounded, expected)
 
 
 def test_a_model_that_does_not_normalise_is_released_with_unit_vectors(root, tmp_path):

@@ -309,6 +309,11 @@ def test_of_two_mistakes_the_nearer_one_explains(monkeypatch) -> None:
     assert finding.what == "exact"
 
 
+def test_cut_vectors_have_unit_length_and_logits_stay() -> None:
+    np.testing.assert_allclose(making.cut(np.array([[3.0, 4.0, 5.0]]), 2), [[0.6, 0.8]])
+    assert making.cut(np.array([[3.0]]), 1).tolist() == [[3.0]]
+
+
 def test_mistakes_leave_the_model_as_it_was(embedder) -> None:
     from pagefinder.parity.mistakes import mistakes
 

@@ -17,6 +17,7 @@ from pagefinder.data.corpus import Corpus
 from pagefinder.errors import InputError
 from pagefinder.layout import CORPUS, METRICS, QUARANTINE, SOURCE
 from pagefinder.preparing import draws, leaks, near_duplicates, pages, splits, units
+from pagefinder.preparing.queries import check_queries
 from pagefinder.sources import storing, table, writing
 from stages import download, prepare
 
@@ -334,9 +335,34 @@ def test_draw_takes_its_share_and_never_all():
     assert draws.draw(names, 0.2, "t") != draws.draw(names, 0.2, "s")
     assert len(draws.draw(["a", "b"], 0.01, "s")) == len(draws.draw(["a", "b"], 1.0, "s")) == 1
     assert draws.draw(["a"], 0.5, "s") == set()
+    # Nearest to 95% is all of it, whichever comes first: one stays all the same.
+    assert {len(draws.draw("ab", 0.95, salt, {"a": 1, "b": 10})) for salt in "rstuv"} == {1}
     # One more document moves few of the others.
     before, after = draws.draw(names, 0.2, "s"), draws.draw([*names, "new"], 0.2, "s")
     assert len(before - after) <= 1
+
+
+def test_dev_gets_what_a_choice_takes_where_documents_are_drawn():
+    assert draws.Shares(0.2, 0.1, 1, fill_dev=True).of_dev(100) == (0.2, 0)
+    assert draws.Shares(0.2, 0.1, 1, fill_dev=True).of_dev(1000) == (0.1, 50)
+    assert draws.Shares(0.2, 0.1, 1).of_dev(100) == (0.1, 0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [("abcd", "abxy", False), ("abcd", "abcx", True), ("abc", "ab4567890", True)],
+)
+def test_documents_are_editions_if_most_of_the_shorter_one_is_in_the_other(one, other, same):
+    pages = [*(("a", page) for page in one), *(("b", page) for page in other)]
+    assert units.editions(pages) == [["a", "b"]] * same
+
+
+def test_the_highest_judgement_of_a_pair_counts():
+    queries = pd.DataFrame({"text": ["What?", "what?"], "split": None, "problem": None})
+    queries = queries.assign(where="w", origin="o", query=range(2))
+    qrels = pd.DataFrame({"query": [0, 1], "page": "k", "relevance": [2, 1]})
+    checked = check_queries({"k": "p"}, set(), queries, qrels)
+    assert checked.qrels["relevance"].tolist() == [2]
 
 
 def grey_pages(arrays, texts):
@@ -376,11 +402,14 @@ def test_near_duplicates_are_those_that_comparing_all_pairs_finds(seed):
     assert cut == 0
 
 
-@pytest.mark.parametrize(("other", "found"), [("3", True), ("7", False)])
-def test_pages_are_near_duplicates_up_to_the_distance_and_no_further(other, found):
+@pytest.mark.parametrize(
+    ("first", "last", "found"), [("0", "3", True), ("8", "1", True), ("0", "7", False)]
+)
+def test_pages_are_near_duplicates_up_to_the_distance_and_no_further(first, last, found):
+    """Two bits differ, side by side or at both ends, or three."""
     blank = np.full((16, 16), 255, np.uint8)
     frame, thumbs = grey_pages([blank] * 2, ["", ""])
-    frame["pixel_hash"] = ["0" * 16, "0" * 15 + other]  # two bits differ, or three
+    frame["pixel_hash"] = ["0" * 16, first + "0" * 14 + last]
     pairs, _ = near_duplicates.find(frame, thumbs, lambda row: blank, 2, 2.0)
     assert pairs.tolist() == [[0, 1]] * found
 
