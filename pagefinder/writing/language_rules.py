@@ -59,11 +59,12 @@ def _scripts() -> dict[str, re.Pattern[str]]:
 def language_of(text: str) -> str:
     """The language of which a text has the most stop words; empty where that is unclear.
 
-    A word counts once: "bin" in the paths of a listing is no German, nor is a variable y Spanish.
-    The language must lead by a third, which a sentence or two give: "de la" alone is French and
-    Spanish.
+    A word counts once, and a single letter not at all: "bin" in the paths of a listing is no
+    German, nor is a variable y Spanish. The language must lead by a third, which a sentence or two
+    give: "de la" alone is French and Spanish.
     """
-    words = {word.casefold().replace("\u2019", "'") for word in WORD.findall(text)}
+    found = (word.casefold().replace("\u2019", "'") for word in WORD.findall(text))
+    words = {word for word in found if len(word) > 1}
     hits = sorted((len(words & stop), code) for code, stop in STOP_WORDS.items())
     (second, _), (first, code) = hits[-2:]
     return code if first >= 2 and 3 * second <= 2 * first else ""

@@ -147,6 +147,7 @@ def test_what_a_listing_repeats_is_no_language(often) -> None:
     page = "Install the tool and then look for it in the folder of the user. " + 20 * often
     assert language_rules.language_of(page) == "en"
     assert language_rules.language_of(20 * often) == ""
+    assert language_rules.language_of("mesh un = f(x, y); real y = un; solve un") == ""
 
 
 PAGE = "The torque of the cylinder head bolts is 45 Nm.\nThe filter has to be replaced every 500 h."
