@@ -236,6 +236,12 @@ def test_questions_that_repeat_another_one() -> None:
     assert others == {0: ["b"], 4: ["c"]}  # the other page answers the question that stays
 
 
+def test_the_commonest_words_make_no_questions_alike() -> None:
+    texts = [f"What is the height of the {x} at the end of the road?" for x in ("tower", "bridge")]
+    faults, _ = filters.distinct(pd.DataFrame({"text": texts, "page": ["a", "b"]}))
+    assert faults.tolist() == ["", ""]
+
+
 def test_near_duplicates_are_those_that_comparing_all_pairs_finds() -> None:
     words = "a b c d e f g h i j 1 2".split()
     seed = 1
