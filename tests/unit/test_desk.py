@@ -19,6 +19,7 @@ from test_search import Embedder, pages, root  # noqa: F401
 
 from pagefinder import app
 from pagefinder.errors import InputError
+from pagefinder.indexing import store
 from pagefinder.indexing.encoder import ANY_SIZE
 from pagefinder.indexing.files import Chunk, File
 from pagefinder.release.fusion import FUSION
@@ -27,6 +28,7 @@ from pagefinder.serving.adding import FOUND, REFUSED, Upload
 from pagefinder.serving.desk import Desk, Options
 from pagefinder.serving.joined import JoinedView
 from pagefinder.serving.search import current_view
+from pagefinder.serving.view import View
 
 RED, GREEN, BLUE = (250, 20, 20), (10, 90, 10), (20, 20, 250)
 
@@ -245,6 +247,27 @@ def test_a_retrained_model_or_a_removed_file_stops_no_upload(
     gone = {"path": "pages.arrow", "row": 0}  # a corpus, which the pipeline builds anew
     with pytest.raises(InputError, match="cannot be shown any more"):
         desk.enlarge(gone)
+
+
+def test_an_index_that_lost_the_version_at_hand_is_opened_anew(
+    root,  # noqa: F811
+    pages,  # noqa: F811
+    colours,
+    monkeypatch,
+    caplog,
+) -> None:
+    desk = open_desk(pages)
+    pages_of, failed = View.pages, []
+
+    def deleted(self: View, *arguments: object) -> object:
+        if not failed:
+            failed.append(True)
+            raise store.DamagedError("the index is damaged: a file of the version is gone")
+        return pages_of(self, *arguments)
+
+    monkeypatch.setattr(View, "pages", deleted)
+    assert desk.search("red").results[0].score > 0.99
+    assert "its newest version is opened" in caplog.text
 
 
 def test_uploads_that_wait_are_bounded(root, pages, colours, monkeypatch) -> None:  # noqa: F811
