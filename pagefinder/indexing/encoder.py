@@ -16,6 +16,7 @@ from pagefinder.indexing.schema import page_schema
 from pagefinder.params import Pixels
 from pagefinder.release.folders import page_content
 from pagefinder.release.fusion import FUSION, Fusion
+from pagefinder.runtime import imports
 from pagefinder.sources import storing
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ class Encoder:
 def open_embedder(folder: Path) -> "SentenceTransformer":
     """The embedder in a release's folder; in float32 where there is no GPU."""
     # Imported only here: it takes seconds, and a wrong argument should be named at once.
-    from sentence_transformers import SentenceTransformer
+    with imports.fast():
+        from sentence_transformers import SentenceTransformer
 
     return open_model(SentenceTransformer, folder)
 
