@@ -26,11 +26,11 @@ endif
 	  "disk of \`dvc cache dir\`, then run \`dvc commit\`"; exit 1; }
 	@python -m tools.summary
 
-app:  ## Open a search page in the browser over the pages of the last run; ARGS="--port 9000" sets options
-	@test -d models/release/embedder \
-	  || { echo "no models to search with: run make repro, or make repro INPUT=DIR, first"; exit 1; }
-	@$(MAKE) --no-print-directory .venv/app
+app: models/release/embedder .venv/app  ## Open a search page in the browser over the pages of the last run; ARGS="--port 9000" sets options
 	@python -m pagefinder.app $(ARGS)
+
+models/release/embedder:
+	@echo "no models to search with: run make repro, or make repro INPUT=DIR, first"; exit 1
 
 test: .venv/ready  ## Install, check style and types, run the unit and pipeline tests
 	ruff check .

@@ -8,6 +8,7 @@ otherwise: whoever reaches it may search, read the pages and upload.
 import argparse
 import importlib.util
 import logging
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -60,7 +61,20 @@ def _serve(options: argparse.Namespace, given: list[str]) -> int:
     }
     bootstrap.load_config_options(settings)
     bootstrap.run(str(PAGE), False, given, settings)
+    end_at_once()
     return 0
+
+
+def end_at_once() -> None:
+    """End the process, whatever its threads do.
+
+    The interpreter's own end waits for native code of models and index, which may take minutes. The
+    index may be cut off at any time: see `indexing.store`.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -93,7 +107,8 @@ def check_port(host: str, port: int) -> None:
             probe.bind(address)
     except (OSError, OverflowError) as error:
         raise InputError(
-            f"cannot listen at {host}, port {port} ({error}): name others with --host and --port"
+            f"cannot listen at {host}, port {port} ({error}): name others with --host and --port, "
+            'behind make as ARGS="--port 9000"'
         ) from error
 
 
@@ -122,6 +137,7 @@ def server_settings(host: str, port: int) -> dict[str, object]:
         "client.showErrorDetails": "none",
         "client.showErrorLinks": "false",
         "logger.hideWelcomeMessage": True,
+        "logger.level": "warning",
         "global.developmentMode": False,
     }
 

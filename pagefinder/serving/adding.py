@@ -14,7 +14,7 @@ from pagefinder.errors import InputError
 from pagefinder.indexing import store
 from pagefinder.indexing.encoder import Encoder
 from pagefinder.indexing.files import Chunk, File, Listing, list_files
-from pagefinder.indexing.planning import count_pages
+from pagefinder.indexing.planning import count_pages, indexed_files
 from pagefinder.indexing.reading import Page
 from pagefinder.indexing.updating import local_engine, update
 from pagefinder.serving import uploads
@@ -24,6 +24,11 @@ log = logging.getLogger(__name__)
 WAITING = 20  # files that may wait at a time
 WAITS, READS, FOUND, REFUSED = "waits", "reads", "found", "refused"
 BROKEN = "pagefinder could not read it; the terminal shows why"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words, such as `1 page` and `2,880 pages`."""
+    return f"{number:,} {noun}{'s' if number != 1 else ''}"
 
 
 @dataclass
@@ -37,6 +42,7 @@ class Upload:
         pages: Its number of pages, 0 while that is unknown.
         done: Pages that are read.
         problem: Why it is refused.
+        earlier: It was stored before the page started.
     """
 
     name: str
@@ -45,6 +51,7 @@ class Upload:
     pages: int = 0
     done: int = 0
     problem: str = ""
+    earlier: bool = False
 
     @property
     def ended(self) -> bool:
@@ -54,8 +61,7 @@ class Upload:
     def sentence(self) -> str:
         """What to tell the user of it."""
         if self.state == FOUND:
-            pages = "1 page" if self.pages == 1 else f"{self.pages} pages"
-            return f"{self.name}: {pages} can be found now."
+            return f"{self.name}: {counted(self.pages, 'page')} can be found now."
         if self.state == REFUSED:
             return f"{self.name} was not added: {self.problem}."
         if self.pages:
@@ -90,7 +96,7 @@ class Adding:
     def __init__(
         self, encoder: Encoder, turn: threading.Lock, root: Path, added: Callable[[], None]
     ) -> None:
-        """Start the thread.
+        """Take up what an earlier process stored, and start the thread.
 
         Args:
             encoder: Makes the rows.
@@ -101,10 +107,11 @@ class Adding:
         self.folder, self.root = root / uploads.FOLDER, root
         self._added = added
         self._encoder = _SharedEncoder(encoder, turn, self._count)
-        self._waiting = queue.Queue[Upload](WAITING)
+        self._waiting = queue.Queue[Upload]()
         self._storing = threading.Lock()
         self._current: Upload | None = None
-        self._found = set(uploads.read_names(self.folder))  # paths of files that are indexed
+        self._found: set[str] = set()  # paths of files that are indexed
+        self._take_up()
         threading.Thread(target=self._run, name="adding", daemon=True).start()
 
     def add(self, name: str, data: bytes) -> Upload:
@@ -115,23 +122,62 @@ class Adding:
         shown = uploads.shown_name(name)
         try:
             with self._storing:
-                if self._waiting.full():
+                if self._waiting.qsize() >= WAITING:
                     raise InputError(f"{WAITING} files wait already: try again in a minute")
                 upload = Upload(shown, uploads.store(name, data, self.folder, self.root))
-                self._waiting.put_nowait(upload)
+                self._waiting.put(upload)
         except (InputError, OSError) as error:
             log.warning("upload refused: %s", error)
             problem = str(error).removeprefix(f"{shown} ")
             return Upload(shown, "", REFUSED, problem=problem)
         return upload
 
+    def waiting(self) -> int:
+        """The number of files that are still to be read."""
+        return self._waiting.qsize()
+
+    def _take_up(self) -> None:
+        """Search what an earlier process indexed; what it did not, gets its turn like a new file.
+
+        After a change of the model that is every file.
+        """
+        try:
+            paths = [file.path for file in list_files(self.folder).files]
+        except InputError:
+            return  # nothing was added
+        place = store.default_place(self.folder, self.root)
+        try:
+            table = store.open_table(place)
+            if table is not None:
+                store.check(table, self._encoder.schema, place)
+                with store.damage(place):
+                    # A file has rows only once it is checked.
+                    self._found = set(paths) & indexed_files(table).keys()
+                listing = partial(self._listed, set(paths) - self._found)
+                engine = local_engine(self.folder, self._encoder, self.root)
+                update(listing, engine, place, self.root, wait=False)
+                self._added()
+        except store.UnwritableError as error:
+            log.warning("%s; it is searched as it is", error)
+            self._added()
+        except (store.OtherModelError, store.DamagedError) as error:
+            self._found = set()
+            log.warning("%s: files that were added earlier are read again", error)
+        names = uploads.read_names(self.folder)
+        for path in paths:
+            if path not in self._found:
+                self._waiting.put(Upload(names.get(path, path), path, earlier=True))
+
     def _run(self) -> None:
         while True:
             upload = self._waiting.get()
             try:
                 self._index(upload)
-            except InputError as error:
+            except uploads.UnfitError as error:
                 self._refuse(upload, str(error))
+            except InputError as error:
+                # Another model may read what this one does not.
+                self._refuse(upload, str(error), keep=upload.earlier)
             except Exception:  # whatever one file does, the next one gets its turn
                 log.exception("%s", upload.path)
                 self._refuse(upload, BROKEN)
@@ -172,10 +218,10 @@ class Adding:
                 self._current.pages = uploads.check_chunks(chunks)
             yield chunks
 
-    def _refuse(self, upload: Upload, problem: str) -> None:
+    def _refuse(self, upload: Upload, problem: str, *, keep: bool = False) -> None:
         with self._storing:
             # The same content may wait once more, and has to be there at its turn.
-            if all(other.path != upload.path for other in self._waiting.queue):
+            if not keep and all(other.path != upload.path for other in self._waiting.queue):
                 uploads.discard(upload.path, self.folder, self.root)
                 self._found.discard(upload.path)
         upload.problem, upload.state = problem, REFUSED

@@ -15,7 +15,6 @@ from pagefinder.errors import InputError
 from pagefinder.indexing import store
 from pagefinder.indexing.files import is_pdf
 from pagefinder.indexing.reading import jpeg
-from pagefinder.indexing.updating import bring_up_to_date
 from pagefinder.params import Pixels
 from pagefinder.serving import uploads
 from pagefinder.serving.adding import Adding
@@ -107,9 +106,6 @@ class Desk:
         self._view: Searched = self._first
         self.version = 0
         self.has_fusion = self._models.fusion.bm25 > 0
-        if any(map(_is_upload, (root / uploads.FOLDER).glob("*"))):
-            bring_up_to_date(root / uploads.FOLDER, encoder, root)
-            self._refresh()
         self.examples = example_questions(self.folder)
         self.adding = Adding(encoder, self._turn, root, self._refresh)
         self.search("?")  # the first user need not wait for what a first search reads
@@ -208,7 +204,3 @@ def example_questions(folder: Path) -> list[str]:
 def open_desk(options: Options) -> Desk:
     """The desk of this process, opened once; see `Desk`."""
     return Desk(options)
-
-
-def _is_upload(path: Path) -> bool:
-    return path.suffix.lower() in uploads.SUFFIXES

@@ -14,7 +14,7 @@ import streamlit as st
 from pagefinder.app import desk_options, parse
 from pagefinder.errors import InputError
 from pagefinder.serving import uploads
-from pagefinder.serving.adding import REFUSED, Upload
+from pagefinder.serving.adding import REFUSED, Upload, counted
 from pagefinder.serving.desk import MAX_QUESTION, Answer, Desk, Result, open_desk
 
 POLL = 0.5  # seconds between two looks at uploads that wait
@@ -51,7 +51,7 @@ def main() -> None:
     desk = open_desk(desk_options(parse(sys.argv[1:])))
     state = st.session_state
     st.title("Find a page", anchor=False)
-    st.caption(f"{desk.count():,} pages. Ask in your own words.")
+    st.caption(_size(desk))
     with st.form("search", border=False, enter_to_submit=True):
         left, right = st.columns([6, 1], vertical_alignment="bottom")
         left.text_input(
@@ -70,13 +70,27 @@ def main() -> None:
         # A click on a page, too, runs all of this: it searches no second time.
         key = (question, rerank, fusion, desk.version)
         if state.get("asked") != key:
-            with st.spinner("Searching"):
-                state.answer = desk.search(question, rerank=rerank, fusion=fusion)
+            try:
+                with st.spinner("Searching"):
+                    state.answer = desk.search(question, rerank=rerank, fusion=fusion)
+            except InputError as error:
+                st.error(_plain(str(error)))
+                return
             state.asked = key
-        _show(desk, question, state.answer)
+        _show(question, state.answer)
+        if enlarged := state.pop("enlarged", None):
+            _enlarge(desk, enlarged)
+            return  # another run would close it; closing it is one
     if any(not upload.ended for upload in state.get("uploads", [])):
         time.sleep(POLL)
         st.rerun()
+
+
+def _size(desk: Desk) -> str:
+    """How much there is to search, and what is still to come."""
+    waiting = desk.adding.waiting()
+    files = f" {counted(waiting, 'added file')} still to be read." if waiting else ""
+    return f"{counted(desk.count(), 'page')} to search.{files} Ask in your own words."
 
 
 def _examples(desk: Desk) -> None:
@@ -98,11 +112,15 @@ def _switches(desk: Desk) -> tuple[bool, bool]:
     with st.container(horizontal=True, key="switches"):
         if desk.has_fusion:
             fusion = st.toggle(
-                "Also by words (BM25)", True, help="Fuses meaning with the words of the pages."
+                "Also by words (BM25)",
+                True,
+                help="Pages that hold the words of the question, such as names, come further up.",
             )
         if desk.has_reranker:
             rerank = st.toggle(
-                "Rerank", help="A second model reads the first pages with the question: slower."
+                "Rerank",
+                help="A second model reads the question together with each of the first pages: "
+                "slower.",
             )
     return rerank, fusion
 
@@ -136,20 +154,30 @@ def _add_files(desk: Desk) -> None:
         st.html(f'<div class="{kind}" role="status"{colour}>{text}</div>')
 
 
-def _show(desk: Desk, question: str, answer: Answer) -> None:
+def _show(question: str, answer: Answer) -> None:
     """The pages that were found."""
     if not answer.answered:
         st.info(UNANSWERED, icon=":material/search_off:")
+    pages = counted(len(answer.results), "page")
     st.html(
-        f'<div class="seconds">{len(answer.results)} pages for “{html.escape(question)}” in '
-        f"{answer.seconds:.2f} s. Select one to enlarge it.</div>"
+        f'<div class="seconds">{pages} for “{html.escape(question)}” in {answer.seconds:.2f} s. '
+        "Select one to enlarge it.</div>"
     )
     with st.container(key="results"):
         for result in answer.results:
             with st.container(key=f"result-{result.rank}", gap=None):
                 st.html(_card(result))
-                if st.button(f"Enlarge page {result.rank}", key=f"open-{result.rank}"):
-                    st.dialog("Page", width="medium")(_enlarged)(desk, result)
+                st.button(
+                    f"Enlarge page {result.rank}",
+                    key=f"open-{result.rank}",
+                    on_click=_select,
+                    args=[result],
+                )
+
+
+def _select(result: Result) -> None:
+    # The page that was clicked, though a new upload may have changed the ranks since.
+    st.session_state.enlarged = result
 
 
 def _card(result: Result) -> str:
@@ -166,10 +194,15 @@ def _card(result: Result) -> str:
     )
 
 
-def _enlarged(desk: Desk, result: Result) -> None:
-    """A page to read, in a dialog."""
+def _enlarge(desk: Desk, result: Result) -> None:
+    """Open a page to read, in a dialog."""
     number = "" if result.number is None else f", page {result.number}"
-    st.html(f"<b>{result.rank}.</b> {html.escape(result.document)}{number}")
+    title = _plain(f"{result.document}{number}")
+    st.dialog(title, width="medium", on_dismiss="rerun")(_enlarged)(desk, result)
+
+
+def _enlarged(desk: Desk, result: Result) -> None:
+    """The image of a page."""
     try:
         st.image(desk.enlarge(result.page), width="stretch")
     except InputError as error:

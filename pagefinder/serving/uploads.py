@@ -20,6 +20,10 @@ MAX_PAGES = 2000
 HEADER = 1024  # bytes in which a PDF says that it is one
 
 
+class UnfitError(InputError):
+    """A file may not be indexed, by whatever model."""
+
+
 def shown_name(name: str) -> str:
     """The name of an uploaded file as it may be shown: its last part, on one line, not long."""
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
@@ -69,15 +73,15 @@ def check_chunks(chunks: Sequence[Chunk]) -> int:
     """The number of pages of a stored file, from the chunks that it is read in.
 
     Raises:
-        InputError: it is broken, or has too many pages.
+        UnfitError: it is broken, or has too many pages.
     """
     if chunks[0].problem:
         if "password" in chunks[0].problem.lower():
-            raise InputError("it asks for a password: save a copy without one, and add that")
+            raise UnfitError("it asks for a password: save a copy without one, and add that")
         kind = "PDF" if is_pdf(chunks[0].file.path) else "image"
-        raise InputError(f"it is broken, or no {kind} ({chunks[0].problem})")
+        raise UnfitError(f"it is broken, or no {kind} ({chunks[0].problem})")
     if chunks[0].total > MAX_PAGES:
-        raise InputError(f"it has {chunks[0].total} pages, more than {MAX_PAGES}: split it")
+        raise UnfitError(f"it has {chunks[0].total} pages, more than {MAX_PAGES}: split it")
     return chunks[0].total
 
 

@@ -20,8 +20,9 @@ from test_search import Embedder, pages, root  # noqa: F401
 from pagefinder import app
 from pagefinder.errors import InputError
 from pagefinder.indexing import store
-from pagefinder.indexing.encoder import ANY_SIZE
+from pagefinder.indexing.encoder import ANY_SIZE, Encoder
 from pagefinder.indexing.files import Chunk, File
+from pagefinder.indexing.reading import Page
 from pagefinder.release.fusion import FUSION
 from pagefinder.serving import adding, uploads
 from pagefinder.serving.adding import FOUND, REFUSED, Upload
@@ -221,6 +222,57 @@ def test_what_waits_is_checked_at_its_own_turn(root, pages, colours, monkeypatch
         assert sentence.startswith(f"{name} was not added: it has 3 pages, more than 2")
     assert desk.count() == 4
     assert list(uploads.read_names(root / uploads.FOLDER).values()) == ["fine.png"]
+
+
+def test_what_waited_at_a_restart_is_checked_like_a_new_file(
+    root,  # noqa: F811
+    pages,  # noqa: F811
+    colours,
+    monkeypatch,
+) -> None:
+    monkeypatch.setattr(uploads, "MAX_PAGES", 2)
+    folder = root / uploads.FOLDER
+    write_pdf(root / "long.pdf", [["one"], ["two"], ["three"]])
+    uploads.store("long.pdf", (root / "long.pdf").read_bytes(), folder, root)
+    path = uploads.store("fine.png", image_bytes(RED), folder, root)
+    desk = open_desk(pages)
+    while desk.adding.waiting() or desk.count() < 4:
+        time.sleep(0.01)
+    assert desk.search("red").results[0].document == "fine.png"
+    wait(desk.adding.add("next.png", image_bytes(BLUE)))  # behind the long one, which is gone
+    assert uploads.read_names(folder)[path] == "fine.png"
+    assert sorted(uploads.read_names(folder).values()) == ["fine.png", "next.png"]
+    assert desk.count() == 5
+    encoded = Embedder.encoded
+    assert open_desk(pages).count() == 5
+    assert Embedder.encoded == encoded
+    (folder / path).unlink()
+    assert open_desk(pages).count() == 4
+
+
+def test_a_retrained_model_reads_what_was_added_again_and_deletes_nothing(
+    root,  # noqa: F811
+    pages,  # noqa: F811
+    colours,
+    monkeypatch,
+) -> None:
+    def no_text(self: Encoder, page: Page) -> str | None:
+        return "it has no text" if page.chunk.folder.name == uploads.FOLDER.name else None
+
+    folder, config = root / uploads.FOLDER, root / "models/release/embedder/config.json"
+    wait(open_desk(pages).adding.add("fine.png", image_bytes(RED)))
+    config.write_text('{"retrained": 1}')
+    with monkeypatch.context() as blind:
+        blind.setattr(Encoder, "_problem", no_text)
+        desk = open_desk(pages)
+        assert wait(desk.adding.add("next.png", image_bytes(BLUE))).state == REFUSED
+    assert desk.count() == 3
+    assert list(uploads.read_names(folder).values()) == ["fine.png"]
+    config.write_text('{"retrained": 2}')
+    desk = open_desk(pages)
+    while desk.count() < 4:
+        time.sleep(0.01)
+    assert desk.search("red").results[0].score > 0.99
 
 
 def test_a_pdf_with_a_password_says_so() -> None:
