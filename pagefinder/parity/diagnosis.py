@@ -82,7 +82,7 @@ def _shape(golden: Golden, given: np.ndarray) -> list[Finding]:
     if np.abs(lengths - 1).max() > UNIT:
         what = f"its vectors have lengths from {lengths.min():.3g} to {lengths.max():.3g}, not 1"
         mend = (
-            '`"normalize": true` in `--pooler-config` and no `use_activation`: false in the '
+            '`"use_activation": true` in `--pooler-config` and no `use_activation`: false in the '
             "request, or divide each vector by its length, after the cut"
         )
         findings.append(Finding("normalisation", what, mend, kinds))

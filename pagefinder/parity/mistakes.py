@@ -201,7 +201,7 @@ def _lengths(
 def _pooled(mode: str, settings: Mapping[str, Any]) -> Mistake:
     names = {"lasttoken": "LAST", "mean": "MEAN", "cls": "CLS"}
     right = settings["pooling"]
-    pooler = f'{{"pooling_type": "{names.get(right, right)}", "normalize": true}}'
+    pooler = f'{{"pooling_type": "{names.get(right, right)}"}}'
     mend = (
         f"serve with `--pooler-config '{pooler}'` (vLLM) or `--pooling "
         f"{ {'lasttoken': 'last-token'}.get(right, right) }` (Text Embeddings Inference)"

@@ -23,7 +23,8 @@ from pagefinder.parity.running import open_model
 from pagefinder.release.folders import copy_model, serve_unit_vectors
 from tools import parity
 
-NANO = Path(__file__).parents[2] / "nano/models"
+ROOT = Path(__file__).parents[2]
+NANO = ROOT / "nano/models"
 PIXELS = Pixels(min=1024, max=49152, multiple=32)  # as saved with the bundled models
 QUERY, PAGE = "Find the page for this question.", "Represent this page."
 
@@ -168,6 +169,46 @@ def test_each_mistake_over_a_text_model_is_named(text, capsys, mistake, value) -
     assert same(found, TEXT_MISTAKES[mistake, value]), found
 
 
+BEFORE_NORM = "pooling (query, page): it reads the last layer's output before the "
+PUBLISHED_MISTAKES = [
+    "prompt (query): it leaves the prompt out",
+    "prompt (page): it leaves the prompt out",
+    "normalisation (pair): its scores are probabilities, the released model's",
+]
+
+
+def test_the_table_of_mistakes_in_the_documents_is_what_is_printed() -> None:
+    text = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- mistakes -->")[2].partition("<!-- /mistakes -->")[0]
+    shown = {re.sub(r"[\d,.]+", "N", line) for line in re.findall(r"`([^`]+)`", table)}
+    tables = (MISTAKES, RERANKER_MISTAKES, TEXT_MISTAKES)
+    lines = [line for each in tables for found in each.values() for line in found]
+    printed = {re.sub(r"[\d,.]+", "N", line) for line in [*lines, *PUBLISHED_MISTAKES, BEFORE_NORM]}
+    assert not [line for line in shown if not any(map(line.startswith, printed))]
+    assert not [line for line in printed if not any(one.startswith(line) for one in shown)]
+
+
+def test_a_server_that_reads_before_the_final_norm(embedder, tmp_path, capsys) -> None:
+    folder = tmp_path / "embedder"
+    shutil.copytree(embedder, folder, ignore=shutil.ignore_patterns("golden"))
+    model = open_model(folder)
+    with torch.no_grad():  # the bundled model's norm has weights near 1: it does nearly nothing
+        weight = model[0].model.language_model.norm.weight
+        weight *= torch.linspace(0.2, 2, len(weight))
+    model.save_pretrained(str(folder), create_model_card=False)
+    found = differences(told(made(folder), Served(folder, "before norm"), capsys))
+    assert same(found, [BEFORE_NORM]), found
+
+
+def test_the_mends_name_what_servers_accept(embedder, capsys) -> None:
+    """A parameter that vLLM has removed stops the server at its start."""
+    for mistake in ("normalisation", "pooling"):
+        lines = told(embedder, Served(embedder, mistake, "mean"), capsys)
+        (mend,) = [line for line in lines if line.startswith("  mend")]
+        assert "--pooler-config" in mend
+        assert '"normalize"' not in mend
+
+
 def test_models_in_the_published_layout(tmp_path, capsys) -> None:
     pixels = Pixels(min=4096, max=40000, multiple=32)
     for name, write in (
@@ -183,11 +224,11 @@ def test_models_in_the_published_layout(tmp_path, capsys) -> None:
     found = differences(
         told(tmp_path / "embedder", Served(tmp_path / "embedder", "prompt left out"), capsys)
     )
-    assert same(found, ["prompt (query): it leaves the prompt out", "prompt (page): it leaves"])
+    assert same(found, PUBLISHED_MISTAKES[:2])
     found = differences(
         told(tmp_path / "reranker", Served(tmp_path / "reranker", "activation"), capsys)
     )
-    assert same(found, ["normalisation (pair): its scores are probabilities, the released model's"])
+    assert same(found, PUBLISHED_MISTAKES[2:])
 
 
 def test_a_server_that_tells_no_tokens(embedder, capsys) -> None:
