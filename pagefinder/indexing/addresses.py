@@ -6,8 +6,11 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -35,21 +38,46 @@ def list_address(address: str) -> Listing:
         system, base = fsspec.core.url_to_fs(address)
         if isinstance(system, LocalFileSystem):  # links out of it would be followed
             raise InputError(f"{address!r} is a folder of this machine: give its path, {base}")
-        sizes = {path: entry["size"] for path, entry in system.find(base, detail=True).items()}
-    except (ImportError, OSError, ValueError) as error:
-        raise InputError(f"{address!r} cannot be listed: {error}") from error
-    files = []
-    for path, size in sorted(sizes.items()):
-        name = path.removeprefix(base).lstrip("/")
-        if PurePosixPath(name).suffix.lower() not in (*IMAGES, PDF):
-            continue
-        if ".." in PurePosixPath(name).parts:
-            log.warning("%s is passed over: its path leaves the folder", path)
-            continue
-        files.append(File(name, size, round(system.modified(path).timestamp() * 1e9)))
+        files = _files(system, base)
+    except InputError:
+        raise
+    except NotImplementedError as error:
+        raise InputError(
+            f"{address!r} cannot be listed: it tells no times of change, by which the next run "
+            "knows what is new: copy its files into a folder"
+        ) from error
+    except Exception as error:  # each kind of storage has its own errors
+        raise InputError(f"{address!r} cannot be listed: {_words(error)}") from error
     if not files:
         raise InputError(f"{address!r} holds no image and no PDF: name another one")
     return Listing(files)
+
+
+def _files(system: fsspec.AbstractFileSystem, base: str) -> list[File]:
+    """The PDFs and images below a path of a file system, sorted by path."""
+    files = []
+    for path, entry in sorted(system.find(base, detail=True).items()):
+        name = path.removeprefix(base.rstrip("/")).removeprefix("/")
+        if PurePosixPath(name).suffix.lower() not in (*IMAGES, PDF):
+            continue
+        if ".." in PurePosixPath(name).parts or name.startswith("/"):
+            log.warning("%s is passed over: its path leaves the folder", path)
+            continue
+        files.append(File(name, entry["size"], _modified(system, path, entry)))
+    return files
+
+
+def _modified(system: fsspec.AbstractFileSystem, path: str, entry: Mapping[str, Any]) -> int:
+    """When a file changed, in ns: as its listing tells, or else by a question for it alone."""
+    told = (entry.get(key) for key in ("LastModified", "last_modified", "mtime"))
+    time = next((value for value in told if isinstance(value, datetime)), None)
+    return round((time or system.modified(path)).timestamp() * 1e9)
+
+
+def _words(error: Exception) -> str:
+    """What an error says, in a line, with its kind where that says more."""
+    words = " ".join(str(error).split())
+    return words if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {words}"
 
 
 def local_folder(folder: str, file: File) -> Path:
@@ -71,7 +99,12 @@ def local_folder(folder: str, file: File) -> Path:
         path = unfinished / file.path
         path.parent.mkdir(parents=True)
         system, base = fsspec.core.url_to_fs(folder)
-        system.get_file(f"{base.rstrip('/')}/{file.path}", str(path))
+        try:
+            system.get_file(f"{base.rstrip('/')}/{file.path}", str(path))
+        except OSError:
+            raise
+        except Exception as error:  # such as missing credentials of the machine
+            raise OSError(_words(error)) from error
         os.utime(path, ns=(file.modified, file.modified))
         unfinished.rename(copy)
     return copy

@@ -2,9 +2,11 @@
 
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 from sources import write_pdf
 
@@ -88,3 +90,88 @@ def test_a_file_that_changed_since_it_was_listed_is_noticed(bucket):
 def test_what_cannot_be_listed_is_named(address, words):
     with pytest.raises(InputError, match=words):
         list_address(address)
+
+
+class Storage(MemoryFileSystem):
+    """Object storage that tells times in its listing, as S3 does, or makes trouble."""
+
+    protocol = "storage"
+    trouble: Exception | None = None
+    asked = 0
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return MemoryFileSystem._strip_protocol(path.removeprefix("storage:/"))
+
+    def find(self, path, *arguments, **keywords):
+        found = super().find(path, *arguments, **keywords)
+        for entry in found.values():
+            entry["LastModified"] = datetime(2026, 1, 2, tzinfo=UTC)
+        return found
+
+    def modified(self, path):
+        Storage.asked += 1
+        if isinstance(self.trouble, NotImplementedError):
+            raise self.trouble
+        return super().modified(path)
+
+    def get_file(self, *arguments, **keywords):
+        if self.trouble:
+            raise self.trouble
+        super().get_file(*arguments, **keywords)
+
+
+@pytest.fixture
+def storage(bucket, monkeypatch):
+    fsspec.register_implementation("storage", Storage, clobber=True)
+    monkeypatch.setattr(Storage, "asked", 0)
+    monkeypatch.setattr(Storage, "trouble", None)
+    return "storage://scans/2026"
+
+
+def test_times_come_with_the_listing(storage):
+    files = list_address(storage).files
+    assert {file.modified for file in files} == {1767312000 * 10**9}
+    assert Storage.asked == 0  # or a million files would be a million questions
+
+
+def test_storage_without_times_is_named(storage, monkeypatch):
+    monkeypatch.setattr(Storage, "find", MemoryFileSystem.find)
+    monkeypatch.setattr(Storage, "trouble", NotImplementedError())
+    with pytest.raises(InputError, match="it tells no times of change"):
+        list_address(storage)
+
+
+class NoCredentialsError(Exception):
+    """Not an OSError, as botocore's is none."""
+
+
+def test_errors_of_a_storage_are_one_line(storage, monkeypatch):
+    (picture, *_) = list_address(storage).files
+    error = NoCredentialsError("Unable to locate\ncredentials")
+    monkeypatch.setattr(Storage, "trouble", error)
+    with pytest.raises(OSError, match="NoCredentialsError: Unable to locate credentials"):
+        local_folder(storage, picture)
+
+    def find(*arguments: object, **keywords: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Storage, "find", find)
+    with pytest.raises(InputError, match="cannot be listed: NoCredentialsError: Unable to locate"):
+        list_address(storage)
+
+
+def test_an_object_that_vanished_is_no_crash(storage, bucket):
+    picture, report = list_address(storage).files
+    fsspec.filesystem("memory").rm("/scans/2026/report.pdf")
+    with pytest.raises(FileNotFoundError):
+        local_folder(storage, report)
+    assert local_folder(storage, picture).is_dir()  # what was begun is in no one's way
+
+
+def test_a_name_that_would_be_an_absolute_path_is_passed_over(bucket, caplog):
+    fsspec.filesystem("memory").store["/scans/2026//etc/page.pdf"] = fsspec.filesystem(
+        "memory"
+    ).store["/scans/2026/report.pdf"]
+    assert [file.path for file in list_address(ADDRESS).files] == ["more/red.PNG", "report.pdf"]
+    assert "page.pdf is passed over: its path leaves" in caplog.text
