@@ -176,7 +176,8 @@ def test_dev_takes_along_negatives_that_answer_nothing():
     qrels = pd.concat([qrels[asked.to_numpy()], negatives], ignore_index=True)
     split = splits.split_corpus(pages, queries.reset_index(drop=True), qrels, 0.2, 0.1, 1)
     of_dev = split.qrels.merge(split.queries, on="query_id").query("split == 'dev'")
-    assert not of_dev.empty  # shared negatives join no questions
+    # A tenth of 35: negatives that questions share do not join them.
+    assert of_dev["query_id"].nunique() in (3, 4)
     given_negatives = qrels[qrels["relevance"] == 0].drop_duplicates()
     eval_pages = set(split.pages.query("split == 'eval'")["page_id"])
     for query_id in of_dev["query_id"].unique():
