@@ -1,130 +1,177 @@
-"""Seconds and peak memory of the stages that open no model, as the pages grow, and their exponents.
+"""Seconds and memory of every stage as pages or questions grow, and their exponents.
 
-    python -m benchmarks.growth [--pages 1000 10000 100000] [--queries 1000] [--svg FILE]
+    OMP_NUM_THREADS=1 python -m benchmarks.growth [--pages 1000 10000 100000] [--queries 1000]
+    OMP_NUM_THREADS=1 python -m benchmarks.growth --pages 10000 --queries 100 1000 10000
 
-Each number of pages gets a corpus without images, with vectors drawn around topics for base and
-tuned, and as many queries. The stages then run one after the other, each in a process of its own,
-and give the seconds and the peak that they write to .work/timings: imports do not count. Vectors
-that are mapped from a file count as memory once they were read. Stages that open a model take its
-time for each page: see `python -m tools.plan`.
+Each size gets a dataset of small pages with 2,000 characters of text, and as models a bag of word
+vectors and a tiny reranker of text, which cost next to nothing. All stages of dvc.yaml then run one
+after the other, each in a process of its own whose imports do not count:
+
+- seconds: of the processor, of all threads and processes, which hold beside other work.
+- MiB: what the stage and the processes that it starts add at their peak, together. What is mapped
+  from files does not count, and what several share is divided among them (Linux only).
+
+What a real model takes for each page and pair is no part of it: see `python -m tools.plan`.
 """
 
 import argparse
+import contextlib
+import importlib
 import json
+import logging
+import multiprocessing
+import os
 import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+import psutil
 
-from benchmarks import roots
-from benchmarks.roots import ROOT
+import stages
+from benchmarks.costs import cost
 from pagefinder import params_file
-from pagefinder.data.corpus import write_corpus
-from pagefinder.layout import BASE_VECTORS, CORPUS, TUNED_VECTORS
 
-STAGES = ("mine", "evaluate_embedder", "candidates")
-TOPICS = 200
-PAGES_PER_DOCUMENT = 20
-# Of ten documents seven are trained on, one is dev and two are eval.
-SPLITS = ("train",) * 7 + ("dev",) + ("eval",) * 2
+# As encode_tuned, once for each model; and what copies models, however many pages there are.
+LEFT_OUT = ("encode_compare", "export")
+STAGES = tuple(name for name in stages.pipeline() if name not in LEFT_OUT)
+
+
+def measure(pages: int, queries: int, scratch: Path) -> pd.DataFrame:
+    """One row a stage: stage, pages, queries, seconds, MiB.
+
+    Each is printed as soon as it is there. What a folder of `scratch` holds already is not measured
+    again.
+    """
+    folder = (scratch / f"{pages}-{queries}").resolve()
+    measured = folder / "measured.jsonl"
+    if not measured.exists():
+        in_a_fork(lay_out, folder, pages, queries)
+        measured.touch()
+    rows = [json.loads(line) for line in measured.read_text().splitlines()]
+    for stage in STAGES[len(rows) :]:
+        rows.append({"stage": stage, "pages": pages, "queries": queries})
+        rows[-1] |= in_a_fork(run_here, stage, folder)
+        print(*rows[-1].values(), flush=True)
+        with measured.open("a") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+    return pd.DataFrame(rows)
 
 
 def lay_out(folder: Path, pages: int, queries: int) -> None:
-    """Write params, a corpus of `pages` pages and `queries` queries, and vectors of two models."""
-    content = params_file.read(ROOT / "params.yaml") | {"compare": []}
-    roots.write_params(content, folder)
-    width = max(content["profiles"][content["profile"]]["embedder"]["dims"])
-    random = np.random.default_rng(0)
-    topic = random.integers(0, TOPICS, pages)
-    answers = np.sort(random.choice(pages, queries, replace=False))
-    split = [SPLITS[row // PAGES_PER_DOCUMENT % len(SPLITS)] for row in range(pages)]
-    write_corpus(
-        folder / CORPUS,
-        (
-            {
-                "page_id": f"p{row}",
-                "document_id": f"d{row // PAGES_PER_DOCUMENT}",
-                "split": split[row],
-                "text": f"words of page {row} on topic {topic[row]}",
-            }
-            for row in range(pages)
-        ),
-        (
-            {"query_id": f"q{row}", "text": f"what says page {row}?", "split": split[row]}
-            for row in answers
-        ),
-        ((f"q{row}", f"p{row}", 1) for row in answers),
-    )
-    for noise, path in ((1.0, BASE_VECTORS), (0.5, TUNED_VECTORS)):
-        (folder / path).mkdir(parents=True)
-        centres = random.standard_normal((TOPICS, width), dtype=np.float32)
-        vectors = centres[topic] + random.standard_normal((pages, width), dtype=np.float32)
-        near = vectors[answers] + noise * random.standard_normal((queries, width), dtype=np.float32)
-        np.save(folder / path / "pages.npy", _unit(vectors))
-        np.save(folder / path / "queries.npy", _unit(near))
-        (folder / path / "about.json").write_text('{"parameters": 0}', encoding="utf-8")
+    """What `growth_data` writes; its imports are not those of the processes that stages start."""
+    from benchmarks import growth_data
+
+    growth_data.lay_out(folder, pages, queries)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """The vectors at length one."""
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+def in_a_fork(work: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401
+    """What `work` returns in a process of its own, which begins as this one is."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+        return pool.submit(work, *arguments).result()
 
 
-def measure(pages: int, queries: int) -> pd.DataFrame:
-    """One row a stage: stage, pages, seconds, MiB."""
-    rows = []
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        lay_out(folder, pages, queries)
-        for stage in STAGES:
-            roots.run_stage(stage, folder)
-            lines = (folder / ".work/timings" / f"{stage}.jsonl").read_text().splitlines()
-            timing = json.loads(lines[-1])
-            rows.append([stage, pages, timing["seconds"], timing["peak_mib"]])
-    return pd.DataFrame(rows, columns=["stage", "pages", "seconds", "MiB"])
+def run_here(stage: str, folder: Path) -> dict[str, float]:
+    """Run a stage's main function in `folder`; processor seconds, and MiB that it added."""
+    os.chdir(folder)
+    module, *arguments = stages.command(stage)
+    work = importlib.import_module(module).main
+    settings = params_file.load(Path("params.yaml"))
+    before = own_bytes(os.getpid())
+    with highest_memory() as peak:
+        took = cost(lambda: work(settings, Path(), *arguments))
+    return {"seconds": round(took.processor, 2), "MiB": round((peak[0] - before) / 2**20)}
 
 
-def exponents(table: pd.DataFrame) -> pd.Series:
-    """The exponent of seconds over pages by stage, between its two largest numbers of pages."""
+@contextlib.contextmanager
+def highest_memory() -> Iterator[list[int]]:
+    """Within the block, keep the most bytes that this process and those below it held."""
+    this, stop = psutil.Process(), threading.Event()
+    peak = [own_bytes(this.pid)]
+
+    def watch() -> None:
+        while not stop.wait(0.05):
+            family = [this, *this.children(recursive=True)]
+            peak[0] = max(peak[0], sum(own_bytes(process.pid) for process in family))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def own_bytes(pid: int) -> int:
+    """Bytes of a process's memory that is no file's; what several share is divided among them."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except OSError:  # it has ended
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss_Anon")), 0)
+
+
+def exponents(table: pd.DataFrame, over: str) -> pd.DataFrame:
+    """By stage: exponents of seconds and MiB over a column, between its two largest values.
+
+    Less than a hundredth of a second and a MiB count as these.
+    """
     found = {}
     for stage, rows in table.groupby("stage", sort=False):
-        largest = rows.nlargest(2, "pages")[["pages", "seconds"]].to_numpy()
-        (many, long), (few, short) = largest
-        found[stage] = np.log(long / short) / np.log(many / few)
-    return pd.Series(found).round(2)
+        many, few = (row for _, row in rows.nlargest(2, over).iterrows())
+        found[stage] = {
+            name: np.log(max(many[name], least) / max(few[name], least))
+            / np.log(many[over] / few[over])
+            for name, least in (("seconds", 0.01), ("MiB", 1))
+        }
+    return pd.DataFrame(found).T.round(2)
 
 
 def plot(table: pd.DataFrame, path: Path) -> None:
     """Draw seconds and MiB over the pages, both axes logarithmic, a line a stage."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
     matplotlib.rcParams["svg.hashsalt"] = "growth"  # the same figures give the same file
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    for axes, column in zip(figure.subplots(1, 2), ("seconds", "MiB"), strict=True):
-        for stage, rows in table.groupby("stage", sort=False):
-            axes.loglog(rows["pages"], rows[column], marker="o", label=stage)
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    both = figure.subplots(1, 2)
+    for axes, column in zip(both, ("seconds", "MiB"), strict=True):
+        for number, (stage, rows) in enumerate(table.groupby("stage", sort=False)):
+            marker = "os"[number // 10]  # ten colours
+            axes.loglog(rows["pages"], rows[column], marker=marker, markersize=4, label=stage)
         axes.set(xlabel="pages", ylabel=column)
         axes.grid(visible=True, alpha=0.3)
-    axes.set_ylim(bottom=100, top=10_000)
-    axes.legend()
+    sizes = np.array(sorted(table["pages"].unique()), float)
+    both[0].loglog(sizes, sizes / sizes[0], "k:", label="as the pages")
+    both[1].set_ylim(bottom=1)
+    figure.legend(*both[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     figure.savefig(path, metadata={"Date": None})
 
 
 def main() -> None:
-    """Print the table as it grows, then the exponents."""
+    """Print the rows as they come, the table, and the exponents."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pages", type=int, nargs="+", default=[1000, 10_000, 100_000])
-    parser.add_argument("--queries", type=int, default=1000, help="the same for all pages")
-    parser.add_argument("--svg", type=Path, help="draw a log-log plot")
+    parser.add_argument("--queries", type=int, nargs="+", default=[1000])
+    parser.add_argument("--svg", type=Path, help="draw a log-log plot over the pages")
+    parser.add_argument("--folder", type=Path, help="keep all there, and go on from what it holds")
     options = parser.parse_args()
-    tables = []
-    for pages in options.pages:
-        tables.append(measure(pages, min(options.queries, pages)))
-        print(tables[-1].to_string(index=False, header=len(tables) == 1), flush=True)
-    table = pd.concat(tables)
-    if len(tables) > 1:
-        print(exponents(table).to_string())
+    logging.basicConfig(level=logging.WARNING)
+    for stage in STAGES:  # a fork then begins with all that it imports
+        importlib.import_module(stages.command(stage)[0])
+    sizes = [(pages, queries) for pages in options.pages for queries in options.queries]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.folder or Path(scratch)
+        table = pd.concat([measure(pages, queries, folder) for pages, queries in sizes])
+    print(table.to_string(index=False))
+    for over in ("pages", "queries"):
+        if table[over].nunique() == len(sizes) > 1:
+            print(f"exponents over {over}\n{exponents(table, over).to_string()}")
     if options.svg:
         plot(table, options.svg)
 

@@ -103,20 +103,26 @@ def test_the_mining_benchmark_runs():
     assert 0 <= found["extra_mib"] < 500
 
 
-def test_the_growth_benchmark_runs(tmp_path):
+def test_the_growth_benchmark_runs_every_stage(tmp_path):
     from benchmarks import growth
 
-    table = pd.concat([growth.measure(pages, queries=100) for pages in (400, 800)])
-    assert list(table["stage"].unique()) == list(growth.STAGES)
-    assert (table["MiB"] > 0).all()
-    growth.plot(table, tmp_path / "growth.svg")
+    table = growth.measure(600, queries=150, scratch=tmp_path)
+    assert table["stage"].tolist() == [*growth.STAGES]
+    assert {"download", "train_embedder", "evaluate_reranker", "report"} <= set(table["stage"])
+    assert (table["MiB"] >= 0).all()
+    assert table["MiB"].max() > 10
+    pd.testing.assert_frame_equal(growth.measure(600, 150, tmp_path), table)  # read, not run again
+    growth.plot(pd.concat([table, table.assign(pages=1200)]), tmp_path / "growth.svg")
     assert "</svg>" in (tmp_path / "growth.svg").read_text()
 
 
 def test_an_exponent_is_that_of_the_two_largest_numbers_of_pages():
     from benchmarks import growth
 
-    rows = [["linear", 10, 9.0], ["linear", 1000, 40.0], ["linear", 100, 4.0]]
-    rows += [["flat", 100, 2.0], ["flat", 1000, 2.0]]
-    found = growth.exponents(pd.DataFrame(rows, columns=["stage", "pages", "seconds"]))
-    assert dict(found) == {"linear": 1.0, "flat": 0.0}
+    rows = [["linear", 10, 9.0, 1], ["linear", 1000, 40.0, 200], ["linear", 100, 4.0, 2]]
+    rows += [["flat", 100, 2.0, 300], ["flat", 1000, 2.0, 300]]
+    rows += [["nothing", 100, 0.0, 0], ["nothing", 1000, 0.0, 0]]
+    table = pd.DataFrame(rows, columns=["stage", "pages", "seconds", "MiB"])
+    found = growth.exponents(table, "pages")
+    assert found["seconds"].to_dict() == {"linear": 1.0, "flat": 0.0, "nothing": 0.0}
+    assert found["MiB"].to_dict() == {"linear": 2.0, "flat": 0.0, "nothing": 0.0}
