@@ -18,6 +18,8 @@ RESERVED = (BASE, TUNED, *BASELINES, "qrels")
 TUNED_AT = "tuned@"  # begins the name of the tuned embedder cut to the dimension that follows
 WITH_BM25 = "+bm25"  # ends the name of an embedder whose scores are fused with those of BM25
 DISTRACTORS = "+distractors"  # ends the name of a system that searched every page of the corpus
+# The precisions that a release may recommend, by their bits: of those with as many the best.
+RECOMMENDABLE = {32: "float32", 8: "int8", 1: "binary_rescored"}
 
 
 def label(system: str) -> str:

@@ -29,10 +29,9 @@ def main(params: Params, root: Path = Path()) -> None:
     models = {name: open_vectors(folder, corpus) for name, folder in folders.items()}
     tuned, dev = models[TUNED], task_of(corpus, "dev")
     dims = sorted({tuned.pages.shape[1], *params.embedder.dims}, reverse=True)
-    dev_losses = recommending.dev_losses(dev, tuned, dims, knobs, seed, device)
-    recommended = recommending.recommended_dimension(dev_losses, knobs.tolerance)
+    choice = recommending.recommend(dev, tuned, dims, knobs, seed, device)
     grid = dimensions.score_grid(task, models, {BASE: dims, TUNED: dims}, knobs.rescore, device)
-    dimension_metrics = dimensions.dimension_metrics(grid, dev_losses, recommended)
+    dimension_metrics = dimensions.dimension_metrics(grid, choice)
     claimed = dimensions.claimed_dimensions(dimension_metrics)
     runs, dev_runs, weights = embedder_runs(task, dev, models, claimed, knobs, seed, device)
     scored = {name: metrics_per_query(run, task.qrels) for name, run in runs.items()}

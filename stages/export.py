@@ -10,7 +10,7 @@ from pagefinder.models.commits import read_commit
 from pagefinder.params import Params
 from pagefinder.release.cards import CARD, embedder_card, evaluated, reranker_card
 from pagefinder.release.folders import copy_model, serve_unit_vectors, store_as
-from pagefinder.release.fusion import FUSION, fusion_settings
+from pagefinder.release.fusion import FUSION, fusion_settings, index_settings
 from pagefinder.release.golden import write_cases
 from pagefinder.runtime import outputs
 from stages import run
@@ -28,6 +28,7 @@ def main(params: Params, root: Path = Path()) -> None:
     recommended = int(metrics["dimensions"]["recommended"]["dimension"])
     width = max(map(int, metrics["dimensions"]["dims"]))
     fusion = fusion_settings(metrics, recommended, params.reranker.compared_depth)
+    fusion["index"] = index_settings(metrics["dimensions"])
     with outputs.output(root / RELEASE, root) as folder:
         embedder, reranker = folder / "embedder", folder / "reranker"
         copy_model(root / EMBEDDER, embedder, params.base.page_content)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from pagefinder.evaluation.recommending import UNCUT, Recommendation
 from pagefinder.retrieval.metrics import mean_metrics
 from pagefinder.retrieval.precisions import FLOAT32, PRECISIONS
 from pagefinder.retrieval.tasks import Task
@@ -66,19 +67,21 @@ def _on_pareto_front(row: pd.Series, grid: pd.DataFrame) -> bool:
     return bool(row["ndcg@10"] >= rivals["ndcg@10"].max())
 
 
-def dimension_metrics(grid: pd.DataFrame, losses: pd.DataFrame, recommended: int) -> dict[str, Any]:
+def dimension_metrics(grid: pd.DataFrame, choice: Recommendation) -> dict[str, Any]:
     """The numbers of metrics/dimensions.json.
 
-    `dev` is what the recommended dimension was chosen by; keys without a number are left out.
-    `recommended.loss` is the share of the full dimension's NDCG@10 that the recommended one loses
-    on eval. `beats_base.dimension` is the smallest dimension at which the tuned model scores above
-    the base at full dimension; the key is left out if there is none.
+    `dev` is what the recommended dimension was chosen by, `dev_precision` what the precision was;
+    keys without a number are left out. `recommended.loss` is the share of the full dimension's
+    NDCG@10 that the recommended one loses on eval, in float32. `recommended.bits` are those of the
+    recommended precision, see RECOMMENDABLE. `beats_base.dimension` is the smallest dimension at
+    which the tuned model scores above the base at full dimension; the key is left out if there is
+    none.
 
     Args:
         grid: As `score_grid` returns it: model, precision, dimension, ndcg@10.
-        losses: From `recommending.dev_losses`.
-        recommended: The recommended dimension.
+        choice: From `recommending.recommend`.
     """
+    recommended = choice.dimension
     ndcg = grid.set_index(["model", "precision", "dimension"])["ndcg@10"].to_dict()
     tuned = grid[grid["model"] == TUNED]
     dims = sorted(tuned["dimension"].unique().tolist(), reverse=True)
@@ -97,8 +100,11 @@ def dimension_metrics(grid: pd.DataFrame, losses: pd.DataFrame, recommended: int
             }
             for p in precisions
         },
-        "dev": {d: row.dropna().to_dict() for d, row in losses.iterrows()},
-        "recommended": {"dimension": recommended, "loss": loss},
+        "dev": {d: row.dropna().to_dict() for d, row in choice.dimensions.iterrows()},
+        "dev_precision": {
+            name: row.dropna().to_dict() for name, row in choice.precisions.drop(UNCUT).iterrows()
+        },
+        "recommended": {"dimension": recommended, "loss": loss, "bits": choice.precision.bits},
     }
     better = [d for d in dims if ndcg[TUNED, FLOAT32.name, d] > base_full]
     return metrics | ({"beats_base": {"dimension": min(better)}} if better else {})

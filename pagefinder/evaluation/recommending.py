@@ -1,4 +1,4 @@
-"""Which Matryoshka dimension to take: chosen on dev, by what a cut may cost and not by its score.
+"""Which dimension and precision to take: chosen on dev, by what each may cost, not by its score.
 
 The score of a cut on a few dev documents is partly luck: the smallest dimension whose score is near
 enough changes with the documents, and with the processor. So the choice looks at the upper end of
@@ -7,6 +7,7 @@ the loss's interval, and is told together with how often resampled dev documents
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,15 +16,46 @@ import scipy.stats
 from pagefinder.evaluation.significance import Floats, batch_of, sums_by_document
 from pagefinder.params import Evaluate
 from pagefinder.retrieval.metrics import metrics_per_query
+from pagefinder.retrieval.precisions import FLOAT32, PRECISIONS, Precision
 from pagefinder.retrieval.runs import FEWEST_DOCUMENTS, documents_of
 from pagefinder.retrieval.tasks import Task
 from pagefinder.retrieval.vector_search import search
 from pagefinder.retrieval.vectors import Vectors
+from pagefinder.systems import RECOMMENDABLE
 
 log = logging.getLogger(__name__)
 
 CONFIDENCE = 0.95  # of the upper end of a loss, on one side
 CUT = 10  # pages per query: NDCG@10 looks no deeper
+UNCUT = "uncut"  # the full dimension in float32, which losses are measured against
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What dev recommends for an index.
+
+    Attributes:
+        dimension: That vectors are cut to.
+        precision: That the index keeps them in.
+        dimensions: From `dev_losses`.
+        precisions: From `precision_losses`.
+    """
+
+    dimension: int
+    precision: Precision
+    dimensions: pd.DataFrame
+    precisions: pd.DataFrame
+
+
+def recommend(
+    task: Task, vectors: Vectors, dims: Sequence[int], knobs: Evaluate, seed: int, device: str
+) -> Recommendation:
+    """Choose a dimension in float32, and then a precision at it; see `dev_losses`."""
+    losses = dev_losses(task, vectors, dims, knobs, seed, device)
+    dimension = recommended_dimension(losses, knobs.tolerance)
+    coarse = precision_losses(task, vectors, dimension, knobs, seed, device)
+    precision = recommended_precision(coarse, knobs.tolerance)
+    return Recommendation(dimension, precision, losses, coarse)
 
 
 def dev_losses(
@@ -46,6 +78,42 @@ def dev_losses(
     for dimension in sorted(dims, reverse=True):
         run = search(task, vectors, CUT, dimension=dimension, device=device)
         scores[dimension] = metrics_per_query(run, task.qrels)["ndcg@10"]
+    documents = documents_of(task.corpus, task.qrels)
+    return document_losses(pd.DataFrame(scores), documents, knobs.tolerance, knobs.bootstrap, seed)
+
+
+def precision_losses(
+    task: Task, vectors: Vectors, dimension: int, knobs: Evaluate, seed: int, device: str
+) -> pd.DataFrame:
+    """What each precision loses on dev at a dimension, against float32 at full dimension.
+
+    Args:
+        task: See `dev_losses`, as for the rest.
+        vectors: Of the tuned model.
+        dimension: Of all precisions.
+        knobs: `rescore` too, see `search`.
+        seed: Of the resamples.
+        device: Of the search.
+
+    Returns:
+        The table of `document_losses`: a row UNCUT, then one for each precision that may be
+        recommended, by its name, the largest first. One that measures ranges on train pages is left
+        out where there are none.
+    """
+    trained = len(task.corpus.page_rows("train"))
+    runs = {UNCUT: search(task, vectors, CUT, device=device, dimension=vectors.pages.shape[1])}
+    for precision in (PRECISIONS[name] for name in RECOMMENDABLE.values()):
+        if trained or not precision.needs_train_pages:
+            runs[precision.name] = search(
+                task,
+                vectors,
+                CUT,
+                dimension=dimension,
+                precision=precision,
+                rescore=knobs.rescore,
+                device=device,
+            )
+    scores = {name: metrics_per_query(run, task.qrels)["ndcg@10"] for name, run in runs.items()}
     documents = documents_of(task.corpus, task.qrels)
     return document_losses(pd.DataFrame(scores), documents, knobs.tolerance, knobs.bootstrap, seed)
 
@@ -104,6 +172,17 @@ def recommended_dimension(losses: pd.DataFrame, tolerance: float) -> int:
             "dev has too few documents to show what a cut costs: all %d dimensions", dims[0]
         )
     return int(dims[_chosen(losses["high"].to_numpy()[np.newaxis], tolerance)[0]])
+
+
+def recommended_precision(losses: pd.DataFrame, tolerance: float) -> Precision:
+    """The precision to take: by the rule of `recommended_dimension`, going down in bytes.
+
+    Args:
+        losses: From `precision_losses`.
+        tolerance: See `recommended_dimension`: what cut and precision may lose together.
+    """
+    name = losses.index[_chosen(losses["high"].to_numpy()[np.newaxis], tolerance)[0]]
+    return FLOAT32 if name == UNCUT else PRECISIONS[name]
 
 
 def _losses(weights: Floats, sums: Floats) -> tuple[Floats, Floats]:

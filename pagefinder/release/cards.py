@@ -11,7 +11,16 @@ import pandas as pd
 from pagefinder.data.corpus import SECTION
 from pagefinder.params import PageContent, Params
 from pagefinder.release.folders import CONFIG
-from pagefinder.systems import BASE, BM25, FIRST_STAGE, RERANKING, TUNED, TUNED_AT, WITH_BM25
+from pagefinder.systems import (
+    BASE,
+    BM25,
+    FIRST_STAGE,
+    RECOMMENDABLE,
+    RERANKING,
+    TUNED,
+    TUNED_AT,
+    WITH_BM25,
+)
 
 CARD = "README.md"
 # Without this file a processor opens where torchvision is not installed.
@@ -77,9 +86,24 @@ def embedder_card(
         "tolerance": params.evaluate.tolerance,
         "mined": params.embedder.mined_negatives != 0,
     }
+    content |= _recommended_precision(metrics["dimensions"])
     content["prompts"] = {"query": params.base.query_prompt, "page": params.base.page_prompt}
     content |= {"base": params.base.model, "revision": revision}
     return _render("embedder", folder, params, params.base.page_content, metrics, **content)
+
+
+def _recommended_precision(dimensions: Mapping[str, Any]) -> dict[str, Any]:
+    """What the card says of the precision that dev recommends for an index.
+
+    `precision_loss` is None where dev has too few documents to show what one costs.
+    """
+    name = RECOMMENDABLE[dimensions["recommended"]["bits"]]
+    loss = dimensions["dev_precision"][name]
+    return {
+        "precision_name": name,
+        "precision": name.replace("_", ", "),
+        "precision_loss": loss if "high" in loss else None,
+    }
 
 
 def evaluated(units: Iterable[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pagefinder.systems import (
     BM25,
     EMBEDDER,
     FIRST_STAGE,
+    RECOMMENDABLE,
     RERANKED,
     RERANKER,
     TUNED,
@@ -30,6 +31,11 @@ STANDARDISED = (
     "that a list does not have gets its lowest, and the weighted sum orders the pages. BM25 is "
     "Lucene's, k1 1.5, b 0.75, over the lower-cased words of the pages' text. The reranker gives "
     "logits of the first stage's first pages."
+)
+INDEX = (
+    "Vectors as the embedder gives them, cut and of unit length, and kept in this precision: the "
+    "coarsest of which the development split shows, with 95% confidence over its documents, that "
+    "cut and precision together cost no more of NDCG@10 than the release tolerates."
 )
 UNANSWERED = (
     "No page answers a question where the weighted sum of these scores of its best page is below "
@@ -125,6 +131,19 @@ def fusion_settings(metrics: Mapping[str, Any], dimension: int, pages: int) -> d
         settings[RERANKED] = {"pages": pages} | parts
     rules = _answer_rules(reranker, metrics["answers"], dimension)
     return settings | ({"answers": {"rule": UNANSWERED, "rules": rules}} if rules else {})
+
+
+def index_settings(dimensions: Mapping[str, Any]) -> dict[str, Any]:
+    """What fusion.json says of an index; `dimensions` is the content of metrics/dimensions.json."""
+    dimension, bits = (dimensions["recommended"][key] for key in ("dimension", "bits"))
+    name = RECOMMENDABLE[bits]
+    size = dimensions["precision"][name][str(dimension)]["bytes_per_page"]
+    return {
+        "precision": name,
+        "dimension": dimension,
+        "bytes_per_page": size,
+        "chosen": INDEX,
+    }
 
 
 def _answer_rules(

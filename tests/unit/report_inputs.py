@@ -98,18 +98,25 @@ def _embedder(root: Path, full: bool) -> None:
         "float32": {
             "192": {"ndcg@10": 0.826, "bytes_per_page": 768},
             "96": {"ndcg@10": 0.82, "bytes_per_page": 384},
-        }
+        },
+        "binary_rescored": {
+            "192": {"ndcg@10": 0.7, "bytes_per_page": 24},
+            "96": {"ndcg@10": 0.6, "bytes_per_page": 12},
+        },
     }
     dims = {
         "192": {"base": {"ndcg@10": 0.475415}, "tuned": {"ndcg@10": 0.826}},
         "96": {"base": {"ndcg@10": 0.4}, "tuned": {"ndcg@10": 0.82}},
     }
-    recommended = {"dimension": 96, "loss": 0.007264}
+    recommended = {"dimension": 96, "loss": 0.007264, "bits": 1 if full else 32}
     content = {"dims": dims, "precision": precision, "recommended": recommended}
     content["dev"] = {"192": {"loss": 0.0}, "96": {"loss": 0.004}}
     if full:
         content["dev"]["192"] |= {"high": 0.0, "share": 0.08}
         content["dev"]["96"] |= {"high": 0.021, "share": 0.92}
+    content["dev_precision"] = {"float32": {"loss": 0.004}, "binary_rescored": {"loss": 0.018}}
+    if full:
+        content["dev_precision"]["binary_rescored"] |= {"high": 0.044, "share": 0.7}
     _json(root / "metrics/dimensions.json", content)
     rows = [
         [d, model, "float32", dims[str(d)][model]["ndcg@10"], 0.9, 4 * d, 1]

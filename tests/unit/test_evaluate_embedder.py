@@ -230,6 +230,8 @@ def test_dimensions(root) -> None:
     choice, full = dimensions["recommended"]["dimension"], ndcg["32"]
     lost = 1 - ndcg[str(choice)] / full
     assert dimensions["recommended"]["loss"] == pytest.approx(lost, abs=2e-6)
+    assert dimensions["recommended"]["bits"] in (32, 8, 1)
+    assert set(dimensions["dev_precision"]) == {"float32", "int8", "binary_rescored"}
     base = dimensions["dims"]["32"]["base"]["ndcg@10"]
     ahead = [d for d in (32, 16, 8) if ndcg[str(d)] > base]
     assert dimensions["beats_base"]["dimension"] == min(ahead)

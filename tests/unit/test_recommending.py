@@ -1,4 +1,4 @@
-"""The recommended dimension: by the upper end of a loss, the same again where scores shake."""
+"""The recommended dimension and precision: by the upper end of a loss, even where scores shake."""
 
 from pathlib import Path
 
@@ -9,8 +9,17 @@ import vector_corpus
 
 from pagefinder import params_file
 from pagefinder.data.corpus import Corpus
-from pagefinder.evaluation.recommending import dev_losses, document_losses, recommended_dimension
+from pagefinder.evaluation.recommending import (
+    UNCUT,
+    dev_losses,
+    document_losses,
+    precision_losses,
+    recommend,
+    recommended_dimension,
+    recommended_precision,
+)
 from pagefinder.retrieval.metrics import mean_metrics
+from pagefinder.retrieval.precisions import PRECISIONS
 from pagefinder.retrieval.tasks import task_of
 from pagefinder.retrieval.vector_search import search
 from pagefinder.retrieval.vectors import open_vectors
@@ -156,3 +165,46 @@ def test_dev_alone_is_searched_and_the_knobs_are_passed_on(tmp_path) -> None:
     assert table["loss"][8] == pytest.approx(lost)
     assert losses(tolerance=1.0)["share"][8] == 1
     assert losses(bootstrap=3)["share"].mul(3).round(6).mod(1).eq(0).all()
+
+
+@pytest.mark.parametrize(
+    ("losses", "chosen"),
+    [
+        ((0.01, 0.012, 0.2), "int8"),  # signs alone lose too much
+        ((0.01, 0.012, 0.02), "binary_rescored"),
+        ((0.01, 0.2, 0.0), "float32"),  # one below another that fails is not taken
+    ],
+)
+def test_the_precision_is_chosen_by_the_same_rule(losses, chosen) -> None:
+    names_ = ("float32", "int8", "binary_rescored")
+    table = scores({UNCUT: 0} | dict(zip(names_, losses, strict=True)), 0.01)
+    found = document_losses(table, names(), 0.05, 200, seed=1)
+    assert recommended_precision(found, 0.05).name == chosen
+    assert found["share"].idxmax() == chosen
+
+
+def test_too_few_documents_leave_float32() -> None:
+    table = scores({UNCUT: 0, "float32": 0, "int8": 0}, 0, documents=4)
+    found = document_losses(table, names(4), 0.05, 100, seed=1)
+    assert recommended_precision(found, 0.05).name == "float32"
+
+
+def test_precisions_are_searched_on_dev_at_the_recommended_dimension(tmp_path) -> None:
+    vector_corpus.write(tmp_path / "corpus")
+    vector_corpus.encode(tmp_path / "corpus", tmp_path / "vectors", 0.9)
+    corpus = Corpus(tmp_path / "corpus")
+    vectors = open_vectors(tmp_path / "vectors", corpus)
+    knobs = params_file.load(ROOT / "params.yaml").evaluate
+    knobs = knobs.model_copy(update={"tolerance": 0.3, "bootstrap": 50})
+    dev = task_of(corpus, "dev")
+    found = precision_losses(dev, vectors, 16, knobs, 13, "cpu")
+    assert list(found.index) == [UNCUT, "float32", "int8", "binary_rescored"]
+    losses = dev_losses(dev, vectors, [32, 16, 8], knobs, 13, "cpu")
+    assert found.loc["float32", "loss"] == pytest.approx(losses.loc[16, "loss"])
+    full = mean_metrics(search(dev, vectors, 10, dimension=32), dev.qrels)["ndcg@10"]
+    coarse = search(dev, vectors, 10, dimension=16, precision=PRECISIONS["int8"])
+    lost = 1 - mean_metrics(coarse, dev.qrels)["ndcg@10"] / full
+    assert found.loc["int8", "loss"] == pytest.approx(lost)
+    both = recommend(dev, vectors, [32, 16, 8], knobs, 13, "cpu")
+    assert both.dimension == recommended_dimension(losses, 0.3)
+    assert both.precision == recommended_precision(both.precisions, 0.3)

@@ -57,11 +57,14 @@ def metrics(dimension: int = DIMENSION) -> dict[str, dict]:
         "dimensions": {
             "dims": {"192": at(base=0.25, tuned=0.5), "48": at(base=0.125, tuned=0.4375)},
             "precision": {
-                name: {str(d): {"ndcg@10": score - d / 10000} for d in (192, 48)}
+                name: {
+                    str(d): {"ndcg@10": score - d / 10000, "bytes_per_page": d} for d in (192, 48)
+                }
                 for name, score in precisions.items()
             },
             "dev": {"192": {"loss": 0.0}, "48": {"loss": 0.01, "high": 0.03, "share": 0.97}},
-            "recommended": {"dimension": dimension, "loss": 0.125},
+            "dev_precision": {"int8": {"loss": 0.02, "high": 0.04, "share": 0.9}},
+            "recommended": {"dimension": dimension, "loss": 0.125, "bits": 8},
         },
         "answers": ANSWERS,
         "fusion": {

@@ -7,7 +7,7 @@ from pagefinder.reporting import plots
 from pagefinder.reporting.format import count, gained, precision_label, score
 from pagefinder.reporting.inputs import Inputs
 from pagefinder.reporting.sections import Section, Table
-from pagefinder.systems import BASE, TUNED, TUNED_AT
+from pagefinder.systems import BASE, RECOMMENDABLE, TUNED, TUNED_AT
 
 
 def section(inputs: Inputs) -> Section:
@@ -33,6 +33,7 @@ def section(inputs: Inputs) -> Section:
         _dimension_table(metrics, recommended),
         _precision_table(metrics["precision"], recommended),
     ]
+    section.answer.append(_precision(metrics))
     if "int8" in metrics["precision"]:
         section.answer.append(_precisions(100 * inputs.params.evaluate.rescore))
     else:
@@ -68,6 +69,21 @@ def _choice(inputs: Inputs, recommended: int) -> str:
         f"It is the smallest of which dev shows, with 95% confidence over its documents, that it "
         f"loses at most {tolerance} of NDCG@10: there it loses {at['loss']:.1%}, and at most "
         f"{at['high']:.1%}. Of resampled dev sets {at['share']:.0%} choose it again."
+    )
+
+
+def _precision(metrics: Mapping[str, Any]) -> str:
+    """Which precision dev recommends for an index, and what it costs."""
+    recommended = metrics["recommended"]
+    dimension, name = str(recommended["dimension"]), RECOMMENDABLE[recommended["bits"]]
+    label, loss = precision_label(name), metrics["dev_precision"][name]
+    if "high" not in loss:
+        return f"Dev has too few documents to show what a coarser index costs: {label}."
+    at = metrics["precision"][name][dimension]
+    return (
+        f"By the same rule dev recommends {label} for an index, {count(at['bytes_per_page'])} "
+        f"bytes a page: cut and precision together lose {loss['loss']:.1%} there, and at most "
+        f"{loss['high']:.1%}; on the eval split it scores {score(at['ndcg@10'])}."
     )
 
 
