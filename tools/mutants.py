@@ -164,10 +164,8 @@ def failing(root: Path, tests: Iterable[str], seconds: float, *, first: bool) ->
         )
     except subprocess.TimeoutExpired:
         return [TOO_LONG]
-    if done.returncode == -signal.SIGXCPU:
-        return [TOO_LONG]
-    if done.returncode == 0:
-        return []
+    if done.returncode in (0, -signal.SIGXCPU):
+        return [TOO_LONG] if done.returncode else []
     found = FAILED.findall(done.stdout)
     # 1: tests failed, 2: a test file could not be imported
     if done.returncode not in (1, 2) or not found:
@@ -183,8 +181,7 @@ def killer(mutant: Mutant, root: Path, seconds: float, *, further: bool) -> str:
     """
     path = root / mutant.file
     sound = path.read_text(encoding="utf-8")
-    fault = mutant.planted(root)
-    path.write_text(fault, encoding="utf-8")
+    path.write_text(mutant.planted(root), encoding="utf-8")
     try:
         seen = failing(root, mutant.tests, seconds, first=True)
         if seen or not further:
