@@ -36,7 +36,7 @@ class ChatServer:
         asked: The requests' bodies, in order; `paths` and `keys` are theirs.
         answered: Number of answers of each request that was answered, by its digest.
         limit: After so many answers it says no more (None: it goes on).
-        together: A request waits until so many are under way.
+        together: A request waits until so many are under way, or `patience` seconds.
         most_at_a_time: Requests that were under way together.
     """
 
@@ -52,7 +52,7 @@ class ChatServer:
         self.paths: list[str] = []
         self.answered: Counter[str] = Counter()
         self.limit: int | None = None
-        self.together = 0
+        self.together, self.patience = 0, 30.0
         self.under_way = self.most_at_a_time = 0
         self.several = threading.Condition()
         self.lock = threading.Lock()
@@ -66,7 +66,7 @@ class ChatServer:
             self.under_way += 1
             self.most_at_a_time = max(self.most_at_a_time, self.under_way)
             self.several.notify_all()
-            self.several.wait_for(lambda: self.most_at_a_time >= self.together, timeout=30)
+            self.several.wait_for(lambda: self.most_at_a_time >= self.together, self.patience)
         try:
             yield
         finally:

@@ -140,9 +140,9 @@ def _max_requests(params, value, folder):
 @obeys("queries.writer.concurrency", 3)
 def _concurrency(params, value, folder):
     with server() as running:
-        running.together = value
-        written(on(params, running.url, timeout=2, retries=0, filters=()), folder)
-    assert len(running.asked) == PAGES
+        running.together, running.patience = value + 1, 2  # for one more, which should not come
+        written(on(params, running.url, pages=6, filters=()), folder)
+    assert len(running.asked) == 6
     assert running.most_at_a_time == value
 
 
