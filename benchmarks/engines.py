@@ -4,9 +4,10 @@
     python -m benchmarks.engines --memory [--pages 1000 10000 100000]
 
 Each engine indexes the same pages in a fresh process, with one thread for each process; the number
-behind ray is that of its actors. `share` is its pages a second by those of the first engine, whose
-rows it compares with its own to the bit, and `opening` the seconds until it has opened the model,
-Ray's start among them.
+behind ray is that of its actors. `opening` are the seconds until it has opened the model, Ray's
+start among them, `waiting` those from there until its first chunk is encoded, and `pages/s` are
+those from the first chunk to the last: what many pages come to. `share` is that rate by the one of
+the first engine, whose rows it compares with its own to the bit. `seconds` are all behind opening.
 
 With --memory a stub takes the place of the model, since the encoder's memory does not depend on the
 number of pages, and pages are small. The figures are the MiB at the peak of the process that was
@@ -20,18 +21,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import psutil
+import pyarrow as pa
 from PIL import Image, ImageDraw
 
-from pagefinder.indexing import ray_engine, store
+from pagefinder.indexing import cluster, ray_engine, store
 from pagefinder.indexing.encoder import Encoder
 from pagefinder.indexing.files import list_files
-from pagefinder.indexing.reading import Reading
+from pagefinder.indexing.reading import Page, Reading
 from pagefinder.indexing.schema import page_schema
 from pagefinder.indexing.updating import bring_up_to_date, update
 from pagefinder.params import Pixels
@@ -40,9 +43,22 @@ ROOT = Path(__file__).parents[1]
 A4, SMALL = (595, 842), (40, 30)  # points
 FILE_PAGES = 50
 STUB = "stub"
+TIMES = "BENCHMARK_TIMES"  # variable with the file of the times at which chunks were encoded
 
 
-class StubEncoder(Encoder):
+class TimedEncoder(Encoder):
+    """Notes when the rows of a chunk were made, in whichever process."""
+
+    def rows(self, pages: Sequence[Page]) -> pa.Table:
+        """See `Encoder.rows`."""
+        table = super().rows(pages)
+        if TIMES in os.environ:
+            with Path(os.environ[TIMES]).open("a") as file:
+                file.write(f"{time.time()} {len(pages)}\n")
+        return table
+
+
+class StubEncoder(TimedEncoder):
     """Makes rows with vectors of 512 numbers that no model computed."""
 
     def __init__(self, models: Path, *, ocr: bool = True) -> None:
@@ -75,20 +91,26 @@ def write_pdfs(folder: Path, pages: int, size: tuple[int, int]) -> None:
 
 def index(engine: str, folder: Path, place: str, models: str) -> dict[str, float]:
     """Index the folder in this process; seconds of opening, and of all behind it."""
-    encoder = StubEncoder if models == STUB else Encoder
-    started = time.perf_counter()
+    encoder = StubEncoder if models == STUB else TimedEncoder
+    started = time.time()
     if engine == "local":
         opened = encoder(Path(models), ocr=False)
-        opening = time.perf_counter() - started
+        opening = time.time() - started
         bring_up_to_date(folder, opened, Path(), place)
     else:
         actors = int(engine.removeprefix("ray "))
         work = ray_engine.Work(str(folder), Path(models), False, actors, encoder)
-        with ray_engine.connected(None):
-            cluster = ray_engine.engine(work)
-            opening = time.perf_counter() - started
-            update(partial(list_files, folder), cluster, place, Path())
-    return {"opening": opening, "seconds": time.perf_counter() - started - opening}
+        with cluster.connected(None):
+            wanted = ray_engine.engine(work)
+            opening = time.time() - started
+            update(partial(list_files, folder), wanted, place, Path())
+    found = {"opening": opening, "seconds": time.time() - started - opening}
+    times = [line.split() for line in Path(os.environ[TIMES]).read_text().splitlines()]
+    times.sort()
+    first, last = float(times[0][0]), float(times[-1][0])
+    pages = sum(int(count) for _, count in times[1:])
+    found |= {"waiting": first - started - opening}
+    return found | ({"rate": pages / (last - first)} if last > first else {})
 
 
 def measured(engine: str, folder: Path, place: Path, models: str) -> dict[str, float]:
@@ -100,6 +122,7 @@ def measured(engine: str, folder: Path, place: Path, models: str) -> dict[str, f
         "RAY_worker_niceness": "0",  # as the local engine
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         "RAY_USAGE_STATS_ENABLED": "0",
+        TIMES: f"{place}.times",
     }
     child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     alone = together = 0
@@ -146,7 +169,7 @@ def compare(pages: int, engines: list[str], models: str, size: tuple[int, int]) 
         for engine in engines:
             place = Path(scratch) / engine.replace(" ", "-")
             result = measured(engine, folder, place, models)
-            rate = pages / result["seconds"]
+            rate = result.pop("rate", pages / result["seconds"])
             first, rates = first or place, rates or rate
             line = {"pages": pages, "engine": engine, "same": rows(place).equals(rows(first))}
             line |= {"pages/s": round(rate, 2), "share": round(rate / rates, 2)}

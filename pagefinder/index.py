@@ -97,7 +97,7 @@ def _on_cluster(options: argparse.Namespace, place: str) -> Summary | None:
     else:
         list_files(Path(folder), silent=True)  # a wrong one is named before the cluster starts
         listing, folder = partial(list_files, Path(folder)), str(Path(folder).resolve())
-    from pagefinder.indexing import ray_engine
+    from pagefinder.indexing import cluster, ray_engine
     from pagefinder.indexing.updating import update
 
     work = ray_engine.Work(
@@ -106,7 +106,7 @@ def _on_cluster(options: argparse.Namespace, place: str) -> Summary | None:
     rebuild = options.rebuild or options.index is None
     if not store.is_address(place):
         place = str(Path(place).resolve())
-    with ray_engine.connected(options.address):
+    with cluster.connected(options.address):
         return update(listing, ray_engine.engine(work), place, Path(), rebuild=rebuild)
 
 

@@ -21,22 +21,34 @@ def uri_of(place: str) -> str:
 
 
 def write(batch: pa.Table, uri: str) -> pa.Table:
-    """Write the rows of chunks as a fragment, which is in the index once it is committed."""
+    """Write the rows of chunks as a fragment, which is in the index once it is committed.
+
+    Args:
+        batch: A row for each chunk: `rows`, an Arrow stream or nothing, and of a file that the next
+            run has to read, its path `again` and the `reason`.
+        uri: Of the table.
+
+    Returns:
+        One row: the fragments as JSON, their number of pages, and those files and reasons.
+    """
     from lance.fragment import write_fragments
 
     tables = [pa.ipc.open_stream(rows).read_all() for rows in batch["rows"].to_pylist() if rows]
     fragments = write_fragments(pa.concat_tables(tables), uri) if tables else []
+    again = [row for row in batch.select(["again", "reason"]).to_pylist() if row["again"]]
     return pa.table(
         {
             "fragments": [[json.dumps(fragment.to_json()) for fragment in fragments]],
             "pages": [sum(map(len, tables))],
-            "changed": [[path for path in batch["changed"].to_pylist() if path]],
+            "again": [[row["again"] for row in again]],
+            "reasons": [[row["reason"] for row in again]],
         },
         pa.schema(
             [
                 ("fragments", pa.list_(pa.string())),
                 ("pages", pa.int64()),
-                ("changed", pa.list_(pa.string())),
+                ("again", pa.list_(pa.string())),
+                ("reasons", pa.list_(pa.string())),
             ]
         ),
     )

@@ -86,7 +86,8 @@ class Summary:
     def __str__(self) -> str:
         files = f"{self.new} files new, {self.changed} changed, {self.moved} moved or copied"
         others = f"{self.removed} removed, {self.unchanged} unchanged"
-        return f"{files}, {others}; {self.encoded} pages read"
+        again = f"; {len(self.again)} files are left to the next run" if self.again else ""
+        return f"{files}, {others}; {self.encoded} pages read{again}"
 
 
 @dataclass(frozen=True)

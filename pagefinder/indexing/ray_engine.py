@@ -6,17 +6,16 @@ commit. Ray starts a process that died again and gives it the chunk that it had.
 encoder are those of the local engine, and so are the vectors.
 """
 
-import contextlib
-import importlib.util
 import logging
-import os
+import math
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+import socket
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from tqdm import tqdm
@@ -24,6 +23,7 @@ from tqdm import tqdm
 from pagefinder.errors import InputError
 from pagefinder.indexing import fragments
 from pagefinder.indexing.addresses import local_folder
+from pagefinder.indexing.cluster import Resources, resources
 from pagefinder.indexing.encoder import Encoder
 from pagefinder.indexing.files import CHANGED, Chunk, File, crashed_file, file_chunks
 from pagefinder.indexing.planning import Plan
@@ -40,11 +40,14 @@ log = logging.getLogger(__name__)
 # An update writes so many fragments at most, as long as none holds more than MOST chunks: the table
 # stays quick to open, and a killed driver loses little beside the chunks at hand.
 FRAGMENTS, MOST = 1000, 1024
+# Chunks that are given to Ray at a time: it keeps some kilobytes of each on the driver. A million
+# pages take so long that the models, which are opened anew then, do not matter.
+ROUND = 65_536
 COMMIT_SECONDS = 1.0  # between two commits, at least
 COUNTS = 1000  # tasks at most that hash files
+SHOWN = 10  # files in the log that the next run has to read
+NOT_COPIED = "it cannot be copied"
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 Row = dict[str, Any]  # of a Ray dataset
 
 
@@ -67,56 +70,20 @@ class Work:
     encoder: type[Encoder] = Encoder
 
 
-@contextlib.contextmanager
-def connected(address: str | None) -> Iterator[None]:
-    """Use the Ray cluster at an address within the block; None: one on this machine.
-
-    Raises:
-        InputError: the extra `ray` is not installed, or there is no cluster at the address.
-    """
-    for name in ("ray", "lance"):
-        if importlib.util.find_spec(name) is None:
-            raise InputError(f"--engine ray needs {name}: pip install 'pagefinder[ray]'")
-    import ray.data
-
-    # On few cores Ray would end a process that idles for a second, and start it again for the next.
-    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")
-    here = {} if address else {"include_dashboard": False}
-    try:
-        ray.init(address or "local", logging_level=logging.WARNING, log_to_driver=False, **here)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        words = " ".join(str(error).split())[:200]
-        raise InputError(f"no Ray cluster answers at --address {address!r}: {words}") from error
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
 def engine(work: Work) -> Engine:
     """The engine that works on the cluster at hand, see `connected`."""
     import ray
 
     # The model is opened where there is room for it, not on the driver.
-    task = ray.remote(num_gpus=1 if _resources()[0] else 0)(_describe)
+    task = ray.remote(num_gpus=1 if resources().gpus else 0)(_describe)
     wanted, reading = ray.get(task.remote(work))
     return Engine(
         wanted,
         reading,
         partial(count_pages, work),
-        partial(_encode, work=work, reading=reading),
+        partial(_encode, work=work, wanted=wanted, reading=reading),
         fragments.tidy_table,
     )
-
-
-def _resources() -> tuple[int, int]:
-    """The GPUs and the cores of the cluster."""
-    import ray
-
-    total = ray.cluster_resources()
-    return int(total.get("GPU", 0)), int(total.get("CPU", 1))
 
 
 def _describe(work: Work) -> tuple[pa.Schema, Reading]:
@@ -126,13 +93,13 @@ def _describe(work: Work) -> tuple[pa.Schema, Reading]:
 
 def count_pages(work: Work, files: Sequence[File]) -> Iterator[list[Chunk]]:
     """Hash files and count their pages, each file on one machine: the chunks of each, in order."""
+    if not files:
+        return
     chunks = {}
-    rows = (
-        _dataset(files, COUNTS).map(partial(_count, folder=work.folder)).iter_rows()
-        if files
-        else []
+    counted = _dataset(files, COUNTS).map_batches(
+        partial(_count, folder=work.folder), batch_size=None, batch_format="pyarrow"
     )
-    for row in tqdm(rows, "hashing", total=len(files), unit="file", disable=None):
+    for row in tqdm(counted.iter_rows(), "hashing", total=len(files), unit="file", disable=None):
         parts: list[Chunk] = pickle.loads(row["item"])
         chunks[parts[0].file.path] = parts
     yield from (chunks[file.path] for file in files)
@@ -146,53 +113,48 @@ def _dataset(items: Sequence[object], tasks: int) -> "Dataset":
     return ray.data.from_items(rows, override_num_blocks=min(tasks, len(rows)))
 
 
-def _count(row: Row, folder: str) -> Row:
-    file: File = pickle.loads(row["item"])
+def _count(batch: pa.Table, folder: str) -> pa.Table:
+    """The chunks of each file of a task; in processes of their own if Ray runs the task again."""
+    files = [pickle.loads(item) for item in batch["item"].to_pylist()]
+    count, crashed = partial(_chunks, folder), partial(_chunks, folder, crashed=True)
+    parts = pool.run(count, files, crashed, isolate=True) if _is_retried() else map(count, files)
+    return pa.table({"item": [pickle.dumps(part) for part in parts]})
+
+
+def _chunks(folder: str, file: File, crashed: bool = False) -> list[Chunk]:
+    """The chunks of a file; `crashed`: its reader crashes."""
     try:
         here = local_folder(folder, file)
-        chunks = _isolated(partial(file_chunks, here), file, partial(crashed_file, here))
-    except OSError:
-        chunks = [Chunk(Path(folder), file, "", (0,), 1, CHANGED)]
-    return {"item": pickle.dumps([replace(chunk, folder=Path(folder)) for chunk in chunks])}
+        chunks = crashed_file(here, file) if crashed else file_chunks(here, file)
+    except OSError as error:
+        chunks = [Chunk(Path(folder), file, "", (0,), 1, f"{NOT_COPIED}: {error}")]
+    return [replace(chunk, folder=Path(folder)) for chunk in chunks]
 
 
-def _isolated(
-    function: Callable[[Task], Result], task: Task, crashed: Callable[[Task], Result]
-) -> Result:
-    """Do a task; in a process of its own if Ray runs it again, since it killed the first one."""
+def _is_retried() -> bool:
+    """Whether Ray runs this task once more, since the task killed its process."""
     import ray
 
-    if not ray._private.worker.global_worker.core_worker.get_current_task_attempt_number():
-        return function(task)
-    return next(pool.run(function, [task], crashed, isolate=True))
+    worker = ray._private.worker.global_worker.core_worker
+    return bool(worker.get_current_task_attempt_number())
 
 
-def _encode(table: "Table", plan: Plan, place: str, *, work: Work, reading: Reading) -> None:
+def _encode(
+    table: "Table", plan: Plan, place: str, *, work: Work, wanted: pa.Schema, reading: Reading
+) -> None:
     """Read, encode and commit the chunks of a plan on the cluster."""
     import lance
 
-    if not plan.chunks:
-        return
     uri = fragments.uri_of(place)
-    rows = _dataset(plan.chunks, len(plan.chunks)).map(
-        partial(_read, folder=work.folder, reading=reading)
-    )
-    rows = rows.map(_Encode, fn_constructor_args=(work,), **_actors(work))
-    rows = rows.map_batches(
-        partial(fragments.write, uri=uri),
-        batch_size=min(max(len(plan.chunks) // FRAGMENTS, 1), MOST),
-        batch_format="pyarrow",
-        num_cpus=0,
-    )
     total = sum(len(chunk.rows) for chunk in plan.chunks)
     pending: list[Any] = []
     committed = monotonic()
     with tqdm(total=total, desc="indexing", unit="page", disable=None) as progress:
         try:
-            for row in rows.iter_rows():
+            for row in _written(plan.chunks, uri, work, wanted, reading):
                 pending += map(lance.FragmentMetadata.from_json, row["fragments"])
-                for path in row["changed"]:
-                    _note(path, plan)
+                for path, reason in zip(row["again"], row["reasons"], strict=True):
+                    _note(path, reason, plan)
                 plan.summary.encoded += row["pages"]
                 progress.update(row["pages"])
                 if monotonic() - committed > COMMIT_SECONDS:
@@ -200,52 +162,95 @@ def _encode(table: "Table", plan: Plan, place: str, *, work: Work, reading: Read
                     committed = monotonic()
         finally:
             fragments.commit(uri, pending, place)
-    table.checkout_latest()
+    if plan.chunks:
+        table.checkout_latest()
+
+
+def _written(
+    chunks: Sequence[Chunk], uri: str, work: Work, wanted: pa.Schema, reading: Reading
+) -> Iterator[Row]:
+    """The rows of `fragments.write` for all chunks, as they come."""
+    size = min(max(len(chunks) // FRAGMENTS, 1), MOST)
+    for start in range(0, len(chunks), ROUND):
+        part = chunks[start : start + ROUND]
+        rows = _dataset(part, len(part)).map(partial(_read, folder=work.folder, reading=reading))
+        rows = rows.map(_Encode, fn_constructor_args=(work, wanted), **_actors(work))
+        rows = rows.map_batches(
+            partial(fragments.write, uri=uri),
+            batch_size=size,
+            batch_format="pyarrow",
+            num_cpus=0,
+        )
+        yield from rows.iter_rows()
 
 
 def _actors(work: Work) -> dict[str, Any]:
-    """The number of actors and what each takes, as arguments of `map`; a core is left to read.
-
-    If an actor took what a task takes, Ray would let it read its chunks itself, one after another.
-    """
+    """The number of actors and what each takes, as arguments of `map`."""
     import ray.data
 
-    gpus, cores = _resources()
-    count = work.actors or gpus or max(cores // 2, 1)
-    share = (
-        {"num_gpus": min(gpus / count, 1)} if gpus else {"num_cpus": min((cores - 1) / count, 0.9)}
-    )
-    return {"compute": ray.data.ActorPoolStrategy(size=count), **share}
+    has = resources()
+    count = work.actors or has.gpus or max(has.cores // 2, 1)
+    return {"compute": ray.data.ActorPoolStrategy(size=count), **share(count, has)}
+
+
+def share(actors: int, has: Resources) -> dict[str, float]:
+    """What each of so many actors takes of a cluster, so that all of them find a place.
+
+    On one machine at least a core is left to read. If an actor took what a task takes, Ray would
+    let it read its chunks itself, one after another.
+    """
+    if has.gpus:
+        # A share of a GPU lies on one GPU: it is what the fullest one leaves to each.
+        return {"num_gpus": 1 / math.ceil(actors / has.gpus)}
+    return {"num_cpus": min(max(has.cores - has.nodes, 0) / actors, 0.9)}
 
 
 def _read(row: Row, folder: str, reading: Reading) -> Row:
+    """The pages of a chunk; in a process of its own if Ray runs the task again."""
     chunk: Chunk = pickle.loads(row["item"])
     try:
         chunk = replace(chunk, folder=local_folder(folder, chunk.file))
-        pages = _isolated(partial(read_chunk, reading), chunk, partial(read_each, reading))
-    except OSError:
-        pages = crashed_chunk(chunk, CHANGED)
-    return {"item": pickle.dumps(pages)}
+    except OSError as error:
+        return {"item": pickle.dumps(crashed_chunk(chunk, f"{NOT_COPIED}: {error}"))}
+    read = partial(read_chunk, reading)
+    if _is_retried():
+        apart = pool.run(read, [chunk], partial(read_each, reading), isolate=True)
+        return {"item": pickle.dumps(next(apart))}
+    return {"item": pickle.dumps(read(chunk))}
 
 
 class _Encode:
     """An actor with the model, which makes the rows of a chunk."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, wanted: pa.Schema) -> None:
         self.encoder = work.encoder(work.models, ocr=work.ocr)
+        if not self.encoder.schema.equals(wanted, check_metadata=True):
+            raise InputError(
+                f"{work.models} on {socket.gethostname()} holds another model than on the machine "
+                "that was asked first: let all machines see the same folder"
+            )
 
     def __call__(self, row: Row) -> Row:
         pages: list[Page] = pickle.loads(row["item"])
-        if any(page.problem == CHANGED for page in pages):
-            return {"rows": b"", "pages": len(pages), "changed": pages[0].chunk.file.path}
+        again = next((p.problem for p in pages if p.problem and _is_postponed(p.problem)), "")
+        if again:
+            path = pages[0].chunk.file.path
+            return {"rows": b"", "pages": len(pages), "again": path, "reason": again}
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self.encoder.schema) as stream:
             stream.write_table(self.encoder.rows(pages))
-        return {"rows": sink.getvalue().to_pybytes(), "pages": len(pages), "changed": ""}
+        rows = sink.getvalue().to_pybytes()
+        return {"rows": rows, "pages": len(pages), "again": "", "reason": ""}
 
 
-def _note(path: str, plan: Plan) -> None:
-    """Note that a file changed, or went, while it was read."""
+def _is_postponed(problem: str) -> bool:
+    """Whether a page with a problem is left to the next run."""
+    return problem.startswith((CHANGED, NOT_COPIED))
+
+
+def _note(path: str, reason: str, plan: Plan) -> None:
+    """Note that the next run has to read a file; a line in the log for the first ones."""
     if path not in plan.summary.again:
-        log.warning("%s changed while it was read: the next run reads it", path)
         plan.summary.again.append(path)
+        if len(plan.summary.again) <= SHOWN:
+            log.warning("%s: %s: the next run reads it", path, " ".join(reason.split()))

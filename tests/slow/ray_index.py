@@ -1,7 +1,8 @@
 """Index on a local Ray and note what is encoded: `ray_index.py FOLDER MODELS INDEX LOG [MOMENT]`.
 
 At the moment `actor` the first actor kills itself in its third chunk, at `driver` the driver kills
-itself behind its third commit. Fragments are put together as soon as there are more than four.
+itself behind its third commit. Fragments are put together as soon as there are more than four, and
+Ray gets nine chunks at a time. The cluster's address is in RAY_CLUSTER; without it one starts here.
 """
 
 import os
@@ -10,7 +11,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pagefinder.indexing import fragments, ray_engine
+from pagefinder.indexing import cluster, fragments, ray_engine
 from pagefinder.indexing.encoder import Encoder
 from pagefinder.indexing.files import list_files
 from pagefinder.indexing.updating import update
@@ -45,8 +46,9 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     fragments.commit, fragments.COMMITS = deadly, 4
+    ray_engine.ROUND = 9
     work = ray_engine.Work(FOLDER, Path(MODELS), ocr=False, actors=2, encoder=NotingEncoder)
-    with ray_engine.connected(None):
+    with cluster.connected(os.environ.get("RAY_CLUSTER")):
         update(partial(list_files, Path(FOLDER)), ray_engine.engine(work), PLACE, Path())
 
 

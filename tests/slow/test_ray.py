@@ -3,8 +3,11 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,12 +52,12 @@ def folder(tmp_path_factory):
     return root
 
 
-def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in `root`."""
+def run(root: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in `root`, with more variables in its environment."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=root,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -70,12 +73,14 @@ def index(root: Path, place: str, *options: str) -> str:
     return done.stdout
 
 
-def noted(root: Path, place: str, moment: str = "") -> tuple[int, str, list[str]]:
+def noted(
+    root: Path, place: str, moment: str = "", **variables: str
+) -> tuple[int, str, list[str]]:
     """Index by ray_index.py: its exit status, its output, and the chunks that it encoded."""
     # Not the log of a driver that was killed: its actors go on for a moment.
     log = root / f"{place} {moment}.log"
     script = str(Path(__file__).with_name("ray_index.py"))
-    done = run(root, script, "pages", MODELS, str(root / place), str(log), moment)
+    done = run(root, script, "pages", MODELS, str(root / place), str(log), moment, **variables)
     return done.returncode, done.stdout, log.read_text().splitlines()
 
 
@@ -116,35 +121,145 @@ def test_an_actor_that_dies_costs_its_chunk(folder):
 
 
 def test_a_driver_that_dies_goes_on_behind_its_last_commit(folder):
-    status, said, before = noted(folder, "driver", "driver")
+    check_killed_driver(folder, "driver")
+
+
+def check_killed_driver(folder: Path, place: str, **variables: str) -> None:
+    """A driver that is killed and started again loses nothing and repeats what was at hand alone."""
+    status, said, before = noted(folder, place, "driver", **variables)
     assert status == -signal.SIGKILL, said
-    rows = content(folder, "driver").select(["path", "row"]).to_pylist()
+    rows = content(folder, place).select(["path", "row"]).to_pylist()
     committed = {f"{row['path']} {row['row']}" for row in rows if row["row"] % 16 == 0}
     assert 0 < len(committed) < CHUNKS
-    status, said, chunks = noted(folder, "driver")
+    status, said, chunks = noted(folder, place, **variables)
     assert status == 0, said
     assert committed.isdisjoint(chunks)
     assert len(chunks) == len(set(chunks)) == CHUNKS - len(committed)
     # Beside what was on its way from each actor, nothing was encoded twice.
     assert len(set(before) & set(chunks)) <= 4
-    assert content(folder, "driver").equals(content(folder, "local"), check_metadata=True)
+    assert content(folder, place).equals(content(folder, "local"), check_metadata=True)
+
+
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-of-the-tests-" + 20 * "x"}
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    """Of a cluster that another command started, and that asks for a token."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    scratch = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # names of sockets are short
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    command += [f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
+    command += ["--object-store-memory=200000000", "--include-dashboard=false"]
+    with (folder / "head.log").open("w") as log:
+        head = subprocess.Popen(
+            [*command, f"--temp-dir={scratch}"], env=ENVIRONMENT | TOKEN, stdout=log, stderr=log
+        )
+    while "Ray runtime started" not in (folder / "head.log").read_text():
+        assert head.poll() is None, (folder / "head.log").read_text()
+        time.sleep(1)
+    yield f"127.0.0.1:{port}"
+    head.terminate()  # it ends what it started
+    head.wait(60)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def test_a_cluster_that_runs_already(folder, address):
+    command = ["-m", "pagefinder.index", "pages", "--models", MODELS, "--index", "elsewhere"]
+    command += ["--no-ocr", "--engine", "ray", "--address", address]
+    done = run(folder, *command, **TOKEN)
+    assert done.returncode == 0, done.stdout
+    assert content(folder, "elsewhere").equals(content(folder, "local"), check_metadata=True)
+    assert run(folder, *command, **TOKEN).stdout.strip().endswith("; 0 pages read")
+
+    def error(*interpreter: str, **variables: str) -> str:
+        done = run(folder, *interpreter, *command[1:], **variables)
+        assert done.returncode == 1, done.stdout
+        (line,) = [line for line in done.stdout.splitlines() if " error: " in line]
+        return line
+
+    assert "asks for its token: set RAY_AUTH_MODE=token" in error("-m", RAY_AUTH_MODE="disabled")
+    (folder / "older.py").write_text(
+        "import ray, runpy\nray.__version__ = '2.40.0'\n"
+        "runpy.run_module('pagefinder.index', run_name='__main__')\n"
+    )
+    del command[1]
+    line = error("older.py", **TOKEN)
+    assert "has another Ray or Python than this machine" in line
+    assert "Ray: 2.40.0" in line
+
+
+def test_a_killed_driver_of_a_cluster_that_goes_on(folder, address):
+    check_killed_driver(folder, "elsewhere-driver", **TOKEN, RAY_CLUSTER=address)
+
+
+def test_what_fails_on_the_cluster_is_one_line(folder):
+    script = """
+from pathlib import Path
+from pagefinder.errors import InputError
+from pagefinder.indexing import cluster, ray_engine
+from pagefinder.indexing.encoder import Encoder
+from pagefinder.indexing.files import list_files
+from pagefinder.indexing.updating import update
+
+class Encoder(Encoder):
+    def __init__(self, models, *, ocr):
+        super().__init__(models, ocr=ocr)
+        if Path("asked").exists():
+            raise OSError("no such folder here")
+        Path("asked").touch()
+
+def die(work):
+    raise InputError("a line")
+
+if __name__ == "__main__":
+    work = ray_engine.Work(str(Path("pages").resolve()), Path(MODELS), False, 2, Encoder)
+    for describe in (ray_engine._describe, die):
+        ray_engine._describe = describe
+        try:
+            with cluster.connected(None):
+                update(lambda: list_files(Path("pages")), ray_engine.engine(work), "failed", Path())
+        except InputError as error:
+            print(f"error: {error}")
+"""
+    (folder / "fails.py").write_text(script.replace("MODELS", repr(MODELS)))
+    lines = run(folder, "fails.py").stdout.splitlines()
+    told = [line for line in lines if line.startswith("error: ")]
+    assert len(told) == 2, lines
+    assert "OSError: no such folder here" in told[0]
+    assert told[1] == "error: on the cluster: a line"
 
 
 def test_a_file_that_kills_its_reader_is_read_in_a_process_of_its_own(folder):
     script = """
-import signal
-from pagefinder.indexing import ray_engine
+import os, signal
+from pathlib import Path
+from pagefinder.indexing import cluster, ray_engine
+from pagefinder.indexing.files import list_files
 
-def die(row):
-    return {"item": ray_engine._isolated(signal.raise_signal, signal.SIGKILL, str)}
+ray_engine_count = ray_engine._count
+
+def count(batch, folder):
+    def die(here, file):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    ray_engine.file_chunks = die  # in this process, and in none that it starts
+    return ray_engine_count(batch, folder)
 
 if __name__ == "__main__":
-    with ray_engine.connected(None):
-        print(ray_engine._dataset([0], 1).map(die).take_all())
+    ray_engine._count = count
+    with cluster.connected(None):
+        files = list_files(Path("pages")).files
+        parts = list(ray_engine.count_pages(ray_engine.Work("pages", Path(), False), files))
+    print([(parts[0].file.path, parts[0].total) for parts in parts])
 """
     (folder / "die.py").write_text(script)
     done = run(folder, "die.py")
-    assert "[{'item': '9'}]" in done.stdout, done.stdout
+    counts = [("broken.pdf", 1), ("cut.pdf", 1), *((f"more/{n}.png", 1) for n in range(3))]
+    counts += [(f"report {number}.pdf", PAGES) for number in range(4)]
+    assert str(counts) in done.stdout, done.stdout
 
 
 def test_dvc_tracks_an_index_by_its_manifest(folder, monkeypatch):
