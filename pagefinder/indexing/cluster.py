@@ -121,7 +121,7 @@ def _reason(error: Any) -> str | None:  # noqa: ANN401  # ray has no types
     cause = error
     while isinstance(cause, ray.exceptions.RayTaskError):
         cause = cause.cause
-    if isinstance(cause, ray.exceptions.UserCodeException) and cause.__cause__ is not None:
+    if isinstance(cause, ray.exceptions.UserCodeException):
         cause = cause.__cause__
     if isinstance(cause, InputError):
         return str(cause)
@@ -129,5 +129,7 @@ def _reason(error: Any) -> str | None:  # noqa: ANN401  # ray has no types
         # Ray's own end with what happened, behind the frames of a process that is gone.
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
         last = lines[-1] if lines else ""
+        if isinstance(cause, ray.exceptions.RayActorError) and cause.actor_init_failed:
+            return last.removeprefix(f"{InputError.__module__}.{InputError.__name__}: ")
         return last if last.startswith(type(cause).__name__) else f"{type(cause).__name__}: {last}"
     return None

@@ -67,9 +67,11 @@ def test_actors_leave_a_core_to_read_however_they_are_spread(actors, has):
     taken = ray_engine.share(actors, has)["num_cpus"]
     assert 0 <= taken < 1  # or Ray would take an actor for a task
     a_node = has.cores // has.nodes
-    full, rest = divmod(actors, math.floor(a_node / taken) if taken else actors)
+    most = math.floor(a_node / taken) if taken else actors
+    full, rest = divmod(actors, most)
     # Even where machines are filled one after the other.
-    assert max(a_node - rest * taken, a_node if full + bool(rest) < has.nodes else 0) >= 1
+    last = 0 if full + bool(rest) < has.nodes else rest or most
+    assert a_node - last * taken >= 1
 
 
 @pytest.mark.parametrize(("actors", "gpus"), [(8, 8), (3, 8), (16, 8), (4, 3), (5, 2)])
