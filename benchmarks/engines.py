@@ -7,7 +7,8 @@ Each engine indexes the same pages in a fresh process, with one thread for each 
 behind ray is that of its actors. `opening` are the seconds until it has opened the model, Ray's
 start among them, `waiting` those from there until its first chunk is encoded, and `pages/s` are
 those from the first chunk to the last: what many pages come to. `share` is that rate by the one of
-the first engine, whose rows it compares with its own to the bit. `seconds` are all behind opening.
+the first engine, whose rows it compares with its own to the bit. `seconds` are all behind opening,
+`cpu` the seconds of a core that all processes took, which other work on the machine hardly changes.
 
 With --memory a stub takes the place of the model, since the encoder's memory does not depend on the
 number of pages, and pages are small. The figures are the MiB at the peak of the process that was
@@ -15,6 +16,7 @@ started and of all processes together, shared memory counted once (PSS, Linux on
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -126,29 +128,45 @@ def measured(engine: str, folder: Path, place: Path, models: str) -> dict[str, f
     }
     child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     alone = together = 0
+    busy: dict[int, float] = {}
     while child.poll() is None:
         sizes = shares(child.pid)
         alone, together = max(alone, sizes[0]), max(together, sum(sizes))
+        busy |= cpu_seconds(child.pid)
         time.sleep(1)
     assert child.stdout is not None
     said = json.loads(child.stdout.read().splitlines()[-1])
-    return said | {"process_mib": alone >> 20, "all_mib": together >> 20}
+    memory = {"process_mib": alone >> 20, "all_mib": together >> 20}
+    return said | {"cpu": sum(busy.values()), "command cpu": busy.get(child.pid, 0)} | memory
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all below it."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def cpu_seconds(pid: int) -> dict[int, float]:
+    """The seconds that a process and each below it took of a core, by their numbers."""
+    found = {}
+    for process in family(pid):
+        with contextlib.suppress(psutil.Error):
+            found[process.pid] = sum(process.cpu_times()[:2])
+    return found
 
 
 def shares(pid: int) -> list[int]:
     """The bytes of a process and of each below it, what they share counted once."""
     sizes = []
-    try:
-        root = psutil.Process(pid)
-        family = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return [0]
-    for process in family:
+    for process in family(pid):
         try:
             sizes.append(process.memory_full_info().pss)
         except (psutil.Error, FileNotFoundError):
             sizes.append(0)
-    return sizes
+    return sizes or [0]
 
 
 def rows(place: Path) -> object:
