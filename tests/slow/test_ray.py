@@ -73,9 +73,7 @@ def index(root: Path, place: str, *options: str) -> str:
     return done.stdout
 
 
-def noted(
-    root: Path, place: str, moment: str = "", **variables: str
-) -> tuple[int, str, list[str]]:
+def noted(root: Path, place: str, moment: str = "", **variables: str) -> tuple[int, str, list[str]]:
     """Index by ray_index.py: its exit status, its output, and the chunks that it encoded."""
     # Not the log of a driver that was killed: its actors go on for a moment.
     log = root / f"{place} {moment}.log"
@@ -125,7 +123,7 @@ def test_a_driver_that_dies_goes_on_behind_its_last_commit(folder):
 
 
 def check_killed_driver(folder: Path, place: str, **variables: str) -> None:
-    """A driver that is killed and started again loses nothing and repeats what was at hand alone."""
+    """A driver that is killed and started again loses nothing, and repeats what was at hand."""
     status, said, before = noted(folder, place, "driver", **variables)
     assert status == -signal.SIGKILL, said
     rows = content(folder, place).select(["path", "row"]).to_pylist()
