@@ -78,7 +78,9 @@ def noted(root: Path, place: str, moment: str = "", **variables: str) -> tuple[i
     # Not the log of a driver that was killed: its actors go on for a moment.
     log = root / f"{place} {moment}.log"
     script = str(Path(__file__).with_name("ray_index.py"))
-    done = run(root, script, "pages", MODELS, str(root / place), str(log), moment, **variables)
+    # A cluster's processes run in another folder.
+    paths = [str(root / "pages"), MODELS, str(root / place), str(log)]
+    done = run(root, script, *paths, moment, **variables)
     return done.returncode, done.stdout, log.read_text().splitlines()
 
 
@@ -175,7 +177,8 @@ def test_a_cluster_that_runs_already(folder, address):
     def error(*interpreter: str, **variables: str) -> str:
         done = run(folder, *interpreter, *command[1:], **variables)
         assert done.returncode == 1, done.stdout
-        (line,) = [line for line in done.stdout.splitlines() if " error: " in line]
+        # Ray has lines of its own about what went wrong.
+        (line,) = [line for line in done.stdout.splitlines() if "error: the cluster at" in line]
         return line
 
     assert "asks for its token: set RAY_AUTH_MODE=token" in error("-m", RAY_AUTH_MODE="disabled")
