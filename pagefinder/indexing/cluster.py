@@ -13,6 +13,7 @@ from pagefinder.errors import InputError
 
 SECONDS = 10.0  # for a machine to accept a connection
 MISMATCH = "Version mismatch: "  # how Ray begins what it says of other versions
+TOKEN = "set RAY_AUTH_MODE=token, and copy ~/.ray/auth_token of the machine where it started"
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,14 @@ def _start(address: str | None) -> None:
             ) from error
         if any(isinstance(one, ray.exceptions.AuthenticationError) for one in _chain(error)):
             raise InputError(
-                f"the cluster at --address {address!r} asks for its token: set "
-                "RAY_AUTH_MODE=token, and copy ~/.ray/auth_token of the machine where it started"
+                f"the cluster at --address {address!r} asks for its token: {TOKEN}"
             ) from error
         if address is None:
             raise InputError(f"Ray does not start on this machine: {words:.300}") from error
+        # What listens there may be a cluster that refuses this machine: Ray says no more then.
         raise InputError(
-            f"no Ray cluster answers at --address {address!r}: {words:.300}"
+            f"no Ray cluster answers at --address {address!r}: {words:.300}. If it asks for its "
+            f"token, {TOKEN}"
         ) from error
 
 

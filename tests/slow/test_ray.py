@@ -178,10 +178,12 @@ def test_a_cluster_that_runs_already(folder, address):
         done = run(folder, *interpreter, *command[1:], **variables)
         assert done.returncode == 1, done.stdout
         # Ray has lines of its own about what went wrong.
-        (line,) = [line for line in done.stdout.splitlines() if "error: the cluster at" in line]
+        (line,) = [line for line in done.stdout.splitlines() if "pagefinder.index: error" in line]
         return line
 
-    assert "asks for its token: set RAY_AUTH_MODE=token" in error("-m", RAY_AUTH_MODE="disabled")
+    assert "If it asks for its token, set RAY_AUTH_MODE=token" in error(
+        "-m", RAY_AUTH_MODE="disabled"
+    )
     (folder / "older.py").write_text(
         "import ray, runpy\nray.__version__ = '2.40.0'\n"
         "runpy.run_module('pagefinder.index', run_name='__main__')\n"
