@@ -15,15 +15,13 @@ What a real model takes for each page and pair is no part of it: see `python -m 
 """
 
 import argparse
-import contextlib
 import importlib
 import json
 import logging
 import multiprocessing
 import os
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ import psutil
 
 import stages
 from benchmarks.costs import cost
+from benchmarks.watching import highest
 from pagefinder import params_file
 
 # As encode_tuned, once for each model; and what copies models, however many pages there are.
@@ -82,29 +81,15 @@ def run_here(stage: str, folder: Path) -> dict[str, float]:
     work = importlib.import_module(module).main
     settings = params_file.load(Path("params.yaml"))
     before = own_bytes(os.getpid())
-    with highest_memory() as peak:
+    with highest(family_bytes, 0.05) as peak:
         took = cost(lambda: work(settings, Path(), *arguments))
     return {"seconds": round(took.processor, 2), "MiB": round((peak[0] - before) / 2**20)}
 
 
-@contextlib.contextmanager
-def highest_memory() -> Iterator[list[int]]:
-    """Within the block, keep the most bytes that this process and those below it held."""
-    this, stop = psutil.Process(), threading.Event()
-    peak = [own_bytes(this.pid)]
-
-    def watch() -> None:
-        while not stop.wait(0.05):
-            family = [this, *this.children(recursive=True)]
-            peak[0] = max(peak[0], sum(own_bytes(process.pid) for process in family))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield peak
-    finally:
-        stop.set()
-        watcher.join()
+def family_bytes() -> int:
+    """Bytes that this process and those below it hold, see `own_bytes`."""
+    this = psutil.Process()
+    return sum(own_bytes(process.pid) for process in [this, *this.children(recursive=True)])
 
 
 def own_bytes(pid: int) -> int:

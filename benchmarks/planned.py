@@ -9,15 +9,12 @@ row, some pages repeated. The plan is made once the corpus is prepared. Real dis
 """
 
 import argparse
-import contextlib
 import importlib
 import io
 import os
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +22,7 @@ import pandas as pd
 from PIL import Image
 
 from benchmarks import roots
+from benchmarks.watching import highest
 from pagefinder import params_file
 from pagefinder.runtime import disk
 from tools import plan
@@ -87,23 +85,12 @@ def repro(folder: Path, *stages: str) -> None:
     subprocess.run(["dvc", "repro", *stages], cwd=folder, env=environment, check=True)
 
 
-@contextlib.contextmanager
-def watched(folder: Path) -> Iterator[list[int]]:
-    """Within the block, keep the most bytes that the run's folders have held, in a list of one."""
-    most, stop = [0], threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(0.5):
-            with contextlib.suppress(OSError):  # a file may go while it is looked at
-                most[0] = max(most[0], disk.folder_bytes(folder / name for name in WATCHED))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+def watched_bytes(folder: Path) -> int:
+    """Bytes that the run's folders hold; 0 if a file goes while it is looked at."""
     try:
-        yield most
-    finally:
-        stop.set()
-        watcher.join()
+        return disk.folder_bytes(folder / name for name in WATCHED)
+    except OSError:
+        return 0
 
 
 def seconds(folder: Path, stage: str) -> float:
@@ -122,7 +109,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "project"
         write_project(folder, options.rows, options.pixels)
-        with watched(folder) as most:
+        with highest(lambda: watched_bytes(folder), 0.5) as most:
             repro(folder, "prepare")
             planned = plan.predict(params_file.load(folder / "params.yaml"), folder, prepared=True)
             repro(folder)

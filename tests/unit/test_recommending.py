@@ -18,11 +18,12 @@ from pagefinder.evaluation.recommending import (
     recommended_dimension,
     recommended_precision,
 )
+from pagefinder.params import Evaluate
 from pagefinder.retrieval.metrics import mean_metrics
 from pagefinder.retrieval.precisions import PRECISIONS
-from pagefinder.retrieval.tasks import task_of
+from pagefinder.retrieval.tasks import Task, task_of
 from pagefinder.retrieval.vector_search import search
-from pagefinder.retrieval.vectors import open_vectors
+from pagefinder.retrieval.vectors import Vectors, open_vectors
 
 ROOT = Path(__file__).parents[2]
 
@@ -145,13 +146,18 @@ def test_scores_that_move_in_the_third_digit_do_not_change_the_choice() -> None:
     assert choices == {48}
 
 
-def test_dev_alone_is_searched_and_the_knobs_are_passed_on(tmp_path) -> None:
-    vector_corpus.write(tmp_path / "corpus")
-    vector_corpus.encode(tmp_path / "corpus", tmp_path / "vectors", 0.9)
-    corpus = Corpus(tmp_path / "corpus")
-    vectors = open_vectors(tmp_path / "vectors", corpus)
+def dev_vectors(folder: Path) -> tuple[Task, Vectors, Evaluate]:
+    """Dev of a small corpus with vectors that are mostly right, and the knobs of params.yaml."""
+    vector_corpus.write(folder / "corpus")
+    vector_corpus.encode(folder / "corpus", folder / "vectors", 0.9)
+    corpus = Corpus(folder / "corpus")
+    vectors = open_vectors(folder / "vectors", corpus)
     knobs = params_file.load(ROOT / "params.yaml").evaluate
-    dev = task_of(corpus, "dev")
+    return task_of(corpus, "dev"), vectors, knobs
+
+
+def test_dev_alone_is_searched_and_the_knobs_are_passed_on(tmp_path) -> None:
+    dev, vectors, knobs = dev_vectors(tmp_path)
 
     def losses(**changes: float) -> pd.DataFrame:
         changed = knobs.model_copy(update=changes)
@@ -190,13 +196,8 @@ def test_too_few_documents_leave_float32() -> None:
 
 
 def test_precisions_are_searched_on_dev_at_the_recommended_dimension(tmp_path) -> None:
-    vector_corpus.write(tmp_path / "corpus")
-    vector_corpus.encode(tmp_path / "corpus", tmp_path / "vectors", 0.9)
-    corpus = Corpus(tmp_path / "corpus")
-    vectors = open_vectors(tmp_path / "vectors", corpus)
-    knobs = params_file.load(ROOT / "params.yaml").evaluate
+    dev, vectors, knobs = dev_vectors(tmp_path)
     knobs = knobs.model_copy(update={"tolerance": 0.3, "bootstrap": 50})
-    dev = task_of(corpus, "dev")
     found = precision_losses(dev, vectors, 16, knobs, 13, "cpu")
     assert list(found.index) == [UNCUT, "float32", "int8", "binary_rescored"]
     losses = dev_losses(dev, vectors, [32, 16, 8], knobs, 13, "cpu")
