@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
 
 from pagefinder.errors import InputError
 from pagefinder.models import pair_templates, score_heads, vision
@@ -253,10 +253,15 @@ def _set_window(model: SentenceTransformer, base: Base, section: str) -> None:
     """Set the number of tokens behind which texts are cut; 0 leaves it as saved.
 
     Raises:
-        InputError: the model has fewer positions.
+        InputError: the model has fewer positions, or reads whole texts always.
     """
     if not base.max_tokens:
         return
+    if isinstance(model[0], StaticEmbedding):
+        raise InputError(
+            f"{section}.max_tokens is {base.max_tokens}, but {base.model!r} has static embeddings, "
+            f"which cut no text: set {section}.max_tokens to 0"
+        )
     limit = getattr(model[0].model.config.get_text_config(), "max_position_embeddings", None)
     if limit and base.max_tokens > limit:
         raise InputError(

@@ -191,6 +191,8 @@ def _lengths(
     cases: Sequence[Case], server_tokens: Sequence[int | None], settings: Mapping[str, Any]
 ) -> list[int]:
     """Numbers of tokens to try as the place of a cut: the server's own first."""
+    if settings["max_tokens"] is None:  # the model cannot cut texts
+        return []
     longest = max(case.tokens for case in cases)
     told = [count for count in server_tokens if count]
     candidates = [max(told)] if told and max(told) != longest else []
@@ -226,7 +228,7 @@ def _without_norm() -> Mistake:
 
 
 def _before_final_norm(model: Model, inputs: Sequence[Input], prompts: Sequence[str]) -> np.ndarray:
-    backbone = model[0].model
+    backbone = getattr(model[0], "model", None)  # static embeddings have none
     parts = [backbone, getattr(backbone, "language_model", None), getattr(backbone, "model", None)]
     parts.append(getattr(parts[-1], "language_model", None))
     owner = next((part for part in parts if hasattr(part, "norm")), None)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from sentence_transformers.util import batch_to_device
 
 from pagefinder.data.corpus import PageInput
@@ -76,8 +76,10 @@ def tokens(model: Model, each: Input, prompt: str) -> tuple[int, str]:
     features = model.preprocess([each.value], prompt=prompt, **_task(model, each.kind))
     if "input_ids" not in features:
         return 0, ""
-    ids = features["input_ids"][0][features["attention_mask"][0].bool()].tolist()
-    text = str(model.tokenizer.decode(ids))
+    ids = features["input_ids"]
+    if "attention_mask" in features:  # static embeddings give the tokens alone, in a row
+        ids = ids[features["attention_mask"].bool()]
+    text = str(model.tokenizer.decode(ids.tolist()))
     return len(ids), re.sub(r"(<\|[a-z_]+\|>)\1+", r"\1...", text)
 
 
@@ -87,9 +89,10 @@ def settings_of(model: Model, folder: Path) -> dict[str, Any]:
     Returns:
         kind (embedder or reranker), page_content, prompts (by query and page, or pair),
         chat_template (whether inputs are messages of a chat), max_tokens (behind which texts are
-        cut), pixels (the budget: min, max and multiple; null for a model that sees no page); of
-        an embedder dimension, width (before the cut), pooling (empty for a model that gives one
-        vector as it is) and normalized; of a reranker activation (of its plain scores).
+        cut; null for static embeddings, which read all), pixels (the budget: min, max and multiple;
+        null for a model that sees no page); of an embedder dimension, width (before the cut),
+        pooling (empty for a model that gives one vector as it is) and normalized; of a reranker
+        activation (of its plain scores).
     """
     reranks = isinstance(model, CrossEncoder)
     kinds = (PAIR,) if reranks else (QUERY, PAGE)
@@ -98,7 +101,7 @@ def settings_of(model: Model, folder: Path) -> dict[str, Any]:
         "page_content": page_content(folder),
         "prompts": {kind: prompt_of(model, kind) for kind in kinds},
         "chat_template": "message" in model.modalities,
-        "max_tokens": model.max_seq_length,
+        "max_tokens": None if isinstance(model[0], StaticEmbedding) else model.max_seq_length,
         "pixels": pixels_of(model),
     }
     if isinstance(model, CrossEncoder):

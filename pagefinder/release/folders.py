@@ -54,8 +54,10 @@ def store_as(folder: Path, dtype: str) -> None:
         path.unlink()  # a hard link to the trained model's file would be written through
         # A spec is an address in an array's memory, which `arrays` holds until all is written.
         serialize_file({name: _spec(array) for name, array in arrays.items()}, path, metadata)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    _write_json(folder / "config.json", _with_dtype(config, dtype))
+    path = folder / "config.json"
+    if path.is_file():  # static embeddings have none
+        config = json.loads(path.read_text(encoding="utf-8"))
+        _write_json(path, _with_dtype(config, dtype))
 
 
 def _rounded(tensor: np.ndarray) -> np.ndarray:

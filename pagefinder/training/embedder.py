@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 from pagefinder.errors import InputError
 from pagefinder.params import Embedder, Loss
@@ -51,6 +52,7 @@ def train_embedder(
             f"embedder.dims asks for dimension {knobs.dims[0]}, the model has {width}: "
             f"drop the dimensions above {width}"
         )
+    _check_static(model, knobs)
     if knobs.mined_negatives != "all":
         negatives = negatives.groupby("query_id", sort=False).head(knobs.mined_negatives)
     rows = embedder_rows(run.corpus, negatives, run.seed, excluded)
@@ -60,6 +62,22 @@ def train_embedder(
     if run.device_settings.loader_processes:
         encode_ahead(evaluator, run.corpus, run.device_settings)
     return fit(embedder_trainer(model, rows, knobs, loss, run, evaluator))
+
+
+def _check_static(model: SentenceTransformer, knobs: Embedder) -> None:
+    """Raise an InputError for what needs layers, or batches that can be split.
+
+    Static embeddings are a table of vectors and have neither.
+    """
+    if not isinstance(model[0], StaticEmbedding):
+        return
+    for name in ("mini_batch", "lora_rank", "gradient_checkpointing"):
+        if value := getattr(knobs, name):
+            off = "false" if value is True else 0
+            raise InputError(
+                f"embedder.{name} is {value}, but base.model has static embeddings, which cannot "
+                f"be trained so: set it to {off}"
+            )
 
 
 def embedder_trainer(

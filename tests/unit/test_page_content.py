@@ -7,23 +7,20 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import yaml
 from corpora import write_corpus
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 from tiny import (
     FILE,
-    WORDS,
     blank,
     mined_negatives,
     text_content,
     tiny_params,
+    write_static_model,
     write_text_model,
     write_tiny_corpus,
     write_vlm,
 )
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from pagefinder import params_file
 from pagefinder.data import pixels
@@ -173,12 +170,7 @@ def test_a_page_is_cut_at_the_window_that_the_param_names(text_root):
 
 def test_a_bag_of_words_is_trained_and_saved(tmp_path):
     """Static embeddings have no backbone of transformers, as LoRA would need."""
-    words = {word: number for number, word in enumerate([*WORDS, "[UNK]"])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    torch.manual_seed(0)
-    modules = [StaticEmbedding(tokenizer, embedding_dim=32), Normalize()]
-    SentenceTransformer(modules=modules).save_pretrained(str(tmp_path / "models/vlm"))
+    write_static_model(tmp_path / "models/vlm")
     model = opened(tmp_path)
     before = model.encode_document(["revenue solar energy"])
     knobs = text_content(embedder={"evaluations": 1, "learning_rate": 0.05})
@@ -192,6 +184,20 @@ def test_a_bag_of_words_is_trained_and_saved(tmp_path):
     save_model(model, tmp_path / "saved")
     again = SentenceTransformer(str(tmp_path / "saved")).encode_document(["revenue solar energy"])
     np.testing.assert_allclose(again, after, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "off"),
+    [("mini_batch", 2, "0"), ("lora_rank", 4, "0"), ("gradient_checkpointing", True, "false")],
+)
+def test_params_that_a_bag_of_words_cannot_obey_are_named(tmp_path, name, value, off):
+    write_static_model(tmp_path / "models/vlm")
+    knobs = params_file.parse(text_content(embedder={name: value}))
+    run = TrainingRun(None, knobs.compute, DEVICE_SETTINGS, 1, tmp_path)
+    with pytest.raises(InputError, match=f"embedder.{name} is {value}, .* set it to {off}$"):
+        embedder.train_embedder(opened(tmp_path), None, knobs.embedder, knobs.loss, run)
+    with pytest.raises(InputError, match="base.max_tokens is 6, .* set base.max_tokens to 0$"):
+        opened(tmp_path, max_tokens=6)
 
 
 def test_opening_names_what_a_model_does_not_take(text_root, tmp_path):

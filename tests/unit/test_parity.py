@@ -14,13 +14,13 @@ from embedding_server import Served, answering, serving
 from published import write_published_embedder, write_published_reranker
 from sentence_transformers import SentenceTransformer
 from test_encode_compare import write_clip
-from tiny import write_text_model
+from tiny import write_static_model, write_text_model
 
 from pagefinder.errors import InputError
 from pagefinder.params import Pixels
 from pagefinder.parity import asking, cases, diagnosis, making, running
 from pagefinder.parity.running import open_model
-from pagefinder.release.folders import copy_model, serve_unit_vectors
+from pagefinder.release.folders import copy_model, serve_unit_vectors, store_as
 from tools import parity
 
 ROOT = Path(__file__).parents[2]
@@ -526,3 +526,25 @@ def test_a_dual_encoder_has_golden_cases_too(tmp_path, capsys) -> None:
     assert parity.main([str(released), "--release", str(released)]) == 0
     assert parity.main([str(tmp_path / "saved"), "--release", str(released)]) == 1
     assert "dimension (query, page): its vectors have 24" in capsys.readouterr().out
+
+
+def test_static_embeddings_have_golden_cases_too(tmp_path, capsys) -> None:
+    """They give tokens without a mask, read whole texts and have no layers to take apart."""
+    write_static_model(tmp_path / "saved")
+    released = tmp_path / "embedder"
+    copy_model(tmp_path / "saved", released, "text")
+    serve_unit_vectors(released, 32, 16)
+    store_as(released, "bfloat16")
+    golden = cases.read_golden(made(released, tmp_path / "saved"))
+    assert "Infinity" not in (released / "golden/cases.json").read_text()  # which is no JSON
+    assert golden.settings["max_tokens"] is None
+    query = golden.of("query")[0]
+    assert (query.tokens, query.rendered) == (5, "[UNK] [UNK] revenue [UNK] [UNK]")
+    assert parity.main([str(released), "--release", str(released)]) == 0
+    capsys.readouterr()
+    other = SentenceTransformer(str(released))
+    with torch.no_grad():
+        other[0].embedding.weight += torch.randn(other[0].embedding.weight.shape)
+    other.save_pretrained(str(tmp_path / "other"), create_model_card=False)
+    assert parity.main([str(tmp_path / "other"), "--release", str(released)]) == 1
+    assert differences(capsys.readouterr().out.splitlines())

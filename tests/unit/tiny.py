@@ -173,6 +173,21 @@ def write_text_model(folder: Path) -> None:
     SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder))
 
 
+def write_static_model(folder: Path) -> None:
+    """A bag of random word vectors, saved as an embedder of texts."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    vocabulary = {word: number for number, word in enumerate([*WORDS, "[UNK]"])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    torch.manual_seed(0)
+    modules = [StaticEmbedding(tokenizer, embedding_dim=32), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder))
+
+
 def text_content(**sections: dict) -> dict:
     """`tiny_content` for the text model in models/vlm, without a reranker."""
     base = {"page_content": "text", "pooling": ""}
