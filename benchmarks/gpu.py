@@ -39,9 +39,9 @@ import pandas as pd
 import torch
 import transformers
 
-from benchmarks import gpu_model, gpu_rows
+from benchmarks import gpu_ground, gpu_model, gpu_rows
+from benchmarks.gpu_ground import Row
 from benchmarks.gpu_model import SIZES
-from benchmarks.gpu_rows import Row
 from tools.synthetic import synthetic_corpus, synthetic_rows
 
 # Seconds that a job may take: one that hangs must not take the others' time.
@@ -105,7 +105,12 @@ def line(row: Row) -> str:
 
 
 def measure(
-    size_name: str, device: str, minutes: float, only: str = "", csv: Path | None = None
+    size_name: str,
+    device: str,
+    minutes: float,
+    only: str = "",
+    csv: Path | None = None,
+    kernels: Path | None = None,
 ) -> pd.DataFrame:
     """Every row of the table, printed and written as it is made.
 
@@ -115,6 +120,7 @@ def measure(
         minutes: After which no row goes on.
         only: Word in the names of the rows to measure; empty: all.
         csv: File that rows are added to.
+        kernels: File for the kernels of one training step.
     """
     ends = time.monotonic() + 60 * minutes
     size = SIZES[size_name]
@@ -125,9 +131,9 @@ def measure(
         root = Path(scratch)
         gpu_model.write_model(root / "model", size, device)
         count = size["batch"] * (size["steps"] + 1)
-        corpus = synthetic_corpus(root / "corpus", base.pixels, count, gpu_rows.NEGATIVES)
-        rows = synthetic_rows(count, gpu_rows.NEGATIVES)
-        ground = gpu_rows.Ground(base, root, corpus, rows, size)
+        corpus = synthetic_corpus(root / "corpus", base.pixels, count, gpu_ground.NEGATIVES)
+        rows = synthetic_rows(count, gpu_ground.NEGATIVES)
+        ground = gpu_ground.Ground(base, root, corpus, rows, size, kernels=kernels)
         ground.peak = gpu_model.matmul_rate(size["product"], device)
         first = {"what": "bf16 matmul", "note": f"{ground.peak / 1e12:.3g} TFLOP/s"}
         jobs = {name: work for name, work in gpu_rows.jobs(ground).items() if only in name}
@@ -161,6 +167,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--only", default="", help="word in the names of the rows to measure")
     parser.add_argument("--csv", type=Path, help="file that rows are added to")
+    parser.add_argument("--kernels", type=Path, help="file for the kernels of one training step")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     transformers.logging.set_verbosity_error()
@@ -169,7 +176,14 @@ def main() -> None:
     if arguments.size == "2b" and device == "cpu":
         parser.error("size 2b needs CUDA: try --size tiny --device cpu")
     print(versions(device), flush=True)
-    measure(arguments.size, device, arguments.minutes, arguments.only, arguments.csv)
+    measure(
+        arguments.size,
+        device,
+        arguments.minutes,
+        arguments.only,
+        arguments.csv,
+        arguments.kernels,
+    )
 
 
 if __name__ == "__main__":

@@ -1,57 +1,27 @@
 """The rows of `benchmarks.gpu`, in their order: what is trained, encoded and scored for each."""
 
 import gc
+import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
-from benchmarks import gpu_gradients, gpu_model
+from benchmarks import gpu_gradients, gpu_model, gpu_profile, gpu_scoring
+from benchmarks.gpu_ground import NEGATIVES, Ground, Row, open_model
 from benchmarks.gpu_model import forward_flops
 from pagefinder.data.corpus import Corpus
-from pagefinder.models.device import DeviceSettings, choose_device
-from pagefinder.models.opening import open_embedder, open_reranker
+from pagefinder.models.device import choose_device
 from pagefinder.models.saving import save_model
-from pagefinder.models.visual_tokens import check_budget
-from pagefinder.params import Params
 from pagefinder.training.arguments import TrainingRun, schedule
-from pagefinder.training.embedder import train_embedder
-from tools.measuring import measure_encoding, measure_scoring, measure_training
+from pagefinder.training.embedder import embedder_trainer, train_embedder
+from tools.measuring import measure_training
 from tools.predicting import measure_costs, train_seconds
 from tools.synthetic import synthetic_corpus, synthetic_rows
-
-NEGATIVES = 1
-Row = dict[str, Any]
-
-
-@dataclass
-class Ground:
-    """What all rows share; `peak` is the card's matmul rate in FLOP/s."""
-
-    base: Params
-    root: Path
-    corpus: Corpus
-    rows: pd.DataFrame
-    size: dict[str, Any]
-    peak: float = 0.0
-    ways: dict[str, dict[str, Any]] = field(default_factory=dict)  # knobs by name of the row
-
-
-def open_model(ground: Ground, attention: str = "") -> tuple[Any, DeviceSettings]:
-    """The embedder and the hardware, as a stage opens them."""
-    base = ground.base
-    compute = base.compute
-    if attention:
-        compute = compute.model_copy(update={"attention": attention})
-    device_settings = choose_device(compute)
-    # Pages are stored inside their own budgets, and so the largest one fits them all.
-    pixels = base.pixels.model_copy(update={"max": max(ground.size["pixels"])})
-    return open_embedder(base.base, pixels, device_settings, ground.root), device_settings
 
 
 def free() -> None:
@@ -74,21 +44,21 @@ def train(
     name: str,
     *,
     dtype: torch.dtype | None = None,
-    compiled: bool = False,
+    faster: Callable[[Any], None] | None = None,
     attention: str = "",
     steps: int = 0,
     **knobs: Any,  # noqa: ANN401
 ) -> Iterator[Row]:
-    """A training variant: knobs of the embedder changed, and what is no knob."""
+    """A training variant: knobs of the embedder changed, and what is no knob.
+
+    `faster` changes the opened model's own modules in place.
+    """
     model, device_settings = open_model(ground, attention)
     flops = row_flops(model, ground.corpus)
     if dtype:
         model.to(dtype)
-    if compiled:
-        # Whole blocks break the graph at every list that attention asks the card for.
-        for module in model[0].model.modules():
-            if type(module).__name__.endswith(("MLP", "RMSNorm")):
-                module.compile(dynamic=True)
+    if faster:
+        faster(model[0].model)
     base = ground.base
     changed = base.embedder.model_copy(update=knobs)
     run = TrainingRun(ground.corpus, base.compute, device_settings, 0, ground.root / "run")
@@ -112,6 +82,26 @@ def train(
     }
 
 
+def compile_parts(backbone: torch.nn.Module) -> None:
+    """Compile MLPs and norms: whole blocks break the graph at every list that attention needs."""
+    for module in backbone.modules():
+        if type(module).__name__.endswith(("MLP", "RMSNorm")):
+            module.compile(dynamic=True)
+
+
+def liger_kernels(ground: Ground) -> Iterator[Row]:
+    """Training with the fused norms and rotations of the package liger-kernel."""
+    if importlib.util.find_spec("liger_kernel") is None:
+        yield {"note": "left out: liger-kernel is not installed"}
+        return
+    from liger_kernel.transformers import apply_liger_kernel_to_qwen3_vl
+
+    def patch(backbone: torch.nn.Module) -> None:
+        apply_liger_kernel_to_qwen3_vl(fused_linear_cross_entropy=False, model=backbone)
+
+    yield from train(ground, "Liger", faster=patch, **way_of_ours(ground))
+
+
 def other_attention(ground: Ground) -> Iterator[Row]:
     """Training on SDPA, where that is not what was chosen anyway."""
     if choose_device(ground.base.compute).attention == "sdpa":
@@ -120,58 +110,27 @@ def other_attention(ground: Ground) -> Iterator[Row]:
         yield from train(ground, "SDPA", attention="sdpa", **way_of_ours(ground))
 
 
+def profiled(ground: Ground) -> Iterator[Row]:
+    """Shares of a step's kernels by kind, in the way of the row `ours`."""
+    model, device_settings = open_model(ground)
+    base = ground.base
+    way = {"gradient_checkpointing": True} | way_of_ours(ground)
+    if way.get("mini_batch") == "auto" or "mini_batch" not in way:
+        way["mini_batch"] = base.embedder.batch // 2
+    knobs = base.embedder.model_copy(update=way)
+    run = TrainingRun(ground.corpus, base.compute, device_settings, 0, ground.root / "run")
+    trainer = embedder_trainer(model, ground.rows, knobs, base.loss, run)
+    kernels, took = gpu_profile.kernels_of_step(trainer, knobs.batch, device_settings)
+    if ground.kernels:
+        kernels.to_csv(ground.kernels, index=False)
+    shares = kernels.groupby("kind")["seconds"].sum().sort_values(ascending=False) / took
+    words = ", ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
+    yield {"note": f"{took:.2f} s a step: {words}, the rest waits"}
+
+
 def way_of_ours(ground: Ground) -> dict[str, Any]:
     """Mini-batch and checkpointing of the row `ours`, so that they are not searched for again."""
     return ground.ways.get("ours", {"gradient_checkpointing": True})
-
-
-def encode(ground: Ground) -> Iterator[Row]:
-    """One row per pixel budget."""
-    model, _ = open_model(ground)
-    device_settings = choose_device(ground.base.compute, scoring=True)
-    first, batch = ground.size["pixels"][0], ground.base.compute.encode_batch
-    for pixels in ground.size["pixels"]:
-        # As many pixels in a batch, and in all, whatever the budget.
-        pages = ground.size["pages"] * first // pixels
-        at_once = min(batch * first // pixels, pages // 2)
-        budget = ground.base.pixels.model_copy(update={"max": pixels})
-        corpus = synthetic_corpus(ground.root / f"c{pixels}", budget, pages, 0)
-        tokens = check_budget(model, corpus.image(0), budget)
-        page = model.preprocess([corpus.image(0)], prompt=model.prompts["document"])
-        flops = forward_flops(model[0].model.config, page)
-        speed = measure_encoding(model, corpus, device_settings, at_once, pages)
-        yield {
-            "what": f"encode, {pixels:,} pixels",
-            "pages/s": speed.per_second,
-            "peak GiB": speed.peak_gib,
-            "share": flops * speed.per_second / ground.peak,
-            "loading": speed.loading,
-            "note": f"{tokens} tokens a page, {at_once} at once, {device_settings.attention}",
-        }
-
-
-def rerank(ground: Ground) -> Iterator[Row]:
-    """Pairs a second, each with a page of its own."""
-    base = ground.base
-    device_settings = choose_device(base.compute, scoring=True)
-    model = open_reranker(base.reranker, base.pixels, device_settings, ground.root)
-    count = len(ground.corpus.queries)
-    pairs = pd.DataFrame(
-        {"query_id": [f"q{n}" for n in range(count)], "page_id": [f"p{n}" for n in range(count)]}
-    )
-    pair = (ground.corpus.queries["text"][0], ground.corpus.image(0))
-    features = model.preprocess([pair], prompt=base.reranker.instruction)
-    flops = forward_flops(model[0].model.config, features)
-    batch = min(base.compute.encode_batch, count // 2)
-    speed = measure_scoring(model, ground.corpus, pairs, device_settings, batch)
-    yield {
-        "rows/s": speed.per_second,
-        "pages/s": speed.per_second,
-        "peak GiB": speed.peak_gib,
-        "share": flops * speed.per_second / ground.peak,
-        "loading": speed.loading,
-        "note": f"{batch} at once, {device_settings.attention}",
-    }
 
 
 def predicted(ground: Ground) -> Iterator[Row]:
@@ -222,15 +181,17 @@ def jobs(ground: Ground) -> dict[str, Callable[[], Iterator[Row]]]:
             ground, "recipe", dtype=torch.bfloat16, steps=1, **recipe
         ),
         "train, ours": lambda: train(ground, "ours", **spared),
-        "encode": lambda: encode(ground),
+        "step by kind of kernel": lambda: profiled(ground),
+        "encode": lambda: gpu_scoring.encode(ground),
         "train, ours, no checkpointing": lambda: train(
             ground, "no checkpointing", gradient_checkpointing=False
         ),
-        "rerank, pairs": lambda: rerank(ground),
+        "rerank": lambda: gpu_scoring.rerank(ground),
         "train, ours, SDPA": lambda: other_attention(ground),
         "train, ours, LoRA rank 16": lambda: train(ground, "LoRA", lora_rank=16, **spared),
         "train, ours, MLPs and norms compiled": lambda: train(
-            ground, "compiled", compiled=True, **way_of_ours(ground)
+            ground, "compiled", faster=compile_parts, **way_of_ours(ground)
         ),
+        "train, ours, Liger kernels": lambda: liger_kernels(ground),
         "predicted": lambda: predicted(ground),
     }

@@ -79,7 +79,7 @@ def open_embedder(
         model = SentenceTransformer(modules=modules, device=device_settings.device, prompts=prompts)
     _check_content(model, base, section)
     _set_window(model, base, section)
-    _set_budget(model, pixels)
+    set_budget(model, pixels)
     _set_attention(model, device_settings)
     return model
 
@@ -137,7 +137,7 @@ def open_reranker(
         model = CrossEncoder(modules=modules, device=device_settings.device, **instruction)
     _check_content(model, reranker, section)
     pair_templates.install_pair_template(model[0], f"{section}.model {reranker.model!r}")
-    _set_budget(model, pixels)
+    set_budget(model, pixels)
     _set_attention(model, device_settings)
     return model
 
@@ -188,7 +188,7 @@ def _keywords(device_settings: DeviceSettings, revision: str) -> dict[str, Any]:
     return keywords
 
 
-def _set_budget(model: SentenceTransformer | CrossEncoder, pixels: Pixels) -> None:
+def set_budget(model: SentenceTransformer | CrossEncoder, pixels: Pixels) -> None:
     """Give the model's image processor the pixel budget, with which it is also saved.
 
     As an argument of opening it would be lost on published Qwen3-VL models: min_pixels and

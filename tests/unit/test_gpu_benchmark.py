@@ -9,7 +9,7 @@ from tiny import blank
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen3VLProcessor
 
-from benchmarks import gpu, gpu_gradients, gpu_model, gpu_rows
+from benchmarks import gpu, gpu_gradients, gpu_ground, gpu_model, gpu_rows
 from nano import architecture
 from nano.tokenizer import train_tokenizer
 from pagefinder.models.device import choose_device
@@ -153,7 +153,7 @@ def test_a_measurement_says_its_mini_batch_and_loading(tmp_path):
     gpu_model.write_model(tmp_path / "model", SIZE, "cpu")
     base = gpu_model.settings(SIZE, "cpu")
     corpus = synthetic_corpus(tmp_path / "corpus", base.pixels, 8, 1)
-    ground = gpu_rows.Ground(base, tmp_path, corpus, synthetic_rows(8, 1), SIZE, 1e12)
+    ground = gpu_ground.Ground(base, tmp_path, corpus, synthetic_rows(8, 1), SIZE, 1e12)
     (row,) = gpu_rows.train(ground, "ours", mini_batch=2)
     assert row["mini-batch"] == "2"
     assert gpu_rows.way_of_ours(ground) == {"mini_batch": 2, "gradient_checkpointing": True}
