@@ -40,6 +40,9 @@ def connected(address: str | None) -> Iterator[None]:
         _check_reachable(address)
     # On few cores Ray would end a process that idles for a second, and start it again for the next.
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")
+    # Ray tells of every actor that its arguments are in the object store, where this process keeps
+    # them. What fails reaches it as an exception.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray.data
 
     _start(address)

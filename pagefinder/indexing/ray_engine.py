@@ -40,6 +40,10 @@ log = logging.getLogger(__name__)
 # An update writes so many fragments at most, as long as none holds more than MOST chunks: the table
 # stays quick to open, and a killed driver loses little beside the chunks at hand.
 FRAGMENTS, MOST = 1000, 1024
+# The driver takes some 20 ms of a core for a task, whatever is in it, so a task has several chunks
+# where each core gets so many tasks all the same: none works long on the last one. They are what
+# a killed process loses.
+TASKS, LARGEST_TASK = 32, 16
 # Chunks that are given to Ray at a time: it keeps some kilobytes of each on the driver. A million
 # pages take so long that the models, which are opened anew then, do not matter.
 ROUND = 65_536
@@ -170,27 +174,35 @@ def _written(
     chunks: Sequence[Chunk], uri: str, work: Work, wanted: pa.Schema, reading: Reading
 ) -> Iterator[Row]:
     """The rows of `fragments.write` for all chunks, as they come."""
-    size = min(max(len(chunks) // FRAGMENTS, 1), MOST)
+    import ray.data
+
+    has = resources()
+    actors = work.actors or has.gpus or max(has.cores // 2, 1)
+    task, fragment = sizes(len(chunks), has.cores)
     for start in range(0, len(chunks), ROUND):
         part = chunks[start : start + ROUND]
-        rows = _dataset(part, len(part)).map(partial(_read, folder=work.folder, reading=reading))
-        rows = rows.map(_Encode, fn_constructor_args=(work, wanted), **_actors(work))
+        rows = _dataset(part, math.ceil(len(part) / task))
+        rows = rows.map(partial(_read, folder=work.folder, reading=reading))
+        rows = rows.map(
+            _Encode,
+            fn_constructor_args=(work, wanted),
+            compute=ray.data.ActorPoolStrategy(size=actors),
+            **share(actors, has),
+        )
         rows = rows.map_batches(
             partial(fragments.write, uri=uri),
-            batch_size=size,
+            batch_size=fragment,
             batch_format="pyarrow",
             num_cpus=0,
         )
         yield from rows.iter_rows()
 
 
-def _actors(work: Work) -> dict[str, Any]:
-    """The number of actors and what each takes, as arguments of `map`."""
-    import ray.data
-
-    has = resources()
-    count = work.actors or has.gpus or max(has.cores // 2, 1)
-    return {"compute": ray.data.ActorPoolStrategy(size=count), **share(count, has)}
+def sizes(chunks: int, cores: int) -> tuple[int, int]:
+    """The chunks of a task, and those of a fragment, which whole tasks fill."""
+    task = min(max(chunks // (TASKS * cores), 1), LARGEST_TASK)
+    fragment = min(max(chunks // FRAGMENTS, 1), MOST)
+    return task, math.ceil(fragment / task) * task
 
 
 def share(actors: int, has: Resources) -> dict[str, float]:

@@ -3,6 +3,7 @@
 At the moment `actor` the first actor kills itself in its third chunk, at `driver` the driver kills
 itself behind its third commit. Fragments are put together as soon as there are more than four, and
 Ray gets nine chunks at a time. The cluster's address is in RAY_CLUSTER; without it one starts here.
+TASK_CHUNKS sets the chunks of a task.
 """
 
 import os
@@ -47,6 +48,9 @@ def main() -> None:
 
     fragments.commit, fragments.COMMITS = deadly, 4
     ray_engine.ROUND = 9
+    if "TASK_CHUNKS" in os.environ:
+        size = int(os.environ["TASK_CHUNKS"])
+        ray_engine.sizes = lambda chunks, cores: (size, size)
     work = ray_engine.Work(FOLDER, Path(MODELS), ocr=False, actors=2, encoder=NotingEncoder)
     with cluster.connected(os.environ.get("RAY_CLUSTER")):
         update(partial(list_files, Path(FOLDER)), ray_engine.engine(work), PLACE, Path())

@@ -102,6 +102,7 @@ def test_two_actors_make_the_index_of_the_local_engine(folder, monkeypatch):
     )
     assert "broken.pdf, page 1 is passed over: unreadable PDF" in said
     assert "cut.pdf, page 1 is passed over: unreadable PDF" in said
+    assert "constructor arguments" not in said  # Ray's own lines
     rows = content(folder, "cluster")
     assert rows.num_rows == 4 * PAGES + 3 + 2
     assert rows["vector"].null_count == 2
@@ -118,6 +119,15 @@ def test_an_actor_that_dies_costs_its_chunk(folder):
     table = store.open_table(str(folder / "actor"))
     assert table.stats()["fragment_stats"]["num_fragments"] == 1  # put together
     assert content(folder, "actor").equals(content(folder, "local"), check_metadata=True)
+
+
+def test_an_actor_that_dies_costs_the_chunks_of_its_task(folder):
+    status, said, chunks = noted(folder, "task", "actor", TASK_CHUNKS="3")
+    assert status == 0, said
+    assert (folder / "task actor.killed").read_text() in chunks
+    assert len(set(chunks)) == CHUNKS
+    assert len(chunks) <= CHUNKS + 2
+    assert content(folder, "task").equals(content(folder, "local"), check_metadata=True)
 
 
 def test_a_driver_that_dies_goes_on_behind_its_last_commit(folder):

@@ -74,6 +74,18 @@ def test_actors_leave_a_core_to_read_however_they_are_spread(actors, has):
     assert a_node - last * taken >= 1
 
 
+@pytest.mark.parametrize("cores", [1, 2, 16, 1024])
+@pytest.mark.parametrize("chunks", [1, 17, 100, 8_000, 65_536, 6_250_000])
+def test_tasks_are_few_for_the_driver_and_many_for_the_cores(chunks, cores):
+    task, fragment = ray_engine.sizes(chunks, cores)
+    assert 1 <= task <= 16
+    assert task == 1 or chunks / task >= 32 * cores  # no core waits long for the last one
+    assert task == 16 or chunks / (task + 1) < 32 * cores  # nor has the driver more than it needs
+    assert fragment % task == 0
+    assert fragment <= 1024
+    assert chunks / fragment <= 1000 or fragment == 1024
+
+
 @pytest.mark.parametrize(("actors", "gpus"), [(8, 8), (3, 8), (16, 8), (4, 3), (5, 2)])
 def test_all_actors_find_room_on_the_gpus(actors, gpus):
     taken = ray_engine.share(actors, Resources(gpus=gpus, cores=64, nodes=1))["num_gpus"]
