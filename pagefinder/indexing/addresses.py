@@ -20,6 +20,8 @@ from pagefinder.indexing.files import IMAGES, PDF, File, Listing
 
 log = logging.getLogger(__name__)
 
+TALKATIVE = ("aiobotocore", "botocore", "azure")  # loggers of the storage's packages
+
 
 def is_address(folder: str) -> bool:
     """Whether a folder is given by an address that fsspec opens, and not by its path."""
@@ -34,6 +36,8 @@ def list_address(address: str) -> Listing:
     Raises:
         InputError: it cannot be listed, it is a folder of this machine, or there is no such file.
     """
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         system, base = fsspec.core.url_to_fs(address)
         if isinstance(system, LocalFileSystem):  # links out of it would be followed

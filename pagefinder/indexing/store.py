@@ -33,6 +33,20 @@ WORDS = "words"  # folder of the words of an index, beside its table
 # it may not be opened, or too many are open, it is not.
 _SYSTEM_ERROR = re.compile(r"os error (\d+)")
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
+# What it says of object storage that cannot be asked, or refuses; of what is not there any more it
+# says `Not found`.
+_REFUSED = re.compile(
+    r"RetryError|Error performing|[Cc]redential|No object store provider|object store prefix"
+    r"|PermissionDenied|Unauthenticated"
+)
+_REASONS = (
+    re.compile(r"<Code>(?P<code>\w+)</Code>\s*<Message>(?P<words>.*?)</Message>"),
+    re.compile(r"(?P<words>No object store provider found for scheme: '\w+')"),
+    re.compile(r"(?P<words>Failed to get \w+ credentials)"),
+    re.compile(r"object store prefix: (?P<words>.*)"),
+    re.compile(r'(?:message|error): \\*"(?P<words>[^"\\]+)'),
+    re.compile(r"inner: (?P<words>.{,200})"),
+)
 
 
 class OtherModelError(InputError):
@@ -124,7 +138,7 @@ def damage(place: str) -> Iterator[None]:
         if outputs.is_disk_full(error):
             raise InputError(_full(place)) from error
         if isinstance(error, (OSError, RuntimeError, ValueError)):
-            words = " ".join(str(error).split())[:200]
+            words = _refusal(error) or " ".join(str(error).split())[:200]
             if _is_access(error):
                 raise InputError(
                     f"the index {place} cannot be read or written now: {words}: mend that, then "
@@ -141,8 +155,21 @@ def _full(place: str) -> str:
     )
 
 
+def _refusal(error: Exception) -> str:
+    """Why object storage cannot be used, in a line; "" where an error does not say that."""
+    words = " ".join(str(error).split())
+    if not _REFUSED.search(words):
+        return ""
+    if "BadScheme" in words:
+        return "its endpoint begins with http: set AWS_ALLOW_HTTP=true"
+    reason = next(filter(None, (pattern.search(words) for pattern in _REASONS)), None)
+    return ": ".join(reason.groups()) if reason else words[:200]
+
+
 def _is_access(error: Exception) -> bool:
     """Whether an error says that files could not be opened or that another writer was quicker."""
+    if _refusal(error):
+        return True
     number = getattr(error, "errno", None)
     match = _SYSTEM_ERROR.search(str(error))
     if number is None and match:

@@ -1,5 +1,6 @@
 """Files below an address: fsspec's file system in memory stands for object storage."""
 
+import logging
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -127,6 +128,19 @@ def storage(bucket, monkeypatch):
     monkeypatch.setattr(Storage, "asked", 0)
     monkeypatch.setattr(Storage, "trouble", None)
     return "storage://scans/2026"
+
+
+def test_packages_of_a_storage_log_warnings_alone(storage, monkeypatch, caplog):
+    find = Storage.find
+
+    def telling(*arguments, **keywords):
+        logging.getLogger("aiobotocore.credentials").info("Found credentials")
+        return find(*arguments, **keywords)
+
+    monkeypatch.setattr(Storage, "find", telling)
+    with caplog.at_level(logging.INFO):
+        list_address(storage)
+    assert "Found credentials" not in caplog.text
 
 
 def test_times_come_with_the_listing(storage):
