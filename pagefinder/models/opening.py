@@ -10,12 +10,14 @@ from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
 
 from pagefinder.errors import InputError
-from pagefinder.models import pair_templates, score_heads, vision
+from pagefinder.models import library_output, pair_templates, score_heads, vision
 from pagefinder.models.device import DeviceSettings
 from pagefinder.models.packaged import local_folder
 from pagefinder.params import Base, CompareModel, Pixels, Reranker, RerankerModel
 
 log = logging.getLogger(__name__)
+
+library_output.silence_notes()
 
 
 def compared_embedder(
