@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 from pagefinder.evaluation.baselines import baseline_runs
-from pagefinder.evaluation.fusion import Weights, fuse_with_bm25
+from pagefinder.evaluation.fusion import Weights, fuse_with_bm25, weighing_task
 from pagefinder.params import Evaluate
 from pagefinder.retrieval.bm25 import bm25_run
 from pagefinder.retrieval.runs import DEPTH, Run
@@ -28,7 +28,7 @@ def embedder_runs(
 
     Args:
         task: Of eval.
-        dev: Of dev, which chooses the weights.
+        dev: Of dev, whose queries choose the weights, see `weighing_task`.
         models: Vectors by the model's name, base and tuned among them.
         dims: Dimensions to which the tuned model is cut as well.
         knobs: Say which baselines run, and whether a second search is among all pages.
@@ -46,9 +46,12 @@ def embedder_runs(
     runs |= baseline_runs(task, knobs.text_baseline, knobs.text_embedder, seed, device)
     fusible = {name: searches[name] for name in (BASE, TUNED)} | cuts
     dev_runs = {name: run_search(dev) for name, run_search in fusible.items() if dev.query_ids}
+    weighing, weighing_runs = weighing_task(dev), dict[str, Run]()
     if dev_runs and BM25 in runs and has_words(dev.page_texts):
         dev_runs[BM25] = bm25_run(dev)
-    fused, weights = fuse_with_bm25(runs, dev_runs, dev)
+        weighing_runs = {name: run_search(weighing) for name, run_search in fusible.items()}
+        weighing_runs[BM25] = bm25_run(weighing)
+    fused, weights = fuse_with_bm25(runs, weighing_runs, weighing)
     runs |= fused
     if knobs.distractors == "all":
         all_pages = task_of(task.corpus, "eval", distractors=True)

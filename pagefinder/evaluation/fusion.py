@@ -1,8 +1,11 @@
 """What BM25 adds to an embedder: runs of both fused, by weights that dev chooses."""
 
 import logging
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from pagefinder.evaluation.embedder import claimed_gain
@@ -16,6 +19,21 @@ log = logging.getLogger(__name__)
 # By fused system, such as tuned+bm25: the weight of each system whose run it is made of.
 Weights = dict[str, dict[str, float]]
 
+# Pages of train that are searched when weights are chosen, at most: memory stays flat.
+TRAIN_PAGES = 20_000
+
+
+def weighing_task(dev: Task) -> Task:
+    """Dev's queries among the pages of dev and train: the task that weights are chosen on.
+
+    Dev has a tenth of the pages that are searched later. Among few pages an embedder misses less,
+    so dev's pages alone would give it too much weight. Train's queries take no part: the embedder
+    was trained on them.
+    """
+    train = dev.corpus.page_rows("train")
+    train = train[:: max(1, math.ceil(len(train) / TRAIN_PAGES))]
+    return replace(dev, page_rows=np.union1d(dev.page_rows, train))
+
 
 def fuse_with_bm25(
     runs: Mapping[str, Run], dev_runs: Mapping[str, Run], dev: Task
@@ -27,8 +45,8 @@ def fuse_with_bm25(
 
     Args:
         runs: The runs on eval, by system: of BM25 and of the embedders.
-        dev_runs: Those of the embedders on dev and, where dev has text, that of BM25.
-        dev: The task of dev.
+        dev_runs: Those of the embedders on `dev` and, where dev has text, that of BM25.
+        dev: Of `weighing_task`.
 
     Returns:
         Runs, and weights; the keys of both are the fused systems' names, such as tuned+bm25.

@@ -1,5 +1,6 @@
 """The stage on a small corpus: files, figures, repeats, slices, claims and baselines."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -176,6 +177,21 @@ def test_dev_alone_chooses_the_weights(root, tmp_path) -> None:
     assert fusion["tuned+bm25"]["weights"] == {"tuned": 1.0, "bm25": 0.0}
     assert fusion["tuned+bm25"]["over"]["tuned"]["ndcg@10"] == 0
     assert first_stage(tmp_path) == {"tuned": 1.0, "bm25": 0.0}
+
+
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_weights_are_chosen_among_the_pages_of_train_too(root, tmp_path, split) -> None:
+    """Where train's pages mislead BM25 it loses weight; those of eval do not count."""
+    build(tmp_path)
+    corpus = Corpus(tmp_path / layout.CORPUS)
+    pages, queries = corpus.table.to_pylist(), corpus.queries
+    dev = itertools.cycle(queries.loc[queries["split"] == "dev", "text"])
+    pages = [page | ({"text": next(dev)} if page["split"] == split else {}) for page in pages]
+    qrels = list(corpus.qrels.itertuples(index=False, name=None))
+    write_corpus(tmp_path / layout.CORPUS, pages, queries.to_dict("records"), qrels)
+    evaluate_embedder.main(settings(), tmp_path)
+    before, after = (metrics(at, "fusion")["tuned+bm25"]["weights"] for at in (root, tmp_path))
+    assert after["bm25"] < before["bm25"] if split == "train" else after == before
 
 
 @pytest.mark.parametrize("without", ["text", "query"])

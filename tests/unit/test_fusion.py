@@ -1,6 +1,7 @@
 """Fusion of score lists: by hand, its properties, a second implementation, and weights from dev."""
 
 import types
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -179,17 +180,29 @@ def test_without_dev_queries_all_weight_is_on_the_first_run() -> None:
     assert choose_weights(lists, {}) == {"dense": 1.0, "bm25": 0.0}
 
 
-def test_a_difference_in_the_fourth_digit_decides_nothing(monkeypatch) -> None:
-    def measured(run: Run, qrels: dict) -> dict[str, float]:
-        return {"ndcg@10": 0.9712 - 0.0001 * abs(run.weights[0] - 0.5)}
+def measured_by(monkeypatch, ndcg: Callable[[float], float]) -> dict[str, float]:
+    """The weights of two runs whose NDCG@10 is `ndcg` of the first one's weight."""
 
     def weighted(_, weights: tuple[float, ...]) -> types.SimpleNamespace:
         return types.SimpleNamespace(weights=weights)
 
     monkeypatch.setattr(fusion, "_weighted", weighted)
-    monkeypatch.setattr(fusion, "mean_metrics", measured)
+    monkeypatch.setattr(
+        fusion, "mean_metrics", lambda run, _: {"ndcg@10": ndcg(round(run.weights[0], 1))}
+    )
+    return choose_weights({"a": run_of({}), "b": run_of({})}, QRELS)
+
+
+def test_a_difference_in_the_fourth_digit_decides_nothing(monkeypatch) -> None:
     # All are 0.971, and a single list is the fewest.
-    assert choose_weights({"a": run_of({}), "b": run_of({})}, QRELS) == {"a": 1.0, "b": 0.0}
+    weights = measured_by(monkeypatch, lambda weight: 0.9712 - 0.0001 * abs(weight - 0.5))
+    assert weights == {"a": 1.0, "b": 0.0}
+
+
+def test_a_weight_that_is_better_than_its_neighbours_by_luck_is_not_chosen(monkeypatch) -> None:
+    by_weight = {0.8: 0.9, 0.2: 0.85, 0.3: 0.86, 0.4: 0.85}
+    weights = measured_by(monkeypatch, lambda weight: by_weight.get(weight, 0.7))
+    assert weights == {"a": 0.3, "b": 0.7}
 
 
 def test_all_weights_of_three_lists_are_tried() -> None:
