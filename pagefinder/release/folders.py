@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ CONTENT = "page_content"  # a key of CONFIG that Sentence Transformers passes ov
 DENSE = "sentence_transformers.base.modules.dense.Dense"
 NORMALIZE = "sentence_transformers.base.modules.normalize.Normalize"
 SENTENCE = "sentence_embedding"  # what a module calls the vector of a text or page
+# By the class of a saved model, that of the models as published, and what their weights' names
+# begin with.
+PUBLISHED = {"Qwen3VLModel": ("Qwen3VLForConditionalGeneration", "model.")}
 
 
 def copy_model(source: Path, target: Path, content: PageContent = "image") -> None:
@@ -26,16 +30,54 @@ def copy_model(source: Path, target: Path, content: PageContent = "image") -> No
     What pages give the model stands in the configuration, unless it is their images.
     """
     shutil.copytree(source, target, ignore=IGNORED)
+    _name_as_published(target)
     if content != "image":
         config = json.loads((target / CONFIG).read_text(encoding="utf-8"))
         _write_json(target / CONFIG, config | {CONTENT: content})
 
 
+def _name_as_published(folder: Path) -> None:
+    """Name the weights of a vision language model as the published ones are named.
+
+    A model without a head is saved under shorter names. Sentence Transformers opens both, and vLLM
+    the published ones alone.
+    """
+    config = _read_json(folder / "config.json")
+    saved, *others = config.get("architectures") or [""]
+    if others or saved not in PUBLISHED:
+        return
+    published, prefix = PUBLISHED[saved]
+    for path in sorted(folder.glob("model*.safetensors")):
+        _rename_weights(path, prefix)
+    index = folder / "model.safetensors.index.json"  # of weights in several files
+    if index.is_file():
+        content = _read_json(index)
+        files = {prefix + name: file for name, file in content["weight_map"].items()}
+        _write_json(index, content | {"weight_map": files})
+    _write_json(folder / "config.json", config | {"architectures": [published]})
+
+
+def _rename_weights(path: Path, prefix: str) -> None:
+    """Put a prefix before the name of each weight in a safetensors file."""
+    part = path.with_suffix(".part")  # a hard link to the trained model's file stays as it is
+    with path.open("rb") as source, part.open("wb") as target:
+        # The length of a header in JSON, the header, and the bytes that it describes.
+        (size,) = struct.unpack("<Q", source.read(8))
+        header = json.loads(source.read(size))
+        named = {
+            name if name == "__metadata__" else prefix + name: entry
+            for name, entry in header.items()
+        }
+        content = json.dumps(named, separators=(",", ":")).encode()
+        content += b" " * (-len(content) % 8)
+        target.write(struct.pack("<Q", len(content)) + content)
+        shutil.copyfileobj(source, target, 1 << 24)
+    part.replace(path)
+
+
 def page_content(folder: Path) -> PageContent:
     """What pages give the model in a folder, as `copy_model` wrote it."""
-    path = folder / CONFIG
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    content: PageContent = config.get(CONTENT, "image")
+    content: PageContent = _read_json(folder / CONFIG).get(CONTENT, "image")
     return content
 
 
@@ -144,6 +186,12 @@ def _write_cut(folder: Path, width: int, dimension: int) -> None:
     _write_json(folder / "config.json", settings)
     rows = np.eye(dimension, width, dtype=np.float32)
     save_file({"linear.weight": rows}, folder / "model.safetensors")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; an empty one where there is no file."""
+    content: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return content
 
 
 def _write_json(path: Path, content: object) -> None:

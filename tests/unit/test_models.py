@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from tiny import (
     blank,
@@ -512,6 +513,33 @@ def test_the_released_embedder_gives_unit_vectors_of_the_recommended_dimension(
     np.testing.assert_allclose(model.encode_document(pages), full, atol=1e-6)
     video = json.loads((tmp_path / "released/video_preprocessor_config.json").read_text())
     assert video["video_processor_type"] == "Qwen3VLVideoProcessor"
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_released_weights_have_the_names_of_the_published_model(root, tmp_path, shards: int):
+    trained = embedder(root)
+    save_model(trained, tmp_path / "saved")
+    weights = tmp_path / "saved/model.safetensors"
+    if shards > 1:
+        weights.unlink()
+        trained[0].model.save_pretrained(tmp_path / "saved", max_shard_size="1MB")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "saved").glob("model*")}
+    copy_model(tmp_path / "saved", tmp_path / "released")
+    names = [
+        name
+        for path in sorted((tmp_path / "released").glob("model*.safetensors"))
+        for name in load_file(path)
+    ]
+    # As those of Qwen/Qwen3-VL-Embedding-2B, which is all that vLLM reads.
+    assert {name.split(".")[1] for name in names} == {"language_model", "visual"}
+    assert all(name.startswith("model.") for name in names)
+    config = json.loads((tmp_path / "released/config.json").read_text())
+    assert config["architectures"] == ["Qwen3VLForConditionalGeneration"]
+    opened = SentenceTransformer(str(tmp_path / "released"), device="cpu")
+    for name, weight in opened[0].model.state_dict().items():
+        assert torch.equal(weight, trained[0].model.state_dict()[name]), name
+    assert {p.name: p.read_bytes() for p in (tmp_path / "saved").glob("model*")} == before
+    assert (shards > 1) == (len(before) > 1)
 
 
 def test_released_weights_are_of_the_dtype_that_was_asked_for(root, tmp_path):
