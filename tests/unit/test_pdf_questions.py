@@ -454,8 +454,11 @@ def stated(*lines):
         (
             "valve: the part between pump and pipe",
             "item",
-            "What stands for the part between pump and pipe",
+            "What do you call the part between pump and pipe",
         ),
+        ("valve: the part shouldn’t leak water behind my pump", "", ""),
+        ("When checked enables colour output to the plotter, it is slow.", "", ""),
+        ("If set to a true value the old pump leaks water, call us.", "", ""),
     ],
 )
 def test_statement_is_asked_without_what_it_tells(sentence, kind, subject):
@@ -561,6 +564,11 @@ def test_an_enumeration_of_what_a_thing_does_is_asked_for_whole():
     told = "The routine glp_error formats its parameters, writes the message to the terminal{}."
     assert found_on(told.format(" and stops the program"))
     assert not found_on(told.format(", and then ends the program"))
+
+
+def test_a_word_for_a_person_stands_behind_an_article():
+    reworded = reword("the person who made the original program", "")
+    assert reworded == "the individual who created the original application"
 
 
 def test_words_with_other_meanings_keep_their_place():

@@ -50,7 +50,10 @@ RULE = re.compile(
 # A verb in its form for one or several: the text is a clause.
 FINITE = re.compile(
     r"\b(?:is|are|was|were|has|have|had|does|do|can|cannot|must|should|may|exists?|am|\w+[^s\W]s)\b"
+    r"|n[’']t\b"
 )
+# A participle without what it is said of: *when checked*, *if set to*.
+BARE = re.compile(r"\w+(?:ing|ed)\b|set (?:to|by|with)\b")
 # An order whose last words say what it is for.
 USE = re.compile(
     r"^(?:Use|Run|Call|Type|Press|Click|Select|Choose|Set|Add|Put|Turn|Enter|Apply|Invoke)"
@@ -167,7 +170,8 @@ def _condition(sentence: str) -> Iterator[Statement]:
     match = CONDITION.match(sentence)
     if match is None and not _points(sentence.split()[0]):
         match = FINAL_CONDITION.match(sentence)
-    if match and not match[2].split()[0].endswith("ing"):
+    # One that begins with a participle is about what the sentence before speaks of.
+    if match and not BARE.match(match[2]):
         condition = re.sub(r"^you\b", "I", re.sub(r"^you are\b", "I am", match[2]))
         clause = _clean(condition)
         # Without what qualifies it, a condition is another one.
@@ -259,7 +263,7 @@ def _description(label: str, text: str) -> Iterator[Statement]:
     elif first in THIRD_PERSON:
         yield Statement("item", f"What {meaning}", meaning)
     elif first in ("the", "a", "an") and not FINITE.search(meaning) and not _has_clause(meaning):
-        yield Statement("item", f"What stands for {meaning}", meaning)
+        yield Statement("item", f"What do you call {meaning}", meaning)
 
 
 def _item(text: str) -> Iterator[Statement]:
