@@ -17,6 +17,7 @@ from pagefinder.errors import InputError
 from pagefinder.parity.cases import Case, Golden
 
 SECONDS = 300  # for one answer: a server may load its model at the first
+TOO_LONG = "maximum context length"  # how vLLM says that a text has too many tokens
 PATHS = {"embedder": ("/v1/embeddings",), "reranker": ("/v1/rerank", "/score")}
 
 
@@ -130,11 +131,29 @@ def _post(
     """The path that answered and its answer; without a path those of the interface are tried."""
     paths = [path] if path else PATHS[golden.settings["kind"]]
     for each in paths:
-        body = request_of(each, golden, case) | dict(parameters)
-        answer = _json(url + each, body, missing=None if each == paths[-1] else {}, key=key)
+        body = _with(request_of(each, golden, case), parameters)
+        try:
+            answer = _json(url + each, body, missing=None if each == paths[-1] else {}, key=key)
+        except InputError as error:
+            if TOO_LONG not in str(error):
+                raise
+            tokens = golden.settings["max_tokens"]
+            mend = f'{{"truncate_prompt_tokens": {tokens}, "truncation_side": "right"}}'
+            raise InputError(
+                f"{error}: it refuses texts that the released model cuts: send --request '{mend}'"
+            ) from error
         if answer:
             return each, answer
     raise InputError(f"{url} gave an empty answer at {' and '.join(paths)}")
+
+
+def _with(body: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a request with more parameters; an object gets those of the other's."""
+    merged = dict(body)
+    for name, value in parameters.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = merged[name] | value if both else value
+    return merged
 
 
 def _json(url: str, body: object, missing: dict[str, Any] | None, key: str) -> dict[str, Any]:

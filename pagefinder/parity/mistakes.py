@@ -58,6 +58,8 @@ def mistakes(
     if settings["pixels"] and kind != QUERY:
         found += [_budget(area, settings) for area in _budgets(golden, cases, server_tokens)]
     found += [_length(n, settings) for n in _lengths(cases, server_tokens, settings)]
+    if max(case.tokens for case in cases) == settings["max_tokens"]:
+        found.append(_cut_in_front(settings))
     if settings.get("pooling"):
         found += [_pooled(mode, settings) for mode in POOLINGS if mode != settings["pooling"]]
     found.append(_without_norm())
@@ -101,7 +103,8 @@ def _of_template(kind: str) -> Iterator[Mistake]:
         "prompt", "it renders no chat template", f"{template}, and send `messages`", _bare_template
     )
     what = "it ends the prompt otherwise: with or without the opening of an answer"
-    mend = "set `add_generation_prompt` in the request as the released folder does"
+    place = "`chat_template_kwargs` of the request" if kind == PAIR else "the request"
+    mend = f"set `add_generation_prompt` in {place} as the released folder does"
     yield Mistake("prompt", what, mend, _other_generation_prompt)
     if kind == PAIR:
         what = "it takes the question for the page and the page for the question"
@@ -171,10 +174,6 @@ def _budgets(
 def _length(tokens: int, settings: Mapping[str, Any]) -> Mistake:
     right = settings["max_tokens"]
     what = f"it cuts texts behind {tokens} tokens, not {right}"
-    mend = (
-        f"serve with `--max-model-len` of at least {right}, and send `truncate_prompt_tokens`: "
-        f"{right} with `truncation_side`: right"
-    )
 
     def run(model: Model, inputs: Sequence[Input], prompts: Sequence[str]) -> np.ndarray:
         before = model.max_seq_length
@@ -184,7 +183,23 @@ def _length(tokens: int, settings: Mapping[str, Any]) -> Mistake:
         finally:
             model.max_seq_length = before
 
-    return Mistake("length", what, mend, run)
+    return Mistake("length", what, _length_mend(right), run)
+
+
+def _length_mend(tokens: int) -> str:
+    return (
+        f"serve with `--max-model-len` of at least {tokens}, and send `truncate_prompt_tokens`: "
+        f"{tokens} with `truncation_side`: right"
+    )
+
+
+def _cut_in_front(settings: Mapping[str, Any]) -> Mistake:
+    def run(model: Model, inputs: Sequence[Input], prompts: Sequence[str]) -> np.ndarray:
+        with _attribute(model[0].tokenizer, "truncation_side", "left"):
+            return vectors(model, inputs, prompts)
+
+    what = "it cuts texts that are too long at their beginning, not at their end"
+    return Mistake("length", what, _length_mend(settings["max_tokens"]), run)
 
 
 def _lengths(

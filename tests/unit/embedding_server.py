@@ -57,6 +57,8 @@ class Served:
         """The vector of a request to /v1/embeddings, and its number of tokens."""
         messages = body.get("messages")
         given = self._message(messages) if messages else self._text(body["input"][0])
+        if self.mistake == "cut in front":
+            self.model[0].tokenizer.truncation_side = "left"
         if self.mistake == "length":  # cut through a page it would answer nothing
             self.model.max_seq_length = 4096 if "image" in str(given) else self.value
         features = self.model.preprocess([given], prompt="")
@@ -136,6 +138,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:  # noqa: N802
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.bodies.append(body)
+        if self.served.mistake == "refused" and "truncate_prompt_tokens" not in body:
+            self.send_error(400, "This model's maximum context length is 64 tokens")
+            return
         if self.path not in self.paths:
             self.send_error(404)
             return

@@ -170,6 +170,7 @@ def test_each_mistake_over_a_text_model_is_named(text, capsys, mistake, value) -
 
 
 BEFORE_NORM = "pooling (query, page): it reads the last layer's output before the "
+IN_FRONT = "length (query, page): it cuts texts that are too long at their beginning"
 PUBLISHED_MISTAKES = [
     "prompt (query): it leaves the prompt out",
     "prompt (page): it leaves the prompt out",
@@ -183,7 +184,10 @@ def test_the_table_of_mistakes_in_the_documents_is_what_is_printed() -> None:
     shown = {re.sub(r"[\d,.]+", "N", line) for line in re.findall(r"`([^`]+)`", table)}
     tables = (MISTAKES, RERANKER_MISTAKES, TEXT_MISTAKES)
     lines = [line for each in tables for found in each.values() for line in found]
-    printed = {re.sub(r"[\d,.]+", "N", line) for line in [*lines, *PUBLISHED_MISTAKES, BEFORE_NORM]}
+    printed = {
+        re.sub(r"[\d,.]+", "N", line)
+        for line in {*lines, *PUBLISHED_MISTAKES, BEFORE_NORM, IN_FRONT}
+    }
     assert not [line for line in shown if not any(map(line.startswith, printed))]
     assert not [line for line in printed if not any(one.startswith(line) for one in shown)]
 
@@ -198,6 +202,15 @@ def test_a_server_that_reads_before_the_final_norm(embedder, tmp_path, capsys) -
     model.save_pretrained(str(folder), create_model_card=False)
     found = differences(told(made(folder), Served(folder, "before norm"), capsys))
     assert same(found, [BEFORE_NORM]), found
+
+
+def test_a_server_that_cuts_texts_at_their_beginning(text, tmp_path, capsys) -> None:
+    folder = tmp_path / "embedder"
+    shutil.copytree(text, folder)
+    golden = folder / "golden/cases.json"  # to the tiny model long texts are alike
+    golden.write_text(re.sub(r'"tolerance": [^,]+', '"tolerance": 1e-6', golden.read_text()))
+    found = differences(told(folder, Served(folder, "cut in front"), capsys))
+    assert same(found, [IN_FRONT]), found
 
 
 def test_the_mends_name_what_servers_accept(embedder, capsys) -> None:
@@ -229,6 +242,24 @@ def test_models_in_the_published_layout(tmp_path, capsys) -> None:
         told(tmp_path / "reranker", Served(tmp_path / "reranker", "activation"), capsys)
     )
     assert same(found, PUBLISHED_MISTAKES[2:])
+
+
+def test_a_server_that_refuses_long_texts(text, capsys, caplog) -> None:
+    server = Served(text, "refused")
+    with serving(server) as (url, _):
+        assert parity.main([url, "--release", str(text)]) == 1
+        (request,) = re.findall(r"send --request '(.*)'", caplog.text)
+        assert parity.main([url, "--release", str(text), "--request", request]) == 0
+
+
+def test_parameters_of_a_request_join_its_own(reranker) -> None:
+    golden = cases.read_golden(reranker)
+    golden.settings["prompts"] = {"pair": "Judge it."}
+    body = asking.request_of("/v1/rerank", golden, golden.cases[0])
+    more = {"chat_template_kwargs": {"add_generation_prompt": True}, "model": "name"}
+    joined = asking._with(body, more)
+    keywords = {"instruction": "Judge it.", "add_generation_prompt": True}
+    assert joined == body | {"chat_template_kwargs": keywords, "model": "name"}
 
 
 def test_a_server_that_tells_no_tokens(embedder, capsys) -> None:
