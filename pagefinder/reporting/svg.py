@@ -105,10 +105,11 @@ def render(figure: Figure, name: str) -> Plot:
     Its bytes depend only on what it shows: they hold no date, version or random id.
     """
     title = figure.axes[0].get_title("left")
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
-        # Lay out once: every savefig would do so again, and draw twice.
+    once = {"svg.hashsalt": name, "figure.constrained_layout.use": False}
+    with matplotlib.rc_context(STYLE | once):
+        # Lay out once: with any engine, even "none", every savefig would draw twice.
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
         svg_file, png_file = io.StringIO(), io.BytesIO()
         figure.savefig(svg_file, format="svg", metadata={"Date": None}, facecolor=PAPER)
         figure.savefig(
