@@ -1,11 +1,8 @@
 """Rerank the embedder's pages and score the result at every depth."""
 
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from sentence_transformers import CrossEncoder
 
 from pagefinder.data.corpus import Corpus
 from pagefinder.data.files import write_json
@@ -13,7 +10,7 @@ from pagefinder.evaluation import reranker
 from pagefinder.layout import CANDIDATES, CORPUS, METRICS, PER_QUERY, PLOTS, RERANKER, RUNS
 from pagefinder.models.device import choose_device
 from pagefinder.models.opening import open_reranker
-from pagefinder.models.scoring import score_pairs
+from pagefinder.models.scoring import shared_scorers
 from pagefinder.models.visual_tokens import check_budget, on_own_grid
 from pagefinder.params import Params
 from pagefinder.retrieval.runs import write_runs
@@ -43,15 +40,19 @@ def _evaluated(params: Params, root: Path) -> reranker.Result:
     tuned = open_reranker(params.reranker, params.pixels, device_settings, root, root / RERANKER)
     check_budget(tuned, corpus.page_inputs([0])[0], on_own_grid(tuned, params.pixels))
     base = open_reranker(params.reranker, params.pixels, device_settings, root)
-
-    def logits(model: CrossEncoder, rows: pd.DataFrame) -> np.ndarray:
-        return score_pairs(model, corpus, rows, device_settings, params.compute.encode_batch)
-
+    score_base, score_tuned = shared_scorers(
+        (base, tuned),
+        corpus,
+        candidates.loc[candidates["split"] == "eval", "page_id"].unique().tolist(),
+        device_settings,
+        params.compute.encode_batch,
+        params.reranker.vision_cache_gib * 2**30,
+    )
     return reranker.evaluate(
         candidates,
         corpus,
-        partial(logits, base),
-        partial(logits, tuned),
+        score_base,
+        score_tuned,
         params.reranker,
         resamples=params.evaluate.bootstrap,
         seed=params.seed,

@@ -44,6 +44,20 @@ def image_processor(model: CrossEncoder) -> Any:  # noqa: ANN401  # of any model
     return getattr(getattr(model[0], "processor", None), "image_processor", None)
 
 
+def same_tower(model: CrossEncoder, other: CrossEncoder) -> bool:
+    """Whether two models make the same output of a page, to the bit: by weights and processor."""
+    if not takes_vision_outputs(model) or not takes_vision_outputs(other):
+        return False
+    if image_processor(model).to_dict() != image_processor(other).to_dict():
+        return False
+    weights, others = (
+        each[0].model.get_encoder(modality="image").state_dict() for each in (model, other)
+    )
+    return weights.keys() == others.keys() and all(
+        torch.equal(weight, others[name]) for name, weight in weights.items()
+    )
+
+
 class VisionOutputs:
     """The tower's outputs of pages, by page row, on the model's device.
 
@@ -76,6 +90,10 @@ class VisionOutputs:
                 break
             self.kept |= outputs
         log.info("outputs of the vision tower are kept for %d pages", len(self.kept))
+
+    def share(self, other: "VisionOutputs") -> None:
+        """Hold what those of another model with the same tower keep; see `same_tower`."""
+        self.kept, self._kind = other.kept, other._kind
 
     def insert(self, features: dict[str, Any]) -> dict[str, Any]:
         """A model's inputs with the tower's outputs instead of patches; gradients flow through.

@@ -7,8 +7,7 @@ import pandas as pd
 from datasets import Dataset
 from sentence_transformers import CrossEncoder, CrossEncoderTrainingArguments
 
-from pagefinder.models import prefetching
-from pagefinder.models.scoring import PairPreprocessor, score_pairs
+from pagefinder.models.scoring import PairPreprocessor, keep_pages, score_pairs
 from pagefinder.models.vision_outputs import VisionOutputs
 from pagefinder.params import Reranker
 from pagefinder.training.arguments import TrainingRun, training_arguments
@@ -48,7 +47,17 @@ def reranker_trainer(
         CrossEncoderTrainingArguments, knobs, run, len(rows), metric_for_best_model=RERANKING_METRIC
     )
     set_up_parameters(model, knobs, run.seed)
-    _keep_frozen(model, outputs, _repeated_pages(rows, evaluator, knobs), knobs, run)
+    # Where vision is frozen, once for the whole training. An interrupted training does the same
+    # again, in the same batches, and so goes on to the same bits.
+    keep_pages(
+        outputs,
+        model,
+        run.corpus,
+        _repeated_pages(rows, evaluator, knobs),
+        run.device_settings,
+        run.compute.encode_batch,
+        knobs.vision_cache_gib * 2**30,
+    )
     preprocess = PairPreprocessor(model, run.corpus, frozenset(outputs.kept))
     return RerankerTrainer(
         model=model,
@@ -84,28 +93,3 @@ def _repeated_pages(rows: pd.DataFrame, evaluator: DevReranking, knobs: Reranker
     looks = looks.add(pd.Series(1.0 + knobs.evaluations, index=sorted(dev)), fill_value=0)
     looks = looks[looks >= 2].sort_index().sort_values(ascending=False, kind="stable")
     return list(looks.index)
-
-
-def _keep_frozen(
-    model: CrossEncoder,
-    outputs: VisionOutputs,
-    page_ids: list[str],
-    knobs: Reranker,
-    run: TrainingRun,
-) -> None:
-    """Where the vision tower is frozen, look at pages now, once for the whole training.
-
-    They are as many as fit into `vision_cache_gib`. An interrupted training does the same again, in
-    the same batches, and so goes on to the same bits.
-    """
-    preprocess = PairPreprocessor(model, run.corpus)
-    if not preprocess.once or not knobs.vision_cache_gib:
-        return
-    at_once = run.compute.encode_batch
-    pairs = [("", run.corpus.page_row[page_id]) for page_id in page_ids]
-    none = frozenset[int]()
-    batches = [(pairs[at : at + at_once], none) for at in range(0, len(pairs), at_once)]
-    model.eval()
-    with run.device_settings.precision():
-        prepared = prefetching.prepared(batches, preprocess, run.device_settings)
-        outputs.keep(prepared, knobs.vision_cache_gib * 2**30)

@@ -104,6 +104,39 @@ def test_pages_beyond_the_memory_bound_are_looked_at_in_every_batch(
     same(whole, bounded, 1e-5)
 
 
+@pytest.mark.parametrize("freeze", [FROZEN, TRAINED])
+def test_before_and_after_a_training_pages_are_looked_at_once_where_vision_stayed(
+    root, corpus, tmp_path, looks, freeze
+):
+    params = tiny_params()
+    device_settings = choose_device(params.compute, scoring=True)
+    base = open_reranker(params.reranker, params.pixels, device_settings, root)
+    tuned, _ = trained(root, corpus, tmp_path, freeze=freeze)
+    rows = ranked_candidates().head(60)
+    plain = [
+        scoring.score_pairs(model, corpus, rows, device_settings, 8) for model in (base, tuned)
+    ]
+    looks.update({True: 0, False: 0})
+    page_ids = rows["page_id"].unique().tolist()
+    arguments = (corpus, page_ids, device_settings, 8)
+    scorers = scoring.shared_scorers((base, tuned), *arguments, limit=2**30)
+    found = [score(rows) for score in scorers]
+    np.testing.assert_allclose(found, plain, atol=1e-5)
+    assert (looks[False] == len(page_ids)) == (freeze == FROZEN)
+    looks.update({True: 0, False: 0})
+    scorers = scoring.shared_scorers((base, tuned), *arguments, limit=0)  # nothing may be kept
+    np.testing.assert_array_equal([score(rows) for score in scorers], plain)
+    assert looks[False] >= 2 * len(page_ids)
+
+
+def test_pairs_of_kept_pages_are_scored_by_their_length_others_by_page(corpus):
+    texts = ["short", "a question that is long", "of middle length"]
+    pairs = [(text, row) for text in texts for row in (2, 0, 1)]
+    order = [pairs[at] for at in scoring._order(corpus, pairs, {0, 2})]
+    assert order[:3] == [(text, 1) for text in texts]
+    assert order[3:] == [(texts[at], row) for at in (1, 2, 0) for row in (0, 2)]
+
+
 def test_an_interrupted_training_with_a_frozen_tower_ends_in_the_same_bits(
     root, corpus, tmp_path, monkeypatch
 ):
