@@ -2,6 +2,7 @@
 
     python -m benchmarks.engines [--pages 500] [--models nano/models] [--engines local "ray 2"]
     python -m benchmarks.engines --memory [--pages 1000 10000 100000]
+    python -m benchmarks.engines --reading FOLDER
 
 Each engine indexes the same pages in a fresh process, with one thread for each process; the number
 behind ray is that of its actors. `opening` are the seconds until it has opened the model, Ray's
@@ -13,6 +14,9 @@ the first engine, whose rows it compares with its own to the bit. `seconds` are 
 With --memory a stub takes the place of the model, since the encoder's memory does not depend on the
 number of pages, and pages are small. The figures are the MiB at the peak of the process that was
 started and of all processes together, shared memory counted once (PSS, Linux only).
+
+With --reading the files of a folder are read as for a model of page images at 360,000 pixels,
+without OCR: the seconds of a core for each page.
 """
 
 import argparse
@@ -35,8 +39,8 @@ from PIL import Image, ImageDraw
 
 from pagefinder.indexing import cluster, ray_engine, store
 from pagefinder.indexing.encoder import Encoder
-from pagefinder.indexing.files import list_files
-from pagefinder.indexing.reading import Page, Reading
+from pagefinder.indexing.files import file_chunks, list_files
+from pagefinder.indexing.reading import Page, Reading, read_chunk
 from pagefinder.indexing.schema import page_schema
 from pagefinder.indexing.updating import bring_up_to_date, update
 from pagefinder.params import Pixels
@@ -177,6 +181,18 @@ def rows(place: Path) -> object:
     return content.sort_by([("path", "ascending"), ("row", "ascending")]).combine_chunks()
 
 
+def read(folder: Path) -> None:
+    """Print the seconds of a core that reading a page of a folder's files takes."""
+    reading = Reading(Pixels(min=4096, max=360_000, multiple=32), "image", ocr=False)
+    files = list_files(folder).files
+    chunks = [chunk for file in files for chunk in file_chunks(folder, file)]
+    started, pages = time.process_time(), 0
+    for chunk in chunks:
+        pages += sum(page.problem is None for page in read_chunk(reading, chunk))
+    seconds = (time.process_time() - started) / pages
+    print(json.dumps({"files": len(files), "pages": pages, "seconds a page": round(seconds, 4)}))
+
+
 def compare(pages: int, engines: list[str], models: str, size: tuple[int, int]) -> None:
     """Print a line for each engine."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -204,12 +220,16 @@ def main() -> None:
     parser.add_argument("--models", default=str(ROOT / "nano/models"), help="a release's folder")
     parser.add_argument("--engines", nargs="+", default=["local", "ray 1", "ray 2"])
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--reading", type=Path, metavar="FOLDER", help="of PDFs and images")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--place", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         print(json.dumps(index(options.child, options.folder, options.place, options.models)))
+        return
+    if options.reading:
+        read(options.reading)
         return
     for pages in options.pages or ([1000, 10_000, 100_000] if options.memory else [500]):
         models, size = (STUB, SMALL) if options.memory else (options.models, A4)

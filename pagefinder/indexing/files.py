@@ -28,7 +28,7 @@ CHUNK_PAGES = 16
 CHANGED = "the file changed while it was read"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class File:
     """A file of a folder: its path relative to it, bytes, and time of change in ns."""
 
@@ -37,7 +37,7 @@ class File:
     modified: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Pages of one file that are read and encoded together: the same in every engine.
 
@@ -227,7 +227,7 @@ def page_id(chunk: Chunk, row: int) -> str:
 
 def kind(path: str) -> str:
     """How a file is read, by its name: one content under names of two kinds has other pages."""
-    suffix = Path(path).suffix.lower()
+    suffix = "." + path.lower().rpartition(".")[2]  # a Path interns each name, which takes memory
     return suffix if suffix == PDF else "tiff" if suffix in TIFF else "image"
 
 

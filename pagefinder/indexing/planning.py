@@ -195,7 +195,8 @@ def make_plan(
 def _outdate(plan: Plan, file: File, states: Sequence[Indexed], file_hash: str) -> None:
     """Plan the removal of rows that hold another content of a file than it has now."""
     old = {state.file_hash for state in states} - {file_hash}
-    plan.last[file.path] = [store.of_file(file.path, one) for one in sorted(old)]
+    if old:
+        plan.last[file.path] = [store.of_file(file.path, one) for one in sorted(old)]
 
 
 def count_pages(folder: Path, files: Sequence[File]) -> Iterator[list[Chunk]]:

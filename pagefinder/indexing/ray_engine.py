@@ -106,7 +106,9 @@ def count_pages(work: Work, files: Sequence[File]) -> Iterator[list[Chunk]]:
     for row in tqdm(counted.iter_rows(), "hashing", total=len(files), unit="file", disable=None):
         parts: list[Chunk] = pickle.loads(row["item"])
         chunks[parts[0].file.path] = parts
-    yield from (chunks[file.path] for file in files)
+    folder = Path(work.folder)
+    for file in files:  # what came back has a copy of both for each chunk
+        yield [replace(chunk, folder=folder, file=file) for chunk in chunks.pop(file.path)]
 
 
 def _dataset(items: Sequence[object], tasks: int) -> "Dataset":
