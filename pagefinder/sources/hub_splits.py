@@ -142,8 +142,10 @@ def local(path: Path) -> Configs:
             raise InputError(f"data.hub.path {str(path)!r} is neither file nor folder")
         if path.suffix not in READERS:
             raise InputError(f"data.hub.path {str(path)!r} is none of {', '.join(READERS)}")
-        load = functools.partial(datasets.load_dataset, READERS[path.suffix], data_files=str(path))
-        return {"default": {"train": functools.partial(load, split="train", streaming=True)}}
+        load = functools.partial(
+            datasets.load_dataset, READERS[path.suffix], data_files=str(path), streaming=True
+        )
+        return {"default": {"train": functools.partial(_by_row_groups, load, "train")}}
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         dataset = datasets.load_from_disk(str(path))
         splits = dataset if isinstance(dataset, datasets.DatasetDict) else {"train": dataset}
@@ -163,7 +165,17 @@ def _splits(path: Path, config: str | None = None) -> dict[str, OpenSplit]:
     _check_local_cards(path)
     load = functools.partial(datasets.load_dataset, str(path), config, streaming=True)
     names = datasets.get_dataset_split_names(str(path), config)
-    return {name: functools.partial(load, split=name) for name in names}
+    return {name: functools.partial(_by_row_groups, load, name) for name in names}
+
+
+def _by_row_groups(
+    load: Callable[..., datasets.IterableDataset], split: str
+) -> datasets.IterableDataset:
+    """A split of local files whose Parquet is read row group by row group.
+
+    As one shard Arrow reads ahead, and in the end holds the whole file.
+    """
+    return load(split=split).reshard()
 
 
 def _holds_data(folder: Path) -> bool:

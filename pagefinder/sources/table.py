@@ -34,6 +34,8 @@ ROWS_SCHEMA = pa.schema(
 
 # Bytes and rows that `save_rows` holds before it writes them as one row group.
 GROUP_BYTES, GROUP_ROWS = 64 * 2**20, 1000
+# Bytes of a column that are read at a time.
+PIECE = 2**16
 
 # How files begin that are not text, what they are called, and what to do about it.
 NOT_TEXT = {
@@ -246,8 +248,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _read_parquet(path: Path, settings: Table) -> Iterator[Numbered]:
     """Number from 1, and the used cells or the reason why they are broken, of each row."""
-    # Without its buffer, which would hold the whole file.
-    with pq.ParquetFile(path, pre_buffer=False) as file:
+    # Without its buffer, which would hold the whole file; a column is read in pieces, as a file may
+    # be a single row group.
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=PIECE) as file:
         number = 0
         columns = cells.used_columns(file.schema_arrow.names, settings)
         try:

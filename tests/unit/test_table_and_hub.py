@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import datasets
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -137,6 +138,28 @@ def test_table_that_cannot_be_used_is_a_clear_error(tmp_path, files, settings, m
         download.main(with_params("table", settings, input="raw"), tmp_path)
     assert "\n" not in str(error.value)
     assert not (tmp_path / SOURCE).exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "data", "group"),
+    [("table", {}, 50), ("table", {}, 5000), ("hub", {"path": "raw"}, 50)],
+)
+def test_a_parquet_file_is_never_held_whole(tmp_path, source, data, group):
+    """Nor is a table's only row group. `datasets` reads each row group whole."""
+    rows, size = 5000, 3000
+    noise, png = np.random.default_rng(0), page(1)
+    images = [png + noise.bytes(size) for _ in range(rows)]
+    (tmp_path / "raw").mkdir()
+    columns = pa.table({"query": list(map(str, range(rows))), "image": images})
+    pq.write_table(columns, tmp_path / "raw/train.parquet", row_group_size=group)
+    del columns
+    params = with_params(source, {"eval": ""} | data, input="raw")
+    opened = {"table": table, "hub": hub}[source].open_source(params, tmp_path)
+    before, held = pa.total_allocated_bytes(), []
+    for _ in opened.parts["train"](0):
+        held.append(pa.total_allocated_bytes() - before)
+    assert len(held) == rows
+    assert max(held) < 0.6 * rows * size
 
 
 def test_a_torn_parquet_table_is_one_line(tmp_path):
