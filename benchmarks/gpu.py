@@ -1,6 +1,6 @@
 """Training, encoding and reranking at full size on random weights: speed and memory of this card.
 
-    python -m benchmarks.gpu [--minutes 8] [--only WORD] [--csv FILE]     on a machine with CUDA
+    python -m benchmarks.gpu [--minutes 8] [--only NAMES] [--csv FILE]     on a machine with CUDA
     python -m benchmarks.gpu --size tiny --device cpu                     in a minute, for tests
 
 The model has the architecture of Qwen3-VL-2B; speed and memory do not depend on the values of its
@@ -28,6 +28,7 @@ import importlib.metadata
 import importlib.util
 import itertools
 import logging
+import re
 import signal
 import tempfile
 import time
@@ -118,7 +119,7 @@ def measure(
         size_name: One of SIZES.
         device: cuda or cpu.
         minutes: After which no row goes on.
-        only: Word in the names of the rows to measure; empty: all.
+        only: Regular expression for the names of the rows to measure; empty: all.
         csv: File that rows are added to.
         kernels: File for the kernels of one training step.
     """
@@ -136,7 +137,7 @@ def measure(
         ground = gpu_ground.Ground(base, root, corpus, rows, size, kernels=kernels)
         ground.peak = gpu_model.matmul_rate(size["product"], device)
         first = {"what": "bf16 matmul", "note": f"{ground.peak / 1e12:.3g} TFLOP/s"}
-        jobs = {name: work for name, work in gpu_rows.jobs(ground).items() if only in name}
+        jobs = {name: work for name, work in gpu_rows.jobs(ground).items() if re.search(only, name)}
         parts = (attempt(name, work, ends - time.monotonic()) for name, work in jobs.items())
         for row in itertools.chain([first], itertools.chain.from_iterable(parts)):
             print(line(row), flush=True)
@@ -165,7 +166,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="2b")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
     parser.add_argument("--minutes", type=float, default=8)
-    parser.add_argument("--only", default="", help="word in the names of the rows to measure")
+    parser.add_argument("--only", default="", help="regular expression for the names of rows")
     parser.add_argument("--csv", type=Path, help="file that rows are added to")
     parser.add_argument("--kernels", type=Path, help="file for the kernels of one training step")
     arguments = parser.parse_args()

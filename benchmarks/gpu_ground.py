@@ -32,11 +32,8 @@ class Ground:
     ways: dict[str, dict[str, Any]] = field(default_factory=dict)  # knobs by name of the row
 
 
-def open_model(ground: Ground, attention: str = "") -> tuple[Any, DeviceSettings]:
-    """The embedder and the hardware, as a stage opens them."""
+def open_model(ground: Ground, **changes: Any) -> tuple[Any, DeviceSettings]:  # noqa: ANN401
+    """The embedder and the hardware, as a stage opens them; `changes` are params of `compute`."""
     base = ground.base
-    compute = base.compute
-    if attention:
-        compute = compute.model_copy(update={"attention": attention})
-    device_settings = choose_device(compute)
+    device_settings = choose_device(base.compute.model_copy(update=changes))
     return open_embedder(base.base, base.pixels, device_settings, ground.root), device_settings

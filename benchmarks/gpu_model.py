@@ -49,6 +49,7 @@ def settings(size: dict[str, Any], device: str) -> Params:
     gpu["embedder"] |= {"batch": size["batch"], "dims": size["dims"]}
     if device == "cpu":
         gpu["compute"] |= {"device": "cpu", "precision": "fp32", "scoring": "fp32", "workers": 0}
+        gpu["compute"]["compile"] = False
         gpu["embedder"] |= {"mini_batch": 0}
     return params_file.parse(content | {"profile": "gpu"})
 

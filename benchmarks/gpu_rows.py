@@ -1,7 +1,6 @@
 """The rows of `benchmarks.gpu`, in their order: what is trained, encoded and scored for each."""
 
 import gc
-import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -44,21 +43,18 @@ def train(
     name: str,
     *,
     dtype: torch.dtype | None = None,
-    faster: Callable[[Any], None] | None = None,
-    attention: str = "",
+    compute: dict[str, Any] | None = None,
     steps: int = 0,
     **knobs: Any,  # noqa: ANN401
 ) -> Iterator[Row]:
     """A training variant: knobs of the embedder changed, and what is no knob.
 
-    `faster` changes the opened model's own modules in place.
+    `compute` holds changed params of that section.
     """
-    model, device_settings = open_model(ground, attention)
+    model, device_settings = open_model(ground, **(compute or {}))
     flops = row_flops(model, ground.corpus)
     if dtype:
         model.to(dtype)
-    if faster:
-        faster(model[0].model)
     base = ground.base
     changed = base.embedder.model_copy(update=knobs)
     run = TrainingRun(ground.corpus, base.compute, device_settings, 0, ground.root / "run")
@@ -78,28 +74,8 @@ def train(
         "loading": speed.loading,
         "mini-batch": str(speed.mini_batch or "none"),
         "min/10k": 10_000 / speed.per_second / 60,
-        "note": device_settings.attention,
+        "note": f"{device_settings.attention}{', compiled' * device_settings.compiled}",
     }
-
-
-def compile_parts(backbone: torch.nn.Module) -> None:
-    """Compile MLPs and norms: whole blocks break the graph at every list that attention needs."""
-    for module in backbone.modules():
-        if type(module).__name__.endswith(("MLP", "RMSNorm")):
-            module.compile(dynamic=True)
-
-
-def liger_kernels(ground: Ground) -> Iterator[Row]:
-    """Training with the fused norms and rotations of the package liger-kernel."""
-    if importlib.util.find_spec("liger_kernel") is None:
-        yield {"note": "left out: liger-kernel is not installed"}
-        return
-    from liger_kernel.transformers import apply_liger_kernel_to_qwen3_vl
-
-    def patch(backbone: torch.nn.Module) -> None:
-        apply_liger_kernel_to_qwen3_vl(fused_linear_cross_entropy=False, model=backbone)
-
-    yield from train(ground, "Liger", faster=patch, **way_of_ours(ground))
 
 
 def other_attention(ground: Ground) -> Iterator[Row]:
@@ -107,7 +83,7 @@ def other_attention(ground: Ground) -> Iterator[Row]:
     if choose_device(ground.base.compute).attention == "sdpa":
         yield {"note": "left out: SDPA is what was chosen, flash-attn is not installed"}
     else:
-        yield from train(ground, "SDPA", attention="sdpa", **way_of_ours(ground))
+        yield from train(ground, "SDPA", compute={"attention": "sdpa"}, **way_of_ours(ground))
 
 
 def profiled(ground: Ground) -> Iterator[Row]:
@@ -134,14 +110,17 @@ def way_of_ours(ground: Ground) -> dict[str, Any]:
 
 
 def predicted(ground: Ground) -> Iterator[Row]:
-    """A short training with dev and a checkpoint, predicted as `tools.plan` does, then done."""
+    """A short training with dev and a checkpoint, predicted as `tools.plan` does, then done.
+
+    It is not compiled: done in one process, the second training would find the first one's code.
+    """
     base, size = ground.base, ground.size
     count, dev = size["batch"] * size["predicted_steps"], size["dev"]
     knobs = base.embedder.model_copy(update={"epochs": 1.0, "evaluations": 1, "dev_pages": dev})
     corpus = synthetic_corpus(ground.root / "short", base.pixels, count, NEGATIVES, dev)
     rows = synthetic_rows(count, NEGATIVES)
     started = time.perf_counter()
-    model, device_settings = open_model(ground)
+    model, device_settings = open_model(ground, compile=False)
     opening = time.perf_counter() - started
     with tempfile.TemporaryDirectory(dir=ground.root) as scratch:
         run = TrainingRun(corpus, base.compute, device_settings, 0, Path(scratch))
@@ -152,7 +131,7 @@ def predicted(ground: Ground) -> Iterator[Row]:
     free()
     negatives = rows.rename(columns={"negative_0_id": "page_id"})
     started = time.perf_counter()
-    model, _ = open_model(ground)
+    model, _ = open_model(ground, compile=False)
     run = replace(run, checkpoints=ground.root / "actual")
     train_embedder(model, negatives, knobs, base.loss, run)
     save_model(model, ground.root / "tuned")
@@ -164,9 +143,8 @@ def predicted(ground: Ground) -> Iterator[Row]:
 def gradients(ground: Ground) -> Iterator[Row]:
     """Correct first: ours against the plain loss, on the size with few layers."""
     root = ground.root / "shallow"
-    gpu_model.write_model(
-        root / "model", gpu_model.shallow(ground.size), ground.base.compute.device
-    )
+    device = choose_device(ground.base.compute).device
+    gpu_model.write_model(root / "model", gpu_model.shallow(ground.size), device)
     for name, words in gpu_gradients.check(ground.base, root, ground.corpus, ground.rows).items():
         yield {"what": name, "note": words}
 
@@ -175,12 +153,16 @@ def jobs(ground: Ground) -> dict[str, Callable[[], Iterator[Row]]]:
     """Name and work of each row, the most telling first: what is late is left out."""
     recipe = {"mini_batch": 1, "gradient_checkpointing": False}
     spared = {"gradient_checkpointing": True}
+    compiled = ground.base.compute.compile
     return {
         "gradients": lambda: gradients(ground),
         "train, recipe: bf16 weights": lambda: train(
-            ground, "recipe", dtype=torch.bfloat16, steps=1, **recipe
+            ground, "recipe", dtype=torch.bfloat16, compute={"compile": False}, steps=1, **recipe
         ),
         "train, ours": lambda: train(ground, "ours", **spared),
+        f"train, ours, {'not ' * compiled}compiled": lambda: train(
+            ground, "other", compute={"compile": not compiled}, **way_of_ours(ground)
+        ),
         "step by kind of kernel": lambda: profiled(ground),
         "encode": lambda: gpu_scoring.encode(ground),
         "train, ours, no checkpointing": lambda: train(
@@ -189,9 +171,5 @@ def jobs(ground: Ground) -> dict[str, Callable[[], Iterator[Row]]]:
         "rerank": lambda: gpu_scoring.rerank(ground),
         "train, ours, SDPA": lambda: other_attention(ground),
         "train, ours, LoRA rank 16": lambda: train(ground, "LoRA", lora_rank=16, **spared),
-        "train, ours, MLPs and norms compiled": lambda: train(
-            ground, "compiled", faster=compile_parts, **way_of_ours(ground)
-        ),
-        "train, ours, Liger kernels": lambda: liger_kernels(ground),
         "predicted": lambda: predicted(ground),
     }

@@ -169,6 +169,7 @@ class Compute(Section):
     precision: Literal["fp32", "bf16", "auto"]
     scoring: Literal["fp32", "bf16", "auto"]
     attention: Literal["sdpa", "eager", "flash_attention_2", "auto"]
+    compile: bool
     threads: Count
     processes: Positive
     workers: Count

@@ -26,6 +26,7 @@ class DeviceSettings:
     attention: str
     # They prepare the batches of encoding and scoring; 0 on a CPU, which the model keeps busy.
     loader_processes: int = 0
+    compiled: bool = False  # norms, MLPs and rotations, by torch.compile
 
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:
@@ -78,7 +79,10 @@ def choose_device(compute: Compute, *, scoring: bool = False) -> DeviceSettings:
         torch.get_num_threads(),
     )
     loader_processes = compute.workers if device.startswith("cuda") else 0
-    return DeviceSettings(device, torch.bfloat16 if bf16 else None, attention, loader_processes)
+    # A search, or a small corpus, would wait longer for compiling than it saves.
+    compiled = compute.compile and not scoring
+    autocast = torch.bfloat16 if bf16 else None
+    return DeviceSettings(device, autocast, attention, loader_processes, compiled)
 
 
 def _keep_freed_memory() -> None:

@@ -10,7 +10,7 @@ from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
 
 from pagefinder.errors import InputError
-from pagefinder.models import library_output, pair_templates, score_heads, vision
+from pagefinder.models import compiling, library_output, pair_templates, score_heads, vision
 from pagefinder.models.device import DeviceSettings
 from pagefinder.models.packaged import local_folder
 from pagefinder.params import Base, CompareModel, Pixels, Reranker, RerankerModel
@@ -82,7 +82,7 @@ def open_embedder(
     _check_content(model, base, section)
     _set_window(model, base, section)
     set_budget(model, pixels)
-    _set_attention(model, device_settings)
+    _set_arithmetic(model, device_settings)
     return model
 
 
@@ -140,7 +140,7 @@ def open_reranker(
     _check_content(model, reranker, section)
     pair_templates.install_pair_template(model[0], f"{section}.model {reranker.model!r}")
     set_budget(model, pixels)
-    _set_attention(model, device_settings)
+    _set_arithmetic(model, device_settings)
     return model
 
 
@@ -273,14 +273,17 @@ def _set_window(model: SentenceTransformer, base: Base, section: str) -> None:
     model.max_seq_length = base.max_tokens
 
 
-def _set_attention(
+def _set_arithmetic(
     model: SentenceTransformer | CrossEncoder, device_settings: DeviceSettings
 ) -> None:
-    """Have flash attention pad texts, not concatenate them; let other kernels join pages.
+    """Have flash attention pad texts, not concatenate them; let other kernels join pages; compile.
 
-    See `vision.join_pages`.
+    See `vision.join_pages` and `compiling.compile_parts`.
     Whether Qwen-VL gives text and image tokens the same positions when concatenated is not proved.
     """
     if device_settings.attention == "flash_attention_2":
         model[0].unpad_inputs = False
-    vision.join_pages(getattr(model[0], "model", None), device_settings.attention)
+    network = getattr(model[0], "model", None)
+    vision.join_pages(network, device_settings.attention)
+    if device_settings.compiled and network is not None:
+        compiling.compile_parts(network, device_settings.device)

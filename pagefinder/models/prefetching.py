@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from pagefinder.errors import InputError
 from pagefinder.models.device import DeviceSettings
+from pagefinder.models.vision_outputs import PATCHES
 
 Batch = TypeVar("Batch")
 
@@ -22,6 +23,9 @@ def prepared(
     device_settings: DeviceSettings,
 ) -> Iterator[dict[str, Any]]:
     """Yield `prepare(batch)` of each batch in their order, its tensors on the device.
+
+    Loader processes round the patches of pages as autocast does in a tower's first product. The
+    results are the same bits, and half as many bytes go through pipes and to the card.
 
     Args:
         batches: Arguments of `prepare`; each loader process holds one prepared batch at most.
@@ -35,9 +39,12 @@ def prepared(
 
     def features_or_error(batch: Any) -> dict[str, Any] | InputError:  # noqa: ANN401
         try:
-            return prepare(batch)
+            features = prepare(batch)
         except InputError as error:  # raised in its process, it would end in a long traceback
             return error
+        if ahead and device_settings.autocast and PATCHES in features:
+            features[PATCHES] = features[PATCHES].to(device_settings.autocast)
+        return features
 
     ahead = device_settings.loader_processes > 0
     loader: DataLoader[Any] = DataLoader(

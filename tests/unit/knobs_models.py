@@ -143,6 +143,13 @@ def _attention(params, value, folder):
     assert open_base(params)[0].model.config._attn_implementation == value
 
 
+@obeys("compute.compile", True)
+def _compile(params, value, folder):
+    with mock.patch.object(opening.compiling, "compile_parts") as compile_parts:
+        model = open_base(params)
+    compile_parts.assert_called_once_with(model[0].model, "cpu")
+
+
 @obeys("compute.threads", 2)
 def _threads(params, value, folder):
     before = torch.get_num_threads()

@@ -1,5 +1,7 @@
 """Batches made ready in loader processes give what encoding and scoring in one process give."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,11 +27,20 @@ def embedder(root):
     return open_embedder(PARAMS.base, PARAMS.pixels, PLAIN, root)
 
 
-def test_a_batch_has_the_same_bits(embedder, corpus):
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+def test_a_batch_has_the_same_bits(embedder, corpus, autocast):
+    plain, ahead = replace(PLAIN, autocast=autocast), replace(AHEAD, autocast=autocast)
     for rows in (range(8), np.arange(30, 35)):
-        found = encoding.encode_pages(embedder, corpus, rows, AHEAD, 8)
+        found = encoding.encode_pages(embedder, corpus, rows, ahead, 8)
         assert found.dtype == np.float32
-        assert np.array_equal(found, encoding.encode_pages(embedder, corpus, rows, PLAIN, 8))
+        assert np.array_equal(found, encoding.encode_pages(embedder, corpus, rows, plain, 8))
+
+
+def test_patches_are_half_as_large_under_autocast(embedder, corpus):
+    ahead = replace(AHEAD, autocast=torch.bfloat16)
+    batches = [corpus.page_inputs(range(4))]
+    (features,) = prefetching.prepared(batches, embedder.preprocess, ahead)
+    assert features["pixel_values"].dtype == torch.bfloat16
 
 
 def test_chunks_that_are_no_multiple_of_the_batch_stay_in_order(
