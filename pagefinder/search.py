@@ -1,7 +1,7 @@
 """Search pages with the released models: `python -m pagefinder.search "query" --pages FOLDER`.
 
 A folder that is not indexed, or has changed since, is indexed first, as `pagefinder.index` does it;
-without --pages the corpus of the last run is searched.
+without --pages the corpus of the last run is searched, or the index at --index as it is.
 """
 
 import argparse
@@ -73,7 +73,9 @@ def _found(options: argparse.Namespace) -> Found:
     """The pages that the options ask for."""
     # What is wrong is named before the models are opened.
     check_models(options.models, rerank=options.rerank)
-    folder = pages_folder(options.pages, Path())
+    folder = pages_folder(options.pages, Path(), options.index)
+    if folder is None and options.rerank:
+        raise InputError("--rerank reads the pages' files: name their folder by --pages")
     models = open_models(options.models, rerank=options.rerank, ocr=not options.no_ocr)
     view = current_view(models.encoder, folder, Path(), options.index)
     return find(

@@ -81,7 +81,7 @@ class Desk:
     """Models, index and uploads, shared by everybody who has the page open.
 
     Attributes:
-        folder: What is searched.
+        folder: What is searched; None: an index as it is, see `search.pages_folder`.
         has_reranker: Whether the release has a reranker.
         has_fusion: Whether it fuses the embedder with BM25.
         examples: Questions to try.
@@ -97,7 +97,8 @@ class Desk:
         """
         self.has_reranker = (options.models / "reranker").is_dir()
         check_models(options.models, rerank=self.has_reranker)
-        self.folder, self._root = pages_folder(options.folder, root), root
+        self.folder, self._root = pages_folder(options.folder, root, options.place), root
+        self.has_reranker &= self.folder is not None  # it reads the pages' files
         # One at a time uses a model or PDFium: neither may be used by two threads.
         self._turn = threading.Lock()
         self._models = open_models(options.models, rerank=self.has_reranker, ocr=options.ocr)
@@ -106,7 +107,7 @@ class Desk:
         self._view: Searched = self._first
         self.version = 0
         self.has_fusion = self._models.fusion.bm25 > 0
-        self.examples = example_questions(self.folder)
+        self.examples = example_questions(self.folder) if self.folder else []
         self.adding = Adding(encoder, self._turn, root, self._refresh)
         self.search("?")  # the first user need not wait for what a first search reads
 
@@ -117,7 +118,7 @@ class Desk:
         try:
             self._first = refreshed(self._first)
         except InputError as error:  # removed, or another model's since: what is open goes on
-            log.warning("%s is searched as it was opened: %s", self.folder, error)
+            log.warning("%s is searched as it was opened: %s", self._first.place, error)
         view: Searched = self._first
         if store.open_table(place) is not None:
             second = open_view(place, folder, self._models.encoder.schema)

@@ -111,12 +111,18 @@ def check_models(models: Path, *, rerank: bool) -> None:
         )
 
 
-def pages_folder(folder: Path | None, root: Path) -> Path:
+def pages_folder(folder: Path | None, root: Path, place: str | None = None) -> Path | None:
     """The folder to search, None standing for the corpus of the last run.
+
+    Without a folder an index that a `place` names is searched as it is, if it holds other files
+    than that corpus: to bring it up to date with the corpus would remove them. Then it is None.
 
     Raises:
         InputError: there is none, or no page in it.
     """
+    if folder is None and place and _holds_files(place):
+        log.info("%s is searched as it is: --pages FOLDER brings it up to date first", place)
+        return None
     if folder is None:
         folder = root / CORPUS
         if not (folder / PAGES).is_file():
@@ -129,7 +135,7 @@ def pages_folder(folder: Path | None, root: Path) -> Path:
 
 def current_view(
     encoder: Encoder,
-    folder: Path,
+    folder: Path | None,
     root: Path,
     place: str | None = None,
     *,
@@ -142,7 +148,7 @@ def current_view(
 
     Args:
         encoder: Of the model that will ask.
-        folder: Images and PDFs, or a corpus.
+        folder: Images and PDFs, or a corpus; None: the index at `place` is searched as it is.
         root: The project's folder.
         place: Of the index; None: the default one, see `store.default_place`.
         rebuild: See `updating.bring_up_to_date`.
@@ -150,6 +156,9 @@ def current_view(
     Raises:
         InputError: no page can be read; or the index is another model's, or damaged.
     """
+    if folder is None:
+        assert place is not None
+        return open_view(place, root / CORPUS, encoder.schema)
     bring = partial(bring_up_to_date, folder, encoder, root, place, rebuild=rebuild)
     place = place or store.default_place(folder, root)
     try:
@@ -170,6 +179,13 @@ def current_view(
             store.log_problems(place)
         raise InputError("no page could be read: each is named above with its reason")
     return view
+
+
+def _holds_files(place: str) -> bool:
+    """Whether there is an index with pages of other files than a corpus."""
+    table = store.open_table(place)
+    with store.damage(place):
+        return table is not None and table.count_rows(f"path != {store.quoted(PAGES)}") > 0
 
 
 def _has_pages(place: str) -> bool:

@@ -297,6 +297,20 @@ def test_an_index_that_may_not_be_written_is_searched(folder, monkeypatch, caplo
     assert "it is searched as it is" in caplog.text
 
 
+def test_an_index_without_its_folder_is_searched_as_it_is(folder, capsys, caplog) -> None:
+    update(folder)
+    before = content()
+    shutil.rmtree(folder)  # as on a machine that has not the files
+    caplog.set_level("INFO")
+    capsys.readouterr()
+    assert search(["red", "--index", PLACE]) == 0
+    assert [line[2] for line in lines(capsys)] == ["red.png", "more/blue.png"]
+    assert f"{PLACE} is searched as it is: --pages FOLDER" in caplog.text
+    assert content() == before  # the last run's corpus did not take its place
+    assert search(["red", "--index", PLACE, "--rerank"]) == 1
+    assert "--rerank reads the pages' files: name their folder by --pages" in caplog.text
+
+
 def test_a_place_that_is_a_file_is_one_line(folder, caplog) -> None:
     Path("taken").write_text("not an index")
     assert index.main(["pages", "--index", "taken"]) == 1
