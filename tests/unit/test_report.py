@@ -10,8 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import report_inputs
+from corpora import write_corpus
 from report_inputs import ROOT, settings
 
 from pagefinder import params_file
@@ -519,3 +521,18 @@ def test_every_comparison_in_words_has_its_interval(full) -> None:
     assert "training is worth +0.5260 (95% interval +0.050 to +0.300" in answer["reranker"]
     assert "against the embedder alone +0.1040 (95% interval" in answer["reranker"]
     assert "as a distractor, base 0.3000: +0.3500 (95% interval" in answer["rivals"]
+
+
+def test_counting_documents_copies_no_texts(tmp_path):
+    image = {"bytes": b"", "path": None}
+    page = {"document_id": "d", "split": "train", "image": image, "text": "x" * 10_000}
+    corpus = write_corpus(tmp_path, [page | {"page_id": str(n)} for n in range(300)], [], [])
+    assert len(corpus.pages) == 300
+    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(pool)
+    try:
+        table = provenance._splits(SimpleNamespace(corpus=corpus))
+    finally:
+        pa.set_memory_pool(pa.default_memory_pool())
+    assert table.rows[0] == ["train", "1", "300", "0"]
+    assert pool.max_memory() < 300 * 1000

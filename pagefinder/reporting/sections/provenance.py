@@ -60,11 +60,11 @@ def _splits(inputs: Inputs) -> Table:
     corpus = inputs.corpus
     rows = []
     for split in ("train", "dev", "eval"):
-        pages = corpus.pages.iloc[corpus.page_rows(split)]
-        documents = pages["document_id"].nunique() or "–"
-        rows.append(
-            [split, str(documents), count(len(pages)), count(len(corpus.query_rows(split)))]
-        )
+        page_rows = corpus.page_rows(split)
+        # One column: the pages with their texts would be copied, as many as there are.
+        documents = corpus.pages["document_id"].iloc[page_rows].nunique() or "–"
+        queries = len(corpus.query_rows(split))
+        rows.append([split, str(documents), count(len(page_rows)), count(queries)])
     return Table("The corpus", ["split", "documents", "pages", "queries"], rows)
 
 
