@@ -13,7 +13,9 @@ from typing import NamedTuple
 from pagefinder.sources.pdf_queries import titles
 from pagefinder.sources.pdf_queries.layout import Line
 from pagefinder.sources.pdf_queries.wording import (
+    BARE,
     DEICTIC,
+    FINITE,
     ONE_OF_SEVERAL,
     STOP,
     THINGS,
@@ -47,13 +49,6 @@ RULE = re.compile(
     r"^(You|(?:The|An?|Each|Every|Any|All) [^,;:]{2,50}?) (can|cannot|must|should) "
     r"(?:not )?(?:also |only |therefore |always |never |either )*(.+)$"
 )
-# A verb in its form for one or several: the text is a clause.
-FINITE = re.compile(
-    r"\b(?:is|are|was|were|has|have|had|does|do|can|cannot|must|should|may|exists?|am|\w+[^s\W]s)\b"
-    r"|n[’']t\b"
-)
-# A participle without what it is said of: *when checked*, *if set to*.
-BARE = re.compile(r"\w+(?:ing|ed)\b|set (?:to|by|with)\b")
 # An order whose last words say what it is for.
 USE = re.compile(
     r"^(?:Use|Run|Call|Type|Press|Click|Select|Choose|Set|Add|Put|Turn|Enter|Apply|Invoke)"

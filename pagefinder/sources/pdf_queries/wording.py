@@ -34,6 +34,14 @@ VOWEL = re.compile(r"[aeio]|u[np]", re.IGNORECASE)  # of the words in these list
 # These take an object: `dealing with` needs what is dealt with.
 OPEN = tuple(f" {last}" for last in "in up with out at for into of after down to about on".split())
 
+# A verb in its form for one or several: the text is a clause.
+FINITE = re.compile(
+    r"\b(?:is|are|was|were|has|have|had|does|do|can|cannot|must|should|may|exists?|am|\w+[^s\W]s)\b"
+    r"|n[’']t\b"
+)
+# A participle without what it is said of: *when checked*, *if set to*.
+BARE = re.compile(r"\w+(?:ing|ed)\b|set (?:to|by|with)\b")
+
 
 def content_words(text: str) -> list[str]:
     """Words of three letters or more that are no function words, in lower case."""
