@@ -47,8 +47,10 @@ class Schedule(NamedTuple):
 def schedule(knobs: Training, rows: int) -> Schedule:
     """The schedule of a training on `rows` rows."""
     steps = max(1, round(knobs.epochs * max(1, rows // knobs.batch)))
+    # Rounded up: rounded down, there would be a score or checkpoint shortly before the last step's.
+    evaluation_steps = math.ceil(steps / knobs.evaluations)
     checkpoint_steps = math.ceil(steps / knobs.resume_checkpoints)
-    return Schedule(steps, max(1, steps // knobs.evaluations), checkpoint_steps)
+    return Schedule(steps, evaluation_steps, checkpoint_steps)
 
 
 def training_arguments(

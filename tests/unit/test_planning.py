@@ -51,9 +51,10 @@ def test_a_query_with_two_pages_makes_two_rows(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "epochs", "evaluations", "expected"),
     [
-        (27, 3, 4, (18, 4, 9)),  # six whole batches an epoch
+        (27, 3, 4, (18, 5, 9)),  # six whole batches an epoch
         (3, 1, 4, (1, 1, 1)),  # fewer rows than a batch
-        (400, 0.5, 4, (50, 12, 25)),
+        (400, 0.5, 4, (50, 13, 25)),
+        (524, 1, 2, (131, 66, 66)),  # scored at 66 and 131, not at 65, 130 and 131
     ],
 )
 def test_the_schedule_counts_whole_batches(rows, epochs, evaluations, expected):
