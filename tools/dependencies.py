@@ -5,6 +5,7 @@ every module of the project that it imports, directly or not, except PLUMBING, a
 that lie beside these modules.
 """
 
+import argparse
 import ast
 import re
 import sys
@@ -115,4 +116,6 @@ def main(root: Path = Path(), *, check: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(check="--check" in sys.argv[1:]))
+    parser = argparse.ArgumentParser(prog="python -m tools.dependencies", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail where dvc.yaml is stale")
+    sys.exit(main(check=parser.parse_args().check))

@@ -3,6 +3,7 @@
 It is no stage of the pipeline, writes only log lines, and needs no prepared corpus.
 """
 
+import argparse
 import logging
 import sys
 import tempfile
@@ -245,4 +246,7 @@ def _amounts(
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tools.plan", description=__doc__)
+    parser.add_argument("profile", nargs="?", help="default: the one in params.yaml")
+    parser.parse_args()  # `main` takes the profile from the command line itself
     run(main)

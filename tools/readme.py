@@ -5,6 +5,7 @@ the workspace's or, after an experiment there, the commit's, and those that dvc.
 The params as committed, against which the report compares a run, are refreshed beside them.
 """
 
+import argparse
 import ast
 import hashlib
 import json
@@ -40,7 +41,7 @@ FOLDERS = (
     ("nano/", "How the small bundled base models are made, and their weights"),
     ("benchmarks/", "Speed and memory, as ratios"),
     ("tests/", "unit, pipeline, slow, gpu"),
-    ("docs/", "Architecture, data, GPUs, experiments, contributing"),
+    ("docs/", 'What README.md lists under "More", with its pictures'),
 )
 
 
@@ -221,4 +222,6 @@ def main(root: Path = Path()) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(check(Path()) if "--check" in sys.argv[1:] else main())
+    parser = argparse.ArgumentParser(prog="python -m tools.readme", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail where a file is stale")
+    sys.exit(check(Path()) if parser.parse_args().check else main())

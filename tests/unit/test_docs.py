@@ -1,6 +1,7 @@
 """Every command of README.md and docs is run by a test, or says what no test has for it."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -76,6 +77,20 @@ def test_what_is_named_in_a_line_exists(document):
             path = ROOT.joinpath(*module[1].split("."))
             missing = not path.with_suffix(".py").is_file() and not path.is_dir()
             assert not missing or module[1] == "pytest", code
+
+
+@pytest.mark.parametrize("name", ["dependencies", "experiments", "plan", "push", "readme"])
+def test_help_of_a_tool_says_how_it_is_called_and_writes_nothing(name, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", f"tools.{name}", "--help"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"python -m tools.{name}" in done.stdout
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
