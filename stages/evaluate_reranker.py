@@ -1,4 +1,4 @@
-"""Rerank the embedder's pages and score the result at every depth."""
+"""Rerank the first stage's pages and score the result at every depth."""
 
 from pathlib import Path
 
