@@ -1,8 +1,8 @@
 """A search page in the browser: `python -m pagefinder.app`, or `make app`.
 
-It searches the corpus of the last run, or a folder of images and PDFs, with the released models;
-what is uploaded there is found seconds later. Only this machine reaches it, unless --host says
-otherwise: whoever reaches it may search, read the pages and upload.
+It searches the corpus of the last run, a folder of images and PDFs or, with --index alone, an index
+as it is, with the released models; what is uploaded there is found seconds later. Only this machine
+reaches it, unless --host says otherwise: whoever reaches it may search, read the pages and upload.
 """
 
 import argparse

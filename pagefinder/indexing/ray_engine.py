@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 # An update writes so many fragments at most, as long as none holds more than MOST chunks: the table
 # stays quick to open, and a killed driver loses little beside the chunks at hand.
 FRAGMENTS, MOST = 1000, 1024
-# The driver takes some 20 ms of a core for a task, whatever is in it, so a task has several chunks
+# The driver takes some 30 ms of a core for a task, whatever is in it, so a task has several chunks
 # where each core gets so many tasks all the same: none works long on the last one. They are what
 # a killed process loses.
 TASKS, LARGEST_TASK = 32, 16
