@@ -54,7 +54,7 @@ readme: .venv/ready  ## Write results into README.md, stages and files into docs
 	@python -m tools.dependencies
 	@python -m tools.readme
 
-clean:  ## Remove stage outputs and scratch space; the DVC cache and .venv stay
+clean:  ## Remove stage outputs and .work (checkpoints, kept answers, index, uploads); the DVC cache and .venv stay
 	rm -rf .work data/source data/corpus data/embeddings data/compare/* data/runs data/per_query \
 	  data/audit data/*.parquet models/embedder models/reranker models/release metrics/report
 
