@@ -2,7 +2,7 @@
 
 import hashlib
 import pickle
-from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -267,7 +267,7 @@ def test_a_row_trains_with_as_many_mined_negatives_as_the_param_says(
     monkeypatch.setattr(embedder, "embedder_trainer", lambda model, table, *_: rows.append(table))
     monkeypatch.setattr(embedder, "fit", lambda _: pd.DataFrame())
     run = TrainingRun(Corpus(folder, "text"), knobs.compute, DEVICE_SETTINGS, 1, tmp_path)
-    model = SimpleNamespace(get_embedding_dimension=lambda: 32)
+    model = mock.MagicMock(get_embedding_dimension=lambda: 32)
     embedder.train_embedder(model, mined_negatives(), knobs.embedder, knobs.loss, run)
     assert list(rows[0].columns) == [
         "query_id",

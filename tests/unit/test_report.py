@@ -528,11 +528,12 @@ def test_counting_documents_copies_no_texts(tmp_path):
     page = {"document_id": "d", "split": "train", "image": image, "text": "x" * 10_000}
     corpus = write_corpus(tmp_path, [page | {"page_id": str(n)} for n in range(300)], [], [])
     assert len(corpus.pages) == 300
-    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    before = pa.default_memory_pool()  # asked for later, it would be the one that is set below
+    pool = pa.proxy_memory_pool(before)
     pa.set_memory_pool(pool)
     try:
         table = provenance._splits(SimpleNamespace(corpus=corpus))
     finally:
-        pa.set_memory_pool(pa.default_memory_pool())
+        pa.set_memory_pool(before)
     assert table.rows[0] == ["train", "1", "300", "0"]
     assert pool.max_memory() < 300 * 1000
