@@ -183,8 +183,13 @@ class Desk:
         """The image of a page that was found, as a JPEG file to read.
 
         Raises:
-            InputError: its file is gone or broken since it was indexed.
+            InputError: its file is gone or broken since it was indexed, or in an unknown folder.
         """
+        if self.folder is None and not page.get(ADDED):
+            raise InputError(
+                "a page is enlarged from its file, and only the index is known: "
+                "start with --pages FOLDER"
+            )
         try:
             with self._turn:
                 return jpeg(self._view.open_page(page, LARGE))

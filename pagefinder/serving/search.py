@@ -1,7 +1,8 @@
 """Find the best pages for a query with the released models, over an index of pages."""
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -118,7 +119,7 @@ def pages_folder(folder: Path | None, root: Path, place: str | None = None) -> P
     than that corpus: to bring it up to date with the corpus would remove them. Then it is None.
 
     Raises:
-        InputError: there is none, or no page in it.
+        InputError: there is none, or no page in it; or the index is damaged.
     """
     if folder is None and place and _holds_files(place):
         log.info("%s is searched as it is: --pages FOLDER brings it up to date first", place)
@@ -158,7 +159,8 @@ def current_view(
     """
     if folder is None:
         assert place is not None
-        return open_view(place, root / CORPUS, encoder.schema)
+        with _mend_named(place):
+            return open_view(place, root / CORPUS, encoder.schema)
     bring = partial(bring_up_to_date, folder, encoder, root, place, rebuild=rebuild)
     place = place or store.default_place(folder, root)
     try:
@@ -183,9 +185,20 @@ def current_view(
 
 def _holds_files(place: str) -> bool:
     """Whether there is an index with pages of other files than a corpus."""
-    table = store.open_table(place)
-    with store.damage(place):
-        return table is not None and table.count_rows(f"path != {store.quoted(PAGES)}") > 0
+    with _mend_named(place):
+        table = store.open_table(place)
+        with store.damage(place):
+            return table is not None and table.count_rows(f"path != {store.quoted(PAGES)}") > 0
+
+
+@contextlib.contextmanager
+def _mend_named(place: str) -> Iterator[None]:
+    """Say what to do about an index that cannot be searched as it is."""
+    try:
+        yield
+    except (store.OtherModelError, store.DamagedError) as error:
+        command = f"python -m pagefinder.index FOLDER --index {place} --rebuild"
+        raise InputError(f"{error}: to build it anew, run `{command}`") from error
 
 
 def _has_pages(place: str) -> bool:

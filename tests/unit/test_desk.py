@@ -134,6 +134,20 @@ def test_two_indexes_are_searched_as_one(root, pages, colours) -> None:  # noqa:
     assert joined.open_page(green[0], ANY_SIZE).size[0] > 10
 
 
+def test_a_page_of_an_index_as_it_is_says_what_enlarges_it(root, pages, colours) -> None:  # noqa: F811
+    place = str(root / "kept")
+    Desk(Options(Path("models/release"), pages, place, ocr=False))
+    desk = Desk(Options(Path("models/release"), None, place, ocr=False))
+    best = desk.search("red").results[0]
+    assert best.document == "red.png"
+    assert Image.open(io.BytesIO(best.thumbnail)).size
+    with pytest.raises(InputError, match="start with --pages FOLDER"):
+        desk.enlarge(best.page)
+    wait(desk.adding.add("new.png", image_bytes(GREEN)))
+    added = next(r for r in desk.search("green").results if r.document == "new.png")
+    assert Image.open(io.BytesIO(desk.enlarge(added.page))).size
+
+
 def test_an_upload_is_found_enlarged_and_still_there_after_a_restart(
     root,  # noqa: F811
     pages,  # noqa: F811

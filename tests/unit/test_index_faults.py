@@ -311,6 +311,22 @@ def test_an_index_without_its_folder_is_searched_as_it_is(folder, capsys, caplog
     assert "--rerank reads the pages' files: name their folder by --pages" in caplog.text
 
 
+def test_an_index_as_it_is_that_cannot_be_searched_says_what_to_do(folder, caplog) -> None:
+    update(folder)
+    config = MODELS / "embedder/config.json"
+    config.write_text(config.read_text() + " ")  # as after another training
+    assert search(["red", "--index", PLACE]) == 1
+    mend = f"run `python -m pagefinder.index FOLDER --index {PLACE} --rebuild`"
+    assert "holds vectors of the model" in caplog.text
+    assert mend in caplog.text
+    caplog.clear()
+    for manifest in Path(PLACE).rglob("*.manifest"):
+        manifest.write_bytes(b"")
+    assert search(["red", "--index", PLACE]) == 1
+    assert "is damaged" in caplog.text
+    assert mend in caplog.text
+
+
 def test_a_place_that_is_a_file_is_one_line(folder, caplog) -> None:
     Path("taken").write_text("not an index")
     assert index.main(["pages", "--index", "taken"]) == 1
