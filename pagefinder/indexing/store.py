@@ -138,8 +138,8 @@ def damage(place: str) -> Iterator[None]:
         if outputs.is_disk_full(error):
             raise InputError(_full(place)) from error
         if isinstance(error, (OSError, RuntimeError, ValueError)):
-            words = _refusal(error) or " ".join(str(error).split())[:200]
-            if _is_access(error):
+            words = _refusal(error, place) or " ".join(str(error).split())[:200]
+            if _is_access(error, place):
                 raise InputError(
                     f"the index {place} cannot be read or written now: {words}: mend that, then "
                     "run again"
@@ -155,10 +155,13 @@ def _full(place: str) -> str:
     )
 
 
-def _refusal(error: Exception) -> str:
-    """Why object storage cannot be used, in a line; "" where an error does not say that."""
+def _refusal(error: Exception, place: str) -> str:
+    """Why object storage cannot be used, in a line; "" where an error does not say that.
+
+    Of an index on a disk it never does, though its path may hold such words.
+    """
     words = " ".join(str(error).split())
-    if not _REFUSED.search(words):
+    if not is_address(place) or not _REFUSED.search(words):
         return ""
     if "BadScheme" in words:
         return "its endpoint begins with http: set AWS_ALLOW_HTTP=true"
@@ -166,9 +169,9 @@ def _refusal(error: Exception) -> str:
     return ": ".join(reason.groups()) if reason else words[:200]
 
 
-def _is_access(error: Exception) -> bool:
+def _is_access(error: Exception, place: str) -> bool:
     """Whether an error says that files could not be opened or that another writer was quicker."""
-    if _refusal(error):
+    if _refusal(error, place):
         return True
     number = getattr(error, "errno", None)
     match = _SYSTEM_ERROR.search(str(error))

@@ -2,6 +2,7 @@
 
 import socket
 
+import pyarrow as pa
 import pytest
 
 from pagefinder.errors import InputError
@@ -63,3 +64,15 @@ def test_a_file_that_is_missing_in_the_storage_is_damage():
     with pytest.raises(store.DamagedError):
         with store.damage(PLACE):
             raise RuntimeError("LanceError(IO): Generic N/A error: Not found: index/pages.lance/a")
+
+
+def test_words_in_the_path_of_a_disk_are_no_refusal(tmp_path):
+    place = tmp_path / "credentials/index"
+    table = store.create_table(str(place), pa.schema([("path", pa.string())]))
+    table.add(pa.table({"path": ["a.pdf"]}))
+    for file in place.rglob("data/*.lance"):
+        file.unlink()
+    opened = store.open_table(str(place))
+    with pytest.raises(store.DamagedError, match="is damaged: .*Not found"):
+        with store.damage(str(place)):
+            opened.to_arrow()
