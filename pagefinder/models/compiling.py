@@ -58,9 +58,10 @@ def _compiled_on(device: str, plain: Callable[..., Any]) -> Callable[..., Any]:
     kind = device.partition(":")[0]
 
     @functools.wraps(plain)
-    def function(first: torch.Tensor, *others: Any, **keywords: Any) -> Any:  # noqa: ANN401
+    def function(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401
+        first = next(iter((*arguments, *keywords.values())))
         chosen = compiled if first.device.type == kind else plain
-        return chosen(first, *others, **keywords)
+        return chosen(*arguments, **keywords)
 
     function.plain = plain  # type: ignore[attr-defined]
     return function

@@ -24,7 +24,9 @@ def _late_bar(
     make: Callable[..., Any], arguments: Sequence[Any], keywords: Mapping[str, Any]
 ) -> Any:  # noqa: ANN401  # a bar, or what stands in for one
     """The bar that a library asks for, shown by the rule of BAR_AFTER."""
-    return make(*arguments, **{**keywords, "delay": BAR_AFTER, "disable": None})
+    return make(
+        *arguments, **{**keywords, "delay": BAR_AFTER, "disable": keywords.get("disable") or None}
+    )
 
 
 def _tells_more_than_the_prompt(record: logging.LogRecord) -> bool:

@@ -91,6 +91,7 @@ def _machine(
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "attention": device_settings.attention,
+        **({"compiled": True} if device_settings.compiled else {}),
         "model": hashlib.blake2b(shapes.encode(), digest_size=8).hexdigest(),
     }
 

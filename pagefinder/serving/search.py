@@ -115,13 +115,13 @@ def check_models(models: Path, *, rerank: bool) -> None:
 def pages_folder(folder: Path | None, root: Path, place: str | None = None) -> Path | None:
     """The folder to search, None standing for the corpus of the last run.
 
-    Without a folder an index that a `place` names is searched as it is, if it holds other files
-    than that corpus: to bring it up to date with the corpus would remove them. Then it is None.
+    Without a folder an index that a `place` names is searched as it is, if it holds pages: to bring
+    it up to date with that corpus would remove those of others. Then it is None.
 
     Raises:
         InputError: there is none, or no page in it; or the index is damaged.
     """
-    if folder is None and place and _holds_files(place):
+    if folder is None and place and _holds_pages(place):
         log.info("%s is searched as it is: --pages FOLDER brings it up to date first", place)
         return None
     if folder is None:
@@ -183,12 +183,10 @@ def current_view(
     return view
 
 
-def _holds_files(place: str) -> bool:
-    """Whether there is an index with pages of other files than a corpus."""
+def _holds_pages(place: str) -> bool:
+    """Whether there is an index with pages; one that cannot be read is named with its mend."""
     with _mend_named(place):
-        table = store.open_table(place)
-        with store.damage(place):
-            return table is not None and table.count_rows(f"path != {store.quoted(PAGES)}") > 0
+        return _has_pages(place)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,8 @@ READERS = {
     ".json": "json",
     ".csv": "csv",
 }
+# Rows of Parquet that are decoded at a time.
+PARQUET_ROWS = 100
 # What the splits of other publishers are called, and what `datasets` calls a file eval.parquet.
 ALIASES = {
     "train": ("train",),
@@ -142,8 +144,9 @@ def local(path: Path) -> Configs:
             raise InputError(f"data.hub.path {str(path)!r} is neither file nor folder")
         if path.suffix not in READERS:
             raise InputError(f"data.hub.path {str(path)!r} is none of {', '.join(READERS)}")
+        reader = READERS[path.suffix]
         load = functools.partial(
-            datasets.load_dataset, READERS[path.suffix], data_files=str(path), streaming=True
+            datasets.load_dataset, reader, data_files=str(path), streaming=True, **_batches(reader)
         )
         return {"default": {"train": functools.partial(_by_row_groups, load, "train")}}
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
@@ -163,9 +166,17 @@ def local(path: Path) -> Configs:
 def _splits(path: Path, config: str | None = None) -> dict[str, OpenSplit]:
     """Split -> function that opens it, for a config of a folder."""
     _check_local_cards(path)
-    load = functools.partial(datasets.load_dataset, str(path), config, streaming=True)
+    reader = datasets.load_dataset_builder(str(path), config).info.builder_name
+    load = functools.partial(
+        datasets.load_dataset, str(path), config, streaming=True, **_batches(reader)
+    )
     names = datasets.get_dataset_split_names(str(path), config)
     return {name: functools.partial(_by_row_groups, load, name) for name in names}
+
+
+def _batches(reader: str) -> dict[str, int]:
+    """Arguments for Parquet: else a batch is the first row group, which may have no rows."""
+    return {"batch_size": PARQUET_ROWS} if reader == "parquet" else {}
 
 
 def _by_row_groups(

@@ -57,6 +57,10 @@ def test_parts_of_both_towers_are_compiled_once(network, monkeypatch):
     calls.clear()
     modeling_qwen3_vl.apply_rotary_pos_emb(*tensors)
     assert calls == ["apply_rotary_pos_emb"]
+    modeling_qwen3_vl.apply_rotary_pos_emb(
+        q=tensors[0], k=tensors[1], cos=tensors[2], sin=tensors[3]
+    )
+    assert len(calls) == 2
 
 
 def test_a_model_on_another_device_keeps_the_plain_rotation(network, monkeypatch):

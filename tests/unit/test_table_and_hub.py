@@ -162,6 +162,17 @@ def test_a_parquet_file_is_never_held_whole(tmp_path, source, data, group):
     assert max(held) < 0.6 * rows * size
 
 
+@pytest.mark.parametrize("groups", [(3, 0, 2), (0, 3)])
+def test_empty_row_groups_hide_no_rows(tmp_path, groups):
+    (tmp_path / "raw").mkdir()
+    columns = pa.table({"query": ["q"] * max(groups), "image": [page(1)] * max(groups)})
+    with pq.ParquetWriter(tmp_path / "raw/train.parquet", columns.schema) as writer:
+        for rows in groups:
+            writer.write_table(columns[:rows])
+    opened = hub.open_source(with_params("hub", {"eval": "", "path": "raw"}), tmp_path)
+    assert len(list(opened.parts["train"](0))) == sum(groups)
+
+
 def test_a_torn_parquet_table_is_one_line(tmp_path):
     (tmp_path / "raw").mkdir()
     path = table.save_rows([{"query": "q", "image": page(1)}], tmp_path / "raw/t.parquet")
@@ -519,9 +530,8 @@ class HubOf:
 def test_space_is_told_before_a_download(tmp_path, monkeypatch, caplog):
     params = with_params("hub", {"path": "who/what", "revision": "main"})
     reference(tmp_path / "set", False)
-    monkeypatch.setattr(
-        hub_splits, "remote", lambda path, commit: hub_splits.local(tmp_path / "set")
-    )
+    configs = hub_splits.local(tmp_path / "set")
+    monkeypatch.setattr(hub_splits, "remote", lambda path, commit: configs)
     parts = {
         "train": {"train": ["hf://datasets/who/what@c0ffee/train/0.parquet"]},
         "eval": {"train": ["hf://datasets/who/what@c0ffee/eval/0.parquet"]},
