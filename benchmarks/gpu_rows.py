@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.models.qwen3_vl import modeling_qwen3_vl
 
 from benchmarks import gpu_gradients, gpu_model, gpu_profile, gpu_scoring
 from benchmarks.gpu_ground import NEGATIVES, Ground, Row, open_model
 from benchmarks.gpu_model import forward_flops
 from pagefinder.data.corpus import Corpus
+from pagefinder.models import compiling
 from pagefinder.models.device import choose_device
 from pagefinder.models.saving import save_model
 from pagefinder.training.arguments import TrainingRun, schedule
@@ -24,7 +26,13 @@ from tools.synthetic import synthetic_corpus, synthetic_rows
 
 
 def free() -> None:
-    """Let go of what the last row held: trainers refer to themselves in circles."""
+    """Let go of what the last row held: trainers refer to themselves in circles.
+
+    Rotations that it compiled are for the whole process, and the next row's are plain again.
+    """
+    for name in compiling.FUNCTIONS:
+        function = getattr(modeling_qwen3_vl, name)
+        setattr(modeling_qwen3_vl, name, getattr(function, "plain", function))
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
