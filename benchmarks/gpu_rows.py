@@ -98,9 +98,7 @@ def profiled(ground: Ground) -> Iterator[Row]:
     """Shares of a step's kernels by kind, in the way of the row `ours`."""
     model, device_settings = open_model(ground)
     base = ground.base
-    way = {"gradient_checkpointing": True} | way_of_ours(ground)
-    if way.get("mini_batch") == "auto" or "mini_batch" not in way:
-        way["mini_batch"] = base.embedder.batch // 2
+    way = {"mini_batch": base.embedder.batch // 2} | way_of_ours(ground)
     knobs = base.embedder.model_copy(update=way)
     run = TrainingRun(ground.corpus, base.compute, device_settings, 0, ground.root / "run")
     trainer = embedder_trainer(model, ground.rows, knobs, base.loss, run)
