@@ -32,7 +32,7 @@ def engine_run(task: Task, embedder: Run, folder: Path) -> Run:
     """The run of LanceDB's full text search, filled up as `with_zeros` does."""
     from lancedb.query import MatchQuery
 
-    rows = pa.table({"row": pa.array(range(len(task.page_rows))), "text": task.page_texts})
+    rows = pa.table({"row": pa.array(range(len(task.page_rows))), "text": list(task.page_texts())})
     table = lancedb.connect(folder).create_table("pages", rows)
     table.create_index("text", config=words_config())
     names = task.page_ids[task.page_rows]

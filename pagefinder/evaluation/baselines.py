@@ -28,7 +28,7 @@ def baseline_runs(task: Task, bm25: bool, minilm: bool, seed: int, device: str) 
     runs = {RANDOM: random_run(task, seed)}
     if not (bm25 or minilm):
         return runs
-    if not has_words(task.page_texts):
+    if not has_words(task.page_texts()):
         log.info("no page of this split has text: no text baseline")
         return runs
     if bm25:
@@ -62,7 +62,7 @@ def minilm_run(task: Task, device: str) -> Run:
     model = SentenceTransformer(str(folder), device=None if device == "auto" else device)
     encode = {"normalize_embeddings": True, "show_progress_bar": False}
     queries = np.asarray(model.encode(task.query_texts, **encode), np.float32)
-    pages = np.asarray(model.encode(task.page_texts, **encode), np.float32)
+    pages = np.asarray(model.encode(list(task.page_texts()), **encode), np.float32)
     ties = task.tie_break[task.page_rows]
     scores, places = nearest(queries, pages, DEPTH, tie_break=ties, device=device)
     return task.run(scores, task.page_rows[places])

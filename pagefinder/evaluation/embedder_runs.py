@@ -47,7 +47,7 @@ def embedder_runs(
     fusible = {name: searches[name] for name in (BASE, TUNED)} | cuts
     dev_runs = {name: run_search(dev) for name, run_search in fusible.items() if dev.query_ids}
     weighing, weighing_runs = weighing_task(dev), dict[str, Run]()
-    if dev_runs and BM25 in runs and has_words(dev.page_texts):
+    if dev_runs and BM25 in runs and has_words(dev.page_texts()):
         dev_runs[BM25] = bm25_run(dev)
         weighing_runs = {name: run_search(weighing) for name, run_search in fusible.items()}
         weighing_runs[BM25] = bm25_run(weighing)

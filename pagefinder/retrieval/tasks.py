@@ -1,5 +1,6 @@
 """A search task, which every system answers with a run."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,11 +50,9 @@ class Task:
         """Text of the queries."""
         return [self.corpus.query_text[query_id] for query_id in self.query_ids]
 
-    @cached_property
-    def page_texts(self) -> list[str]:
-        """Text of the pages to search, "" where a page has none."""
-        texts: list[str] = self.corpus.pages["text"].iloc[self.page_rows].fillna("").tolist()
-        return texts
+    def page_texts(self) -> Iterator[str]:
+        """Yield the text of each page to search, "" where it has none."""
+        return map(self.corpus.text, self.page_rows)
 
     def run(self, scores: np.ndarray, page_rows: np.ndarray) -> Run:
         """The run with these scores and rows of the page table, both [queries, k]."""
