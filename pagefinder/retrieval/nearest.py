@@ -4,19 +4,22 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import torch
 
 from pagefinder.errors import InputError
 
 Decode = Callable[[np.ndarray], np.ndarray]
+# Yields, for each block of queries, the highest scores and their places among page vectors [n, d],
+# both [queries, k] and in any order: from the vectors and k.
+Best = Callable[[np.ndarray, int], Iterator[tuple[np.ndarray, np.ndarray]]]
 
 # Pages fetched beyond k, so that a tie or a rounding at the boundary is nearly always inside.
 SPARE = 16
 # A float32 sum of d products of unit vectors errs by less than LAMBDA * sqrt(d) * 2**-24: Higham
 # and Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 2019.
 LAMBDA = 6
-# Queries and pages scored at once: the vectors of the pages and all these scores are held.
-QUERY_BLOCK, PAGE_BLOCK = 1024, 16384
+# Queries and pages scored at once: the vectors of the pages and all these scores are held. A GPU
+# wants large products; numpy holds the place of each score as well.
+QUERY_BLOCK, GPU_QUERY_BLOCK, PAGE_BLOCK = 128, 1024, 16384
 # Bytes of float64 vectors that one step of the second pass holds: small enough for the allocator
 # to use the same memory again.
 RESCORE_BYTES = 2**23
@@ -94,6 +97,9 @@ def best_rows(
 
     Of equal scores the one whose row has the lower `tie_break` comes first.
     """
+    if scores.ndim == 1 and k < len(scores):  # few are sorted where there are many
+        inside = scores >= np.partition(scores, -k)[-k]
+        scores, rows = scores[inside], rows[inside]
     order = np.lexsort((tie_break[rows], -scores))[..., :k]
     return np.take_along_axis(scores, order, axis=-1), np.take_along_axis(rows, order, axis=-1)
 
@@ -127,38 +133,73 @@ def _first_pass(
     Returns:
         Scores [q, k], descending; places in `rows` [q, k]; the bound on the error of a score.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    scores = torch.full((len(queries), k), -math.inf)
-    places = torch.zeros((len(queries), k), dtype=torch.int64)
-    query_blocks = torch.split(
-        torch.from_numpy(np.array(queries, dtype=np.float32)).to(device), QUERY_BLOCK
-    )
-    query_norm = max(_longest(query_block) for query_block in query_blocks)
-    page_norm = 0.0
+    queries = np.array(queries, np.float32)
+    best_of_block = _by_numpy(queries) if device == "cpu" else _by_torch(queries, device)
+    scores = np.full((len(queries), k), -math.inf, np.float32)
+    places = np.zeros((len(queries), k), np.int64)
+    query_norm, page_norm = _longest(queries), 0.0
     for first, vectors in _blocks(pages, rows, PAGE_BLOCK, decode):
-        page_block = torch.from_numpy(vectors).to(device)
-        page_norm = max(page_norm, _longest(page_block))
-        for number, query_block in enumerate(query_blocks):
-            part = slice(number * QUERY_BLOCK, (number + 1) * QUERY_BLOCK)
-            best, where = torch.topk(query_block @ page_block.T, min(k, len(vectors)), dim=1)
-            both_scores = torch.cat([scores[part], best.cpu()], dim=1)
-            both_places = torch.cat([places[part], where.cpu() + first], dim=1)
-            scores[part], chosen = torch.topk(both_scores, k, dim=1)
-            places[part] = both_places.gather(1, chosen)
-    if not scores.isfinite().all():
+        page_norm = max(page_norm, _longest(vectors))
+        start = 0
+        for block_scores, where in best_of_block(vectors, min(k, len(vectors))):
+            part = slice(start, start + len(block_scores))
+            both = np.concatenate([scores[part], block_scores], axis=1)
+            both_places = np.concatenate([places[part], where + first], axis=1)
+            scores[part], places[part] = _highest(both, both_places, k)
+            start = part.stop
+    if not np.isfinite(scores).all():
         raise InputError(
             "a query or page vector holds NaN or infinity: if it is the tuned model's, its training"
             " diverged: lower embedder.learning_rate and run `dvc repro`; if it is the base's, run"
             " `dvc repro -f -s encode_base`, or take another base.model"
         )
     error = LAMBDA * math.sqrt(queries.shape[1]) * 2**-24 * query_norm * page_norm
-    return scores.numpy(), places.numpy(), error
+    order = np.argsort(-scores, axis=1)
+    return (
+        np.take_along_axis(scores, order, axis=1),
+        np.take_along_axis(places, order, axis=1),
+        error,
+    )
 
 
-def _longest(vectors: torch.Tensor) -> float:
+def _highest(scores: np.ndarray, places: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k highest of scores [q, n] in any order, NaN above all, and their places."""
+    chosen = np.argpartition(scores, -k, axis=1)[:, -k:]
+    return np.take_along_axis(scores, chosen, axis=1), np.take_along_axis(places, chosen, axis=1)
+
+
+def _by_numpy(queries: np.ndarray) -> Best:
+    """The best pages of a block on the CPU, without torch: a stage would wait for its import."""
+
+    def best(vectors: np.ndarray, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        places = np.arange(len(vectors))
+        for start in range(0, len(queries), QUERY_BLOCK):
+            scores = queries[start : start + QUERY_BLOCK] @ vectors.T
+            yield _highest(scores, np.broadcast_to(places, scores.shape), k)
+
+    return best
+
+
+def _by_torch(queries: np.ndarray, device: str) -> Best:
+    """The best pages of a block on a device, where the queries stay."""
+    import torch  # of use to a GPU alone, see `_by_numpy`
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    query_blocks = torch.split(torch.from_numpy(queries).to(device), GPU_QUERY_BLOCK)
+
+    def best(vectors: np.ndarray, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        page_block = torch.from_numpy(vectors).to(device)
+        for query_block in query_blocks:
+            scores, places = torch.topk(query_block @ page_block.T, k, dim=1)
+            yield scores.cpu().numpy(), places.cpu().numpy()
+
+    return best
+
+
+def _longest(vectors: np.ndarray) -> float:
     """The largest norm of vectors [n, d]."""
-    return float(torch.linalg.vector_norm(vectors, dim=1).max())
+    return float(np.linalg.norm(vectors, axis=1).max())
 
 
 def _blocks(

@@ -9,8 +9,14 @@ from pagefinder.retrieval.nearest import nearest, pair_scores, trec_order
 
 @pytest.fixture
 def set_block(monkeypatch):
-    """Sets the number of pages that a search scores at once."""
-    return lambda pages: monkeypatch.setattr("pagefinder.retrieval.nearest.PAGE_BLOCK", pages)
+    """Sets the number of pages that a search scores at once, for three queries."""
+
+    def set_blocks(pages: int) -> None:
+        monkeypatch.setattr("pagefinder.retrieval.nearest.PAGE_BLOCK", pages)
+        for name in ("QUERY_BLOCK", "GPU_QUERY_BLOCK"):
+            monkeypatch.setattr(f"pagefinder.retrieval.nearest.{name}", 3)
+
+    return set_blocks
 
 
 def unit(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
@@ -46,16 +52,17 @@ def test_hand_computed() -> None:
     assert rows.dtype == np.int64
 
 
+@pytest.mark.parametrize("device", ["cpu", "auto"])  # by numpy, by torch
 @pytest.mark.parametrize("block", [1, 3, 7, 64, 1000])
 @pytest.mark.parametrize("k", [1, 5, 60, 150])
-def test_equals_the_definition_at_any_block(set_block, block: int, k: int) -> None:
+def test_equals_the_definition_at_any_block(set_block, block: int, k: int, device: str) -> None:
     set_block(block)
     rng = np.random.default_rng(0)
     pages = unit(rng, 150, 33)
     pages[40:90] = pages[3]  # fifty ties, in the middle of which k = 5 and 60 may cut
     queries = np.concatenate([unit(rng, 6, 33), pages[3:4]])
     tie_break = rng.permutation(len(pages))
-    scores, rows = nearest(queries, pages, k, tie_break=tie_break)
+    scores, rows = nearest(queries, pages, k, tie_break=tie_break, device=device)
     expected_scores, expected_rows = slow(queries, pages, k, tie_break)
     assert np.array_equal(rows, expected_rows)
     assert np.array_equal(scores, expected_scores)
