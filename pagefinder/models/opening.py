@@ -278,12 +278,14 @@ def _set_arithmetic(
 ) -> None:
     """Have flash attention pad texts, not concatenate them; let other kernels join pages; compile.
 
-    See `vision.join_pages` and `compiling.compile_parts`.
+    See `vision.join_pages`, `vision.join_patches` and `compiling.compile_parts`.
     Whether Qwen-VL gives text and image tokens the same positions when concatenated is not proved.
     """
     if device_settings.attention == "flash_attention_2":
         model[0].unpad_inputs = False
     network = getattr(model[0], "model", None)
     vision.join_pages(network, device_settings.attention)
+    if network is not None:
+        vision.join_patches(network)
     if device_settings.compiled and network is not None:
         compiling.compile_parts(network, device_settings.device)

@@ -84,3 +84,28 @@ def test_a_saved_model_does_not_carry_the_name(opened, tmp_path):
     save_model(opened["eager"], tmp_path / "saved")
     for path in (tmp_path / "saved").rglob("*.json"):
         assert "flash_free" not in path.read_text()
+
+
+def test_patches_are_projected_as_the_convolution_does(opened, monkeypatch):
+    """With its gradients, and in the model without its convolution; other convolutions stay."""
+    plain, joined = torch.nn.Conv3d(3, 5, (2, 4, 4), (2, 4, 4)), torch.nn.Conv3d(3, 5, (2, 4, 4))
+    joined.load_state_dict(plain.state_dict())
+    vision.join_patches(torch.nn.Sequential(joined))
+    patches = torch.randn(7, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    outcomes = []
+    for convolution in (plain, joined):
+        projected = convolution(patches)
+        projected[:, 0].sum().backward()
+        outcomes.append((projected.detach(), convolution.weight.grad, convolution.bias.grad))
+    for product, expected in zip(*outcomes, strict=True):
+        assert expected.abs().max() > 0.1
+        torch.testing.assert_close(product, expected, rtol=1e-5, atol=1e-5)
+    larger = torch.randn(1, 3, 2, 6, 6)
+    assert joined(larger).shape == (1, 5, 1, 3, 3)
+
+    padded = torch.nn.Conv3d(3, 5, (2, 4, 4), padding=1)
+    vision.join_patches(padded)
+    assert "forward" not in vars(padded)
+    monkeypatch.setattr(torch.nn.Conv3d, "forward", None)
+    model = opened["eager"]
+    assert model(model.preprocess(pages([(96, 64)])))["sentence_embedding"].abs().max() > 0
