@@ -14,7 +14,7 @@ from pagefinder.retrieval.tasks import Task
 from pagefinder.retrieval.words import K1, B, words
 
 # Pages scored at once: their postings are held, and the scores of one query.
-PAGE_BLOCK = 16384
+PAGE_BLOCK = 4096
 
 
 def bm25_run(task: Task) -> Run:
@@ -97,7 +97,7 @@ def _statistics(texts: Iterable[str], word_ids: Mapping[str, int]) -> tuple[np.n
         math.log(1 + (pages - frequencies[word] + 0.5) / (frequencies[word] + 0.5))
         for word in word_ids
     ]
-    return np.array(idf, np.float32), length / pages
+    return np.array(idf, np.float32), length / max(1, pages)
 
 
 def _postings(
@@ -115,8 +115,9 @@ def _postings(
         counts += counted.values()
         sizes.append(len(counted))
         lengths.append(len(found))
-    by_word = np.argsort(np.array(ids, np.int64), kind="stable")
-    in_order = np.array(ids, np.int64)[by_word]
+    words_of_postings = np.array(ids, np.int64)
+    by_word = np.argsort(words_of_postings, kind="stable")
+    in_order = words_of_postings[by_word]
     tf = np.array(counts, np.float64)[by_word]
     places = np.repeat(np.arange(len(sizes)), sizes)[by_word]
     length = np.array(lengths, np.float64)[places]

@@ -1,11 +1,13 @@
 """Exact nearest pages by blocks: bounded memory, and the same answer at any block size."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from pagefinder.errors import InputError
+from pagefinder.runtime import imports
 
 Decode = Callable[[np.ndarray], np.ndarray]
 # Yields, for each block of queries, the highest scores and their places among page vectors [n, d],
@@ -17,9 +19,12 @@ SPARE = 16
 # A float32 sum of d products of unit vectors errs by less than LAMBDA * sqrt(d) * 2**-24: Higham
 # and Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 2019.
 LAMBDA = 6
-# Queries and pages scored at once: the vectors of the pages and all these scores are held. A GPU
-# wants large products; numpy holds the place of each score as well.
-QUERY_BLOCK, GPU_QUERY_BLOCK, PAGE_BLOCK = 128, 1024, 16384
+# Queries and pages scored at once: the vectors of the pages and all these scores are held, by numpy
+# the place of each score as well.
+NUMPY_QUERY_BLOCK, QUERY_BLOCK, PAGE_BLOCK = 128, 1024, 16384
+# Scores of a search for which torch is worth its import, of more than a second: it selects the best
+# of them in half of numpy's time, and on all cores.
+TORCH_SCORES = 10**8
 # Bytes of float64 vectors that one step of the second pass holds: small enough for the allocator
 # to use the same memory again.
 RESCORE_BYTES = 2**23
@@ -71,7 +76,8 @@ def nearest(
     if not scores.size:
         return scores, nearest_rows
     shortlist = min(k + SPARE, len(rows))
-    rough, places, error = _first_pass(queries, pages, rows, shortlist, decode, device)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is named, in one line
+        rough, places, error = _first_pass(queries, pages, rows, shortlist, decode, device)
     # A page that the first pass left out scores at most rough[:, -1] + error, and each of the k
     # best at least rough[:, k - 1] - error. Where these are apart, by one error more for the
     # rounding, the k best are among the pages that the first pass kept.
@@ -97,9 +103,13 @@ def best_rows(
 
     Of equal scores the one whose row has the lower `tie_break` comes first.
     """
-    if scores.ndim == 1 and k < len(scores):  # few are sorted where there are many
-        inside = scores >= np.partition(scores, -k)[-k]
-        scores, rows = scores[inside], rows[inside]
+    if scores.ndim == 1 and 0 < k < len(scores):  # k are sorted, however many are equal
+        lowest = -np.partition(-scores, k - 1)[k - 1]
+        above, equal = np.flatnonzero(scores > lowest), np.flatnonzero(scores == lowest)
+        missing = k - len(above)
+        first = np.argpartition(tie_break[rows[equal]], missing - 1)[:missing]
+        chosen = np.concatenate([above, equal[first]])
+        scores, rows = scores[chosen], rows[chosen]
     order = np.lexsort((tie_break[rows], -scores))[..., :k]
     return np.take_along_axis(scores, order, axis=-1), np.take_along_axis(rows, order, axis=-1)
 
@@ -134,12 +144,13 @@ def _first_pass(
         Scores [q, k], descending; places in `rows` [q, k]; the bound on the error of a score.
     """
     queries = np.array(queries, np.float32)
-    best_of_block = _by_numpy(queries) if device == "cpu" else _by_torch(queries, device)
+    by_torch = _torch_pays(device, len(queries) * len(rows))
+    best_of_block = _by_torch(queries, device) if by_torch else _by_numpy(queries)
     scores = np.full((len(queries), k), -math.inf, np.float32)
     places = np.zeros((len(queries), k), np.int64)
     query_norm, page_norm = _longest(queries), 0.0
     for first, vectors in _blocks(pages, rows, PAGE_BLOCK, decode):
-        page_norm = max(page_norm, _longest(vectors))
+        page_norm = float(np.maximum(page_norm, _longest(vectors)))  # which keeps NaN
         start = 0
         for block_scores, where in best_of_block(vectors, min(k, len(vectors))):
             part = slice(start, start + len(block_scores))
@@ -147,7 +158,7 @@ def _first_pass(
             both_places = np.concatenate([places[part], where + first], axis=1)
             scores[part], places[part] = _highest(both, both_places, k)
             start = part.stop
-    if not np.isfinite(scores).all():
+    if not (math.isfinite(query_norm * page_norm) and np.isfinite(scores).all()):
         raise InputError(
             "a query or page vector holds NaN or infinity: if it is the tuned model's, its training"
             " diverged: lower embedder.learning_rate and run `dvc repro`; if it is the base's, run"
@@ -162,31 +173,38 @@ def _first_pass(
     )
 
 
+def _torch_pays(device: str, scores: int) -> bool:
+    """Whether torch makes a search of so many scores on a device faster, with its import."""
+    return device != "cpu" or "torch" in sys.modules or scores > TORCH_SCORES
+
+
 def _highest(scores: np.ndarray, places: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k highest of scores [q, n] in any order, NaN above all, and their places."""
-    chosen = np.argpartition(scores, -k, axis=1)[:, -k:]
+    """The k highest of scores [q, n] in any order, and their places."""
+    # From the other end it takes ten times as long where many pages are equal.
+    chosen = np.argpartition(-scores, k - 1, axis=1)[:, :k]
     return np.take_along_axis(scores, chosen, axis=1), np.take_along_axis(places, chosen, axis=1)
 
 
 def _by_numpy(queries: np.ndarray) -> Best:
-    """The best pages of a block on the CPU, without torch: a stage would wait for its import."""
+    """The best pages of a block, on the CPU."""
 
     def best(vectors: np.ndarray, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         places = np.arange(len(vectors))
-        for start in range(0, len(queries), QUERY_BLOCK):
-            scores = queries[start : start + QUERY_BLOCK] @ vectors.T
+        for start in range(0, len(queries), NUMPY_QUERY_BLOCK):
+            scores = queries[start : start + NUMPY_QUERY_BLOCK] @ vectors.T
             yield _highest(scores, np.broadcast_to(places, scores.shape), k)
 
     return best
 
 
 def _by_torch(queries: np.ndarray, device: str) -> Best:
-    """The best pages of a block on a device, where the queries stay."""
-    import torch  # of use to a GPU alone, see `_by_numpy`
+    """The best pages of a block, on a device; the queries stay there."""
+    with imports.fast():
+        import torch  # only here, see `_torch_pays`
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    query_blocks = torch.split(torch.from_numpy(queries).to(device), GPU_QUERY_BLOCK)
+    query_blocks = torch.split(torch.from_numpy(queries).to(device), QUERY_BLOCK)
 
     def best(vectors: np.ndarray, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         page_block = torch.from_numpy(vectors).to(device)
@@ -199,7 +217,7 @@ def _by_torch(queries: np.ndarray, device: str) -> Best:
 
 def _longest(vectors: np.ndarray) -> float:
     """The largest norm of vectors [n, d]."""
-    return float(np.linalg.norm(vectors, axis=1).max())
+    return math.sqrt(float(np.vecdot(vectors, vectors).max()))
 
 
 def _blocks(

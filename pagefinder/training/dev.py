@@ -64,28 +64,26 @@ def dev_retrieval(
     )
 
 
-def encode_as_trained(
+def encode_ahead(
     evaluator: InformationRetrievalEvaluator, corpus: Corpus, device_settings: DeviceSettings
 ) -> None:
-    """Let the evaluator encode in the precision of training, pages by loader processes if any.
-
-    By itself it would encode in float32, which takes longer and tells checkpoints apart no better.
-    """
+    """Let loader processes prepare the evaluator's pages, as they do when a corpus is encoded."""
     rows = np.array([corpus.page_row[page_id] for page_id in evaluator.corpus_ids])
-    batch = evaluator.batch_size
+    embed_in_one_process = evaluator.embed_inputs
 
     def embed_inputs(
         model: SentenceTransformer,
         sentences: list[Any],
         encode_fn_name: str | None = None,
-        **_: object,
+        **keywords: Any,  # noqa: ANN401
     ) -> torch.Tensor:
-        vectors = (
-            encoding.encode_pages(model, corpus, rows, device_settings, batch)
-            if encode_fn_name == "document"
-            else encoding.encode_queries(model, sentences, device_settings, batch)
-        )
-        return torch.from_numpy(vectors).to(device_settings.device)
+        if encode_fn_name != "document":
+            vectors: torch.Tensor = embed_in_one_process(
+                model, sentences, encode_fn_name, **keywords
+            )
+            return vectors
+        pages = encoding.encode_pages(model, corpus, rows, device_settings, evaluator.batch_size)
+        return torch.from_numpy(pages).to(device_settings.device)
 
     evaluator.embed_inputs = embed_inputs
 

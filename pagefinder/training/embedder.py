@@ -20,7 +20,7 @@ from pagefinder.training.batches import (
     with_content,
 )
 from pagefinder.training.callbacks import Watch
-from pagefinder.training.dev import RETRIEVAL_METRIC, dev_retrieval, encode_as_trained
+from pagefinder.training.dev import RETRIEVAL_METRIC, dev_retrieval, encode_ahead
 from pagefinder.training.losses import embedder_loss
 from pagefinder.training.mini_batch import probe
 from pagefinder.training.trainers import CURVE_COLUMNS, EmbedderTrainer, fit, set_up_parameters
@@ -59,7 +59,8 @@ def train_embedder(
     batch = fitting_batch(run.corpus, rows, knobs.batch)
     knobs = knobs.model_copy(update={"batch": batch})
     evaluator = dev_retrieval(run.corpus, knobs, run.compute.encode_batch, run.seed)
-    encode_as_trained(evaluator, run.corpus, run.device_settings)
+    if run.device_settings.loader_processes:
+        encode_ahead(evaluator, run.corpus, run.device_settings)
     return fit(embedder_trainer(model, rows, knobs, loss, run, evaluator))
 
 

@@ -63,25 +63,9 @@ def test_chunks_that_are_no_multiple_of_the_batch_stay_in_order(
 def test_dev_scores_are_the_same(embedder, corpus, monkeypatch):
     evaluator = dev.dev_retrieval(corpus, PARAMS.embedder, 4, seed=1)
     plain = evaluator(embedder)
-    dev.encode_as_trained(evaluator, corpus, AHEAD)
+    dev.encode_ahead(evaluator, corpus, AHEAD)
     monkeypatch.setattr(embedder, "encode_document", None)
     assert evaluator(embedder) == pytest.approx(plain)
-
-
-def test_dev_is_encoded_in_the_precision_of_training(embedder, corpus):
-    evaluator = dev.dev_retrieval(corpus, PARAMS.embedder, 4, seed=1)
-    for kind, inputs in (("document", evaluator.corpus), ("query", evaluator.queries)):
-        plain, as_trained = (
-            _embedded(evaluator, corpus, replace(PLAIN, autocast=precision), embedder, kind, inputs)
-            for precision in (None, torch.bfloat16)
-        )
-        assert 1e-4 < (plain - as_trained).abs().max() < 0.05
-        assert as_trained.dtype == torch.float32
-
-
-def _embedded(evaluator, corpus, device_settings, embedder, kind, inputs):
-    dev.encode_as_trained(evaluator, corpus, device_settings)
-    return evaluator.embed_inputs(embedder, inputs, encode_fn_name=kind)
 
 
 @pytest.mark.parametrize("head", ["logit", "dense"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pagefinder.errors import InputError
-from pagefinder.retrieval.nearest import nearest, pair_scores, trec_order
+from pagefinder.retrieval.nearest import _torch_pays, best_rows, nearest, pair_scores, trec_order
 
 
 @pytest.fixture
@@ -13,10 +13,18 @@ def set_block(monkeypatch):
 
     def set_blocks(pages: int) -> None:
         monkeypatch.setattr("pagefinder.retrieval.nearest.PAGE_BLOCK", pages)
-        for name in ("QUERY_BLOCK", "GPU_QUERY_BLOCK"):
+        for name in ("QUERY_BLOCK", "NUMPY_QUERY_BLOCK"):
             monkeypatch.setattr(f"pagefinder.retrieval.nearest.{name}", 3)
 
     return set_blocks
+
+
+@pytest.fixture
+def choose(monkeypatch):
+    """Sets whether searches are torch's or numpy's."""
+    return lambda torch: monkeypatch.setattr(
+        "pagefinder.retrieval.nearest._torch_pays", lambda *_: torch
+    )
 
 
 def unit(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
@@ -52,11 +60,14 @@ def test_hand_computed() -> None:
     assert rows.dtype == np.int64
 
 
-@pytest.mark.parametrize("device", ["cpu", "auto"])  # by numpy, by torch
+@pytest.mark.parametrize(("device", "by_torch"), [("cpu", False), ("cpu", True), ("auto", True)])
 @pytest.mark.parametrize("block", [1, 3, 7, 64, 1000])
 @pytest.mark.parametrize("k", [1, 5, 60, 150])
-def test_equals_the_definition_at_any_block(set_block, block: int, k: int, device: str) -> None:
+def test_equals_the_definition_at_any_block(
+    set_block, choose, block: int, k: int, device: str, by_torch: bool
+) -> None:
     set_block(block)
+    choose(by_torch)
     rng = np.random.default_rng(0)
     pages = unit(rng, 150, 33)
     pages[40:90] = pages[3]  # fifty ties, in the middle of which k = 5 and 60 may cut
@@ -119,13 +130,43 @@ def test_nothing_to_find(queries: int, pages: int, k: int) -> None:
     assert scores.shape == rows.shape == (queries, min(k, pages))
 
 
-def test_what_cannot_be_ranked_is_named() -> None:
-    pages = np.ones((3, 4), np.float32)
+@pytest.mark.parametrize("torch", [False, True])
+def test_what_cannot_be_ranked_is_named(choose, torch: bool) -> None:
+    choose(torch)
     with pytest.raises(ValueError, match="not of one width"):
-        nearest(np.ones((1, 5), np.float32), pages, 1)
-    pages[1, 2] = np.nan
-    with pytest.raises(InputError, match=r"NaN .* embedder.learning_rate and run `dvc repro`"):
-        nearest(np.ones((1, 4), np.float32), pages, 1)
+        nearest(np.ones((1, 5), np.float32), np.ones((100, 4), np.float32), 1)
+    for broken in (np.nan, np.inf, -np.inf, 1e25):
+        pages, queries = np.ones((100, 4), np.float32), np.ones((1, 4), np.float32)
+        pages[1, 2] = broken
+        with pytest.raises(InputError, match=r"NaN .* embedder.learning_rate and run `dvc repro`"):
+            nearest(queries, pages, 1)
+        with pytest.raises(InputError, match="NaN"):
+            nearest(pages[1:2], np.ones((100, 4), np.float32), 1)
+
+
+def test_few_are_sorted_where_many_are_equal() -> None:
+    """As a full sort does, with ties at the boundary, fewer than k that score, and k of all."""
+    rng = np.random.default_rng(8)
+    for case in range(300):
+        pages = int(rng.integers(1, 30))
+        scores = rng.integers(-1, 3, pages).astype(np.float32)
+        rows, tie_break = rng.permutation(40)[:pages], rng.permutation(40)
+        k = case % (pages + 2)
+        best, found = best_rows(scores, rows, k, tie_break)
+        order = np.lexsort((tie_break[rows], -scores))[:k]
+        assert (best.tolist(), found.tolist()) == (scores[order].tolist(), rows[order].tolist())
+
+
+def test_torch_is_taken_where_it_pays(monkeypatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "torch")
+    assert not _torch_pays("cpu", 10**8)
+    assert _torch_pays("cpu", 10**8 + 1)
+    assert _torch_pays("auto", 1)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert _torch_pays("cpu", 1)
 
 
 def test_single_pairs_score_as_in_a_search(set_block) -> None:

@@ -103,9 +103,10 @@ def test_patches_are_projected_as_the_convolution_does(opened, monkeypatch):
     larger = torch.randn(1, 3, 2, 6, 6)
     assert joined(larger).shape == (1, 5, 1, 3, 3)
 
-    padded = torch.nn.Conv3d(3, 5, (2, 4, 4), padding=1)
-    vision.join_patches(padded)
-    assert "forward" not in vars(padded)
+    for others in ({"padding": 1}, {"dilation": 2}, {"groups": 3, "out_channels": 6}):
+        other = torch.nn.Conv3d(**{"in_channels": 3, "out_channels": 5, "kernel_size": 2} | others)
+        vision.join_patches(other)
+        assert "forward" not in vars(other)
     monkeypatch.setattr(torch.nn.Conv3d, "forward", None)
     model = opened["eager"]
     assert model(model.preprocess(pages([(96, 64)])))["sentence_embedding"].abs().max() > 0
