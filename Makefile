@@ -54,9 +54,9 @@ readme: .venv/ready  ## Write results into README.md, stages and files into docs
 	@python -m tools.dependencies
 	@python -m tools.readme
 
-clean:  ## Remove stage outputs and .work (checkpoints, kept answers, index, uploads); the DVC cache and .venv stay
-	rm -rf .work data/source data/corpus data/embeddings data/compare/* data/runs data/per_query \
-	  data/audit data/*.parquet models/embedder models/reranker models/release metrics/report
+clean:  ## Remove stage outputs and .work (checkpoints, kept answers, texts of OCR, index, uploads); the DVC cache and .venv stay
+	rm -rf .work data/source data/written data/corpus data/embeddings data/compare/* data/runs data/per_query \
+	  data/audit data/*.parquet data/first_stage.json models/embedder models/reranker models/release metrics/report
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

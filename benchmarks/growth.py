@@ -4,8 +4,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.growth --pages 10000 --queries 100 1000 10000
 
 Each size gets a dataset of small pages with 2,000 characters of text, and as models a bag of word
-vectors and a tiny reranker of text, which cost next to nothing. All stages of dvc.yaml then run one
-after the other, each in a process of its own whose imports do not count:
+vectors and a tiny reranker of text, which cost next to nothing. All stages of dvc.yaml but
+`encode_compare` and `export` then run one after the other, each in a process of its own whose
+imports do not count:
 
 - seconds: of the processor, of all threads and processes, which hold beside other work.
 - MiB: what the stage and the processes that it starts add at their peak, together. What is mapped

@@ -52,7 +52,8 @@ def _reranked_scores(
     if abs(difference - gain["ndcg@10"]) > 1e-5:  # the gain is that of the depth recorded then
         return
     reranked = f"first {depth} reranked"
-    yield reranked, f"{by_system[TUNED]['ndcg@10']:.4f}", *gain_cells({**gain, **smallest})
+    over_tuned = f"{reranked}, over {label(TUNED)}"
+    yield over_tuned, f"{by_system[TUNED]['ndcg@10']:.4f}", *gain_cells({**gain, **smallest})
     first_stage = TUNED + WITH_BM25
     names = {TUNED: reranked, FUSED: f"{label(first_stage)} + reranker"}
     for system, over in reranker.get("over_first_stage", {}).items():

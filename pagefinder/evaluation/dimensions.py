@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pagefinder.evaluation.recommending import UNCUT, Recommendation
-from pagefinder.retrieval.metrics import mean_metrics
+from pagefinder.retrieval.metrics import CUT, mean_metrics
 from pagefinder.retrieval.precisions import FLOAT32, PRECISIONS
 from pagefinder.retrieval.tasks import Task
 from pagefinder.retrieval.vector_search import search
@@ -16,8 +16,6 @@ from pagefinder.retrieval.vectors import Vectors
 from pagefinder.systems import BASE, TUNED
 
 log = logging.getLogger(__name__)
-
-CUT = 10  # pages per query: the metrics look no deeper
 
 
 def score_grid(

@@ -7,7 +7,7 @@ import numpy as np
 
 from pagefinder.data.pixels import budget_size
 from pagefinder.params import Base, Compute, Pixels
-from pagefinder.retrieval.metrics import mean_metrics
+from pagefinder.retrieval.metrics import CUT, mean_metrics
 from pagefinder.retrieval.nearest import nearest
 from pagefinder.retrieval.tasks import Task
 from pagefinder.runtime import imports
@@ -16,7 +16,6 @@ log = logging.getLogger(__name__)
 
 CHUNK = 512  # pages decoded at a time
 COLUMNS = ["max_pixels", "tokens_per_page", "ndcg@10", "recall@10"]
-CUT = 10  # pages per query: the metrics look no deeper
 
 
 def encode(

@@ -15,7 +15,7 @@ import scipy.stats
 
 from pagefinder.evaluation.significance import Floats, batch_of, sums_by_document
 from pagefinder.params import Evaluate
-from pagefinder.retrieval.metrics import metrics_per_query
+from pagefinder.retrieval.metrics import CUT, metrics_per_query
 from pagefinder.retrieval.precisions import FLOAT32, PRECISIONS, Precision
 from pagefinder.retrieval.runs import FEWEST_DOCUMENTS, documents_of
 from pagefinder.retrieval.tasks import Task
@@ -26,7 +26,6 @@ from pagefinder.systems import RECOMMENDABLE
 log = logging.getLogger(__name__)
 
 CONFIDENCE = 0.95  # of the upper end of a loss, on one side
-CUT = 10  # pages per query: NDCG@10 looks no deeper
 UNCUT = "uncut"  # the full dimension in float32, which losses are measured against
 
 

@@ -152,7 +152,8 @@ def _opened(
                 return table, indexed_files(table)
     except (store.OtherModelError, store.DamagedError) as error:
         if not rebuild:
-            mend = "add --rebuild to build it anew, or name another one with --index"
+            command = f"python -m pagefinder.index FOLDER --index {place} --rebuild"
+            mend = f"to build it anew, run `{command}`, or name another one with --index"
             raise InputError(f"{error}: {mend}") from error
         log.warning("%s: it is built anew", error)
     return store.create_table(place, engine.schema), {}

@@ -93,13 +93,11 @@ def _sums(lists: Sequence[tuple[float, Mapping[str, float]]]) -> dict[str, float
     """The weighted sum of each page's scores in one query's lists, (weight, {page_id: score})."""
     lowest = [min(scores.values(), default=0.0) for _, scores in lists]
     pages = dict.fromkeys(page for _, scores in lists for page in scores)
-    return {
-        page: math.fsum(
-            weight * scores.get(page, low)
-            for (weight, scores), low in zip(lists, lowest, strict=True)
-        )
-        for page in pages
-    }
+    weighted = [
+        [weight * scores.get(page, low) for page in pages]
+        for (weight, scores), low in zip(lists, lowest, strict=True)
+    ]
+    return dict(zip(pages, map(math.fsum, zip(*weighted, strict=True)), strict=True))
 
 
 def choose_weights(runs: Mapping[str, Run], qrels: Qrels) -> dict[str, float]:

@@ -6,6 +6,7 @@ import pytrec_eval
 
 from pagefinder.retrieval.runs import Qrels, Run
 
+CUT = 10  # pages of a query that a metric looks at, at most
 # Each metric of a run, and what trec_eval calls it.
 METRICS = {
     "ndcg@10": "ndcg_cut_10",

@@ -472,7 +472,7 @@ def test_own_data_becomes_a_corpus(clone, tmp_path):
         (tmp_path / name).mkdir()
     documented(
         clone,
-        "dvc exp run -S input=/data/invoices -S profiles.cpu.data.source=table",
+        "dvc exp run -S profile=cpu -S profiles.cpu.data.source=table -S input=/data/invoices",
         upto="prepare",
         **{"/data/invoices": table(tmp_path / "table")},
     )
@@ -480,7 +480,8 @@ def test_own_data_becomes_a_corpus(clone, tmp_path):
     restore(clone)
     documented(
         clone,
-        "dvc exp run -S profiles.cpu.data.source=hub -S profiles.cpu.data.hub.path=/data/my-set",
+        "dvc exp run -S profile=cpu -S profiles.cpu.data.source=hub "
+        "-S profiles.cpu.data.hub.path=/data/my-set",
         upto="prepare",
         **{"/data/my-set": dataset(tmp_path / "set")},
     )
@@ -488,7 +489,7 @@ def test_own_data_becomes_a_corpus(clone, tmp_path):
     restore(clone)
     documented(
         clone,
-        "dvc exp run -S profiles.cpu.data.source=pdf -S input=/data/manuals",
+        "dvc exp run -S profile=cpu -S profiles.cpu.data.source=pdf -S input=/data/manuals",
         upto="prepare",
         **{"/data/manuals": manuals(tmp_path / "pdf")},
     )

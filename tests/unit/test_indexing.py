@@ -80,7 +80,7 @@ def test_an_index_never_mixes_models(root, pages) -> None:  # noqa: F811
     (MODELS / "embedder/README.md").write_text("a card changes no vector")
     update(pages)
     (MODELS / "embedder/config.json").write_text('{"other": 1}')
-    with pytest.raises(InputError, match="of the model .*, not of .*add --rebuild"):
+    with pytest.raises(InputError, match="of the model .*, not of .*index .* --rebuild"):
         update(pages)
     assert content() == before
     assert update(pages, rebuild=True).endswith("3 pages read")

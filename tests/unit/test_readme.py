@@ -59,7 +59,9 @@ def test_parts_are_written_and_the_rest_is_left(root) -> None:
     assert text.endswith("\n<!-- /results -->\nafter\n")
     assert "old" not in text
     assert "| tuned embedder | 0.8260 | +0.3506 | +0.1000 to +0.6000 | 0.012 |" in text
-    assert "| first 20 reranked | 0.9260 | +0.1000 | −0.1000 to +0.3000 | 0.31 |" in text
+    assert (
+        "| first 20 reranked, over tuned | 0.9260 | +0.1000 | −0.1000 to +0.3000 | 0.31 |" in text
+    )
     assert "| other-2B | 0.7000 |" in text
     assert "| tuned | 0.8260 | 0.8200 |" in text
     assert (

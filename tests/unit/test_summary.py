@@ -59,7 +59,7 @@ def test_scores_with_gain_interval_and_baselines(root) -> None:
     assert list(summary.scores(root)) == [
         ("base embedder", "0.4754", "", "", ""),
         ("tuned embedder", "0.8260", "+0.3506", "+0.1000 to +0.6000", "0.012"),
-        ("first 20 reranked", "0.9260", "+0.1000", "-0.1000 to +0.3000", "0.31"),
+        ("first 20 reranked, over tuned", "0.9260", "+0.1000", "-0.1000 to +0.3000", "0.31"),
         ("BM25", "0.6000", "", "", ""),
         ("other-2B", "0.7000", "", "", ""),
     ]
@@ -78,7 +78,12 @@ def test_what_is_printed_ends_with_the_path_of_the_report(root, capsys) -> None:
     summary.main(root)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"report: {page}"
-    assert "tuned embedder      0.8260  +0.3506  +0.1000 to +0.6000  0.012" in lines
+    assert "tuned embedder 0.8260 +0.3506 +0.1000 to +0.6000 0.012" in map(squeezed, lines)
+
+
+def squeezed(line: str) -> str:
+    """A line with single blanks between its words."""
+    return " ".join(line.split())
 
 
 def test_a_depth_that_was_not_measured_or_compared_has_no_row(root) -> None:
@@ -114,7 +119,7 @@ def test_what_is_fused_is_compared_with_each_part(root) -> None:
     report_inputs.write_fusion(root)
     gain = ("+0.1000 to +0.6000", "0.012")
     assert list(summary.scores(root))[2:] == [
-        ("first 20 reranked", "0.9260", "+0.1000", "-0.1000 to +0.3000", "0.31"),
+        ("first 20 reranked, over tuned", "0.9260", "+0.1000", "-0.1000 to +0.3000", "0.31"),
         ("first 20 reranked, over tuned + BM25", "0.9260", "+0.0260", *gain),
         ("tuned + BM25 + reranker, over tuned + BM25", "0.9300", "+0.0300", *gain),
         ("base + BM25, over base", "0.7000", "+0.2246", *gain),

@@ -36,9 +36,9 @@ def section(inputs: Inputs) -> Section:
         )
     if "fused" in at:
         section.answer.append(
-            f"Fused with the embedder's score (the reranker weighs {metrics['fusion_weight']:g}, "
-            f"as chosen on dev) it scores {score(at['fused'])}, against the embedder "
-            f"alone {gained(metrics['fusion'])}."
+            f"Fused with its first stage (the reranker weighs {metrics['fusion_weight']:g}, as "
+            f"chosen on dev) it scores {score(at['fused'])}, against the embedder alone "
+            f"{gained(metrics['fusion'])}."
         )
     missed = metrics.get("first_stage_missed", 0)
     section.answer.append(
