@@ -6,7 +6,7 @@ implementation whose name holds the word flash. These functions bear such names:
 same sums, in one batch for each size of pages.
 
 A tower's first layer is a convolution over patches, each as large as its kernel: that is a matrix
-product. As a convolution it takes two and a half to three times as long on a CPU.
+product. As a convolution it takes two to three times as long on a CPU.
 """
 
 from collections.abc import Callable

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from pagefinder.errors import InputError
-from pagefinder.runtime import imports
 
 Decode = Callable[[np.ndarray], np.ndarray]
 # Yields, for each block of queries, the highest scores and their places among page vectors [n, d],
@@ -101,7 +100,7 @@ def best_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k highest of the scores [..., n], best first, and their rows.
 
-    Of equal scores the one whose row has the lower `tie_break` comes first.
+    Of equal scores the one whose row has the lower `tie_break` comes first. No score is NaN.
     """
     if scores.ndim == 1 and 0 < k < len(scores):  # k are sorted, however many are equal
         lowest = -np.partition(-scores, k - 1)[k - 1]
@@ -199,8 +198,7 @@ def _by_numpy(queries: np.ndarray) -> Best:
 
 def _by_torch(queries: np.ndarray, device: str) -> Best:
     """The best pages of a block, on a device; the queries stay there."""
-    with imports.fast():
-        import torch  # only here, see `_torch_pays`
+    import torch  # only here, see `_torch_pays`
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -195,8 +196,9 @@ def _mend_named(place: str) -> Iterator[None]:
     try:
         yield
     except (store.OtherModelError, store.DamagedError) as error:
-        command = f"python -m pagefinder.index FOLDER --index {place} --rebuild"
-        raise InputError(f"{error}: to build it anew, run `{command}`") from error
+        command = f"python -m pagefinder.index FOLDER --index {shlex.quote(place)} --rebuild"
+        mend = f"to build it anew, run `{command}` with your other options"
+        raise InputError(f"{error}: {mend}") from error
 
 
 def _has_pages(place: str) -> bool:

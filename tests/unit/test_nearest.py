@@ -191,3 +191,13 @@ def test_equal_pages_come_in_the_order_of_trec_eval() -> None:
         measure = pytrec_eval.RelevanceEvaluator({"q": {name: 1}}, {"recip_rank"})
         run = {"q": {other: 1.0 for other in ids}}
         assert measure.evaluate(run)["q"]["recip_rank"] == pytest.approx(1 / place)
+
+
+def test_a_search_leaves_the_garbage_collector_alone(choose) -> None:
+    """A search page that froze what lives at each question would never give it back."""
+    import gc
+
+    choose(True)
+    frozen = gc.get_freeze_count()
+    nearest(np.ones((1, 4), np.float32), np.ones((9, 4), np.float32), 2)
+    assert (gc.get_freeze_count(), gc.isenabled()) == (frozen, True)
