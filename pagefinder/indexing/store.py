@@ -9,6 +9,7 @@ import errno
 import hashlib
 import logging
 import re
+import shlex
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -59,6 +60,12 @@ class DamagedError(InputError):
 
 class UnwritableError(InputError):
     """The index may be read, and not written."""
+
+
+def mend(place: str) -> str:
+    """What to do about an index that is another model's, or damaged, in the words of an error."""
+    command = f"python -m pagefinder.index FOLDER --index {shlex.quote(place)} --rebuild"
+    return f"to build it anew, run `{command}` with your other options"
 
 
 def default_place(folder: Path, root: Path) -> str:

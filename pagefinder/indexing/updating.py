@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -153,9 +152,7 @@ def _opened(
                 return table, indexed_files(table)
     except (store.OtherModelError, store.DamagedError) as error:
         if not rebuild:
-            command = f"python -m pagefinder.index FOLDER --index {shlex.quote(place)} --rebuild"
-            mend = f"to build it anew, run `{command}` with your other options, or name another one"
-            raise InputError(f"{error}: {mend}") from error
+            raise InputError(f"{error}: {store.mend(place)}, or name another one") from error
         log.warning("%s: it is built anew", error)
     return store.create_table(place, engine.schema), {}
 

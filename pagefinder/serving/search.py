@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -196,9 +195,7 @@ def _mend_named(place: str) -> Iterator[None]:
     try:
         yield
     except (store.OtherModelError, store.DamagedError) as error:
-        command = f"python -m pagefinder.index FOLDER --index {shlex.quote(place)} --rebuild"
-        mend = f"to build it anew, run `{command}` with your other options"
-        raise InputError(f"{error}: {mend}") from error
+        raise InputError(f"{error}: {store.mend(place)}") from error
 
 
 def _has_pages(place: str) -> bool:
