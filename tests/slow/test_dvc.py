@@ -234,7 +234,7 @@ def test_a_variant_is_compared_with_its_commit(clone):
     said = documented(clone, "dvc params diff HEAD short-vectors")
     assert said.splitlines()[1].split() == ["params.yaml", "evaluate.tolerance", "0.05", "0.15"]
     documented(clone, "dvc metrics diff HEAD short-vectors")
-    # So few pages keep their recommended dimension: nothing differs.
+    # On so few pages it may print nothing.
     documented(clone, "dvc metrics diff HEAD short-vectors --targets metrics/dimensions.json")
     restore(clone)
     assert plots(clone, documented(clone, "dvc plots diff HEAD short-vectors"))
